@@ -1,0 +1,286 @@
+"""The records, in the order in which the data flows.
+
+Reading → Signal → Finding → Diagnosis → Decision → Adjustment → JournalEntry
+
+Each is frozen, each prints as one sentence, and each stage of the package is a function from one to the next.
+"Oriented" means: multiplied by −1 where ``mode="max"``, so that lower is better in all arithmetic.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from lightning_lr.core.vocabulary import Action, Condition, Verdict
+
+
+@dataclass(frozen=True)
+class Rate:
+    """The learning rate of one parameter group.
+
+    Attributes:
+        scheduled: what the user's own schedule asks for.
+        scale: the product of all adjustments so far, 1.0 at the start.
+        applied: scheduled × scale within the bounds: what the next step uses.
+    """
+
+    scheduled: float
+    scale: float
+    applied: float
+
+    def __str__(self) -> str:
+        return f"{self.applied:.4g} (schedule {self.scheduled:.4g} × {self.scale:.4g})"
+
+
+@dataclass(frozen=True)
+class TrainWindow:
+    """The training loss of the steps since the previous check, averaged over the ranks.
+
+    Attributes:
+        mean: mean loss of all steps whose loss was finite; NaN where there was none.
+        blocks: means of successive equal runs of steps, oldest first (the last run may be shorter).
+            Tests look at these, because the losses of single steps are too correlated.
+        steps: how many steps the window holds.
+        non_finite: how many of them had a loss that was not finite, on any rank.
+        ends_non_finite: whether the last block has no finite loss at all: the weights are probably lost.
+    """
+
+    mean: float
+    blocks: tuple[float, ...]
+    steps: int
+    non_finite: int = 0
+    ends_non_finite: bool = False
+
+    def __str__(self) -> str:
+        lost = f", {self.non_finite} not finite" if self.non_finite else ""
+        return f"training loss {self.mean:.6g} over {self.steps} steps{lost}"
+
+
+@dataclass(frozen=True)
+class Reading:
+    """All that one check knows about the run, as plain numbers, the same on every rank.
+
+    Attributes:
+        check: number of this check, from 0.
+        epoch: epoch that the values belong to, from 0.
+        step: position on the loggers' x-axis: optimizer steps so far.
+        metrics: monitor → value, fresh ones only, as they were logged (not oriented).
+        train: the training loss since the previous check, where the loop reported one.
+        train_metric: value of ``train_monitor`` for the same epoch as ``metrics``, where it is named.
+        rates: parameter group → learning rate, under the names that ``LearningRateMonitor`` uses.
+        snapshot_check: check at which the state that could be restored was taken; −1 for the start of the
+            run; ``None`` where there is no snapshot.
+        progress: share of a known budget that is used up, 0 to 1; ``None`` where the budget is unknown.
+    """
+
+    check: int
+    epoch: int
+    step: int
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    train: TrainWindow | None = None
+    train_metric: float | None = None
+    rates: Mapping[str, Rate] = field(default_factory=dict)
+    snapshot_check: int | None = None
+    progress: float | None = None
+
+    def __str__(self) -> str:
+        values = ", ".join(f"{name} {value:.6g}" for name, value in self.metrics.items()) or "no fresh monitor"
+        train = f"; {self.train}" if self.train else ""
+        return f"check {self.check} (epoch {self.epoch}, step {self.step}): {values}{train}"
+
+
+@dataclass(frozen=True)
+class Trend:
+    """Where a series is going.
+
+    Attributes:
+        slope: change of the oriented value per check (or per block); negative is improvement.
+        error: standard error of the slope, in the same unit.
+        points: how many values it rests on.
+        improving: whether the slope is below zero beyond its error.
+        rising: whether it is above zero beyond its error.
+    """
+
+    slope: float
+    error: float
+    points: int
+    improving: Verdict
+    rising: Verdict
+
+    def __str__(self) -> str:
+        return f"slope {self.slope:+.3g} ± {self.error:.2g} over {self.points} values"
+
+
+@dataclass(frozen=True)
+class Signal:
+    """One series, read: its level, noise, slope and best.
+
+    Attributes:
+        name: metric name, ``"train_loss"`` for the loss of ``training_step``, or ``"gap"``.
+        sign: +1 where lower is better, −1 where higher is better; turns an oriented number back.
+        value: newest oriented value; NaN where it was not finite.
+        fresh: whether this check brought a value.
+        values: oriented finite values since the last adjustment, oldest first, at most ``signals.WINDOW``.
+        first: oriented first finite value of the run.
+        best: oriented best value of the run.
+        best_check: check of that best.
+        since_best: values seen since the best, in checks; 0 at a new best.
+        noise: robust standard deviation of one value around its trend.
+        trend: slope over the recent values.
+        non_finite_streak: how many values in a row were not finite, this one included.
+    """
+
+    name: str
+    sign: int
+    value: float
+    fresh: bool
+    values: tuple[float, ...]
+    first: float
+    best: float
+    best_check: int
+    since_best: int
+    noise: float
+    trend: Trend
+    non_finite_streak: int = 0
+
+    @property
+    def gain(self) -> float:
+        """How far the best lies below the first value: the progress of the run so far, ≥ 0."""
+        return self.first - self.best
+
+    def shown(self, oriented: float) -> float:
+        """The number as the user logged it."""
+        return self.sign * oriented + 0.0
+
+    def __str__(self) -> str:
+        return (
+            f"{self.name} {self.shown(self.value):.6g}, best {self.shown(self.best):.6g} "
+            f"({self.since_best} checks ago), {self.trend}"
+        )
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One detector's claim about one series.
+
+    Attributes:
+        condition: what the detector looks for.
+        verdict: yes, no, or undecided.
+        monitor: the series it speaks of.
+        score: the test statistic.
+        threshold: the value of the score from which on the answer is yes.
+        reason: a sentence with the numbers.
+        evidence: further named numbers.
+    """
+
+    condition: Condition
+    verdict: Verdict
+    monitor: str
+    score: float
+    threshold: float
+    reason: str
+    evidence: Mapping[str, float] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        return f"{self.condition}: {self.verdict} ({self.reason})"
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """The one condition that a check acts on, and the ones that it outranked.
+
+    Attributes:
+        condition: the condition that ranks highest among those that hold; ``healthy`` where none does.
+        suspected: conditions that are not ruled out (yes or undecided); debouncing counts on these.
+        findings: every finding of the check.
+        reason: sentence of the finding that decided.
+    """
+
+    condition: Condition
+    findings: tuple[Finding, ...]
+    reason: str
+    suspected: frozenset[Condition] = frozenset()
+
+    @property
+    def outranked(self) -> tuple[Condition, ...]:
+        """Conditions that hold as well, and were not acted on."""
+        held = dict.fromkeys(f.condition for f in self.findings if f.verdict is Verdict.YES)
+        return tuple(c for c in held if c is not self.condition)
+
+    def __str__(self) -> str:
+        return f"{self.condition}: {self.reason}"
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What to do at a check, and why.
+
+    Attributes:
+        check: number of the check, from 0.
+        epoch: epoch, from 0.
+        step: position on the loggers' x-axis.
+        action: what to do.
+        condition: what it answers.
+        factor: multiplier of the scale; 1.0 where nothing changes.
+        old_lr: parameter group → applied learning rate before.
+        new_lr: parameter group → applied learning rate after.
+        reason: the sentence that every report repeats.
+        evidence: the numbers behind it.
+        snapshot_check: check whose state is restored (−1: start of the run); ``None`` where nothing is.
+    """
+
+    check: int
+    epoch: int
+    step: int
+    action: Action
+    condition: Condition
+    factor: float
+    old_lr: Mapping[str, float]
+    new_lr: Mapping[str, float]
+    reason: str
+    evidence: Mapping[str, float] = field(default_factory=dict)
+    snapshot_check: int | None = None
+
+    def __str__(self) -> str:
+        return f"check {self.check} · epoch {self.epoch} · {self.reason}"
+
+
+@dataclass(frozen=True)
+class Adjustment:
+    """What the optimizers really hold after a decision was applied.
+
+    Attributes:
+        rates: parameter group → learning rate afterwards.
+        restored: whether weights and optimizer state were put back.
+        notes: anything that differs from what was asked, in words (a bound that held a group, a dry run).
+    """
+
+    rates: Mapping[str, Rate]
+    restored: bool = False
+    notes: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        rates = ", ".join(f"{name} {rate.applied:.4g}" for name, rate in self.rates.items())
+        return "; ".join((f"learning rate now {rates}", *self.notes))
+
+
+@dataclass(frozen=True)
+class JournalEntry:
+    """One check from beginning to end: one line of the journal.
+
+    Attributes:
+        reading: what was known.
+        signals: what it amounted to.
+        diagnosis: what was the matter.
+        decision: what was decided.
+        adjustment: what the optimizers held afterwards.
+    """
+
+    reading: Reading
+    signals: Mapping[str, Signal]
+    diagnosis: Diagnosis
+    decision: Decision
+    adjustment: Adjustment
+
+    def __str__(self) -> str:
+        return str(self.decision)
