@@ -160,6 +160,36 @@ class Signal:
 
 
 @dataclass(frozen=True)
+class Signals:
+    """All series of one check, side by side.
+
+    Attributes:
+        check: number of the check, from 0.
+        monitors: one signal for each monitor, in the order in which the user named them.
+        train: training loss a check, or the values of ``train_monitor``; ``None`` where there is neither.
+        gaps: monitor → generalization gap (monitor − training value, oriented: growing is worse), for those
+            monitors that measure the same quantity as ``train``.
+        blocks: the block means of the training loss since the last adjustment, over several checks.
+        window: the training loss since the previous check, as it was read.
+    """
+
+    check: int
+    monitors: tuple[Signal, ...]
+    train: Signal | None = None
+    gaps: Mapping[str, Signal] = field(default_factory=dict)
+    blocks: Signal | None = None
+    window: TrainWindow | None = None
+
+    @property
+    def fresh(self) -> tuple[Signal, ...]:
+        """The monitors that brought a value at this check."""
+        return tuple(signal for signal in self.monitors if signal.fresh)
+
+    def __str__(self) -> str:
+        return "; ".join(str(signal) for signal in self.monitors)
+
+
+@dataclass(frozen=True)
 class Finding:
     """One detector's claim about one series.
 
@@ -277,7 +307,7 @@ class JournalEntry:
     """
 
     reading: Reading
-    signals: Mapping[str, Signal]
+    signals: Signals
     diagnosis: Diagnosis
     decision: Decision
     adjustment: Adjustment

@@ -1,0 +1,73 @@
+"""Patience, cooldown and warm-up checks: the only waiting counters of the package."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from lightning_lr.core.records import Diagnosis
+from lightning_lr.core.vocabulary import Condition
+from lightning_lr.core.wording import plural
+
+URGENT = frozenset({Condition.NON_FINITE, Condition.DIVERGENCE})
+"""Conditions that wait for nothing: each further step on them is lost."""
+
+
+@dataclass
+class DebounceState:
+    """Counters of one run; plain numbers, saved whole."""
+
+    checks: int = 0
+    cooldown_left: int = 0
+    streaks: dict[str, int] = field(default_factory=dict)
+
+
+class Debounce:
+    """Decides when a diagnosis has been seen often enough to act on it.
+
+    A condition's streak counts the checks in a row at which it was not ruled out. With ``patience=3`` the third of them
+    acts, as in Lightning's ``EarlyStopping`` and in Keras (torch's ``ReduceLROnPlateau`` acts on the fourth),
+    provided that the verdict there is yes: an undecided check counts, but never acts.
+
+    Args:
+        cooldown: checks after an adjustment at which nothing but an urgent condition is acted on.
+        warmup_checks: checks at the start of a run at which nothing but an urgent condition is acted on.
+
+    >>> debounce = Debounce()
+    >>> plateau = Diagnosis(Condition.PLATEAU, (), "flat", frozenset({Condition.PLATEAU}))
+    >>> [debounce.wait(plateau, patience=3) for _ in range(3)]
+    ['1 of 3 checks in a row', '2 of 3 checks in a row', '']
+    """
+
+    def __init__(self, cooldown: int = 0, warmup_checks: int = 0) -> None:
+        self.cooldown = cooldown
+        self.warmup_checks = warmup_checks
+        self.state = DebounceState()
+
+    def wait(self, diagnosis: Diagnosis, patience: int) -> str:
+        """Count this check, and say what is still waited for; empty where the time to act has come."""
+        state = self.state
+        state.checks += 1
+        cooling, state.cooldown_left = state.cooldown_left, max(0, state.cooldown_left - 1)
+        state.streaks = {c.value: state.streaks.get(c.value, 0) + 1 for c in sorted(diagnosis.suspected)}
+        if diagnosis.condition in URGENT:
+            return ""
+        if state.checks <= self.warmup_checks:
+            return f"{self.warmup_checks - state.checks + 1} of {self.warmup_checks} warm-up checks left"
+        if cooling:
+            return f"cooling down, {cooling} check{plural(cooling)} left"
+        seen = state.streaks.get(diagnosis.condition.value, 0)
+        return "" if seen >= patience else f"{seen} of {patience} checks in a row"
+
+    def adjusted(self) -> None:
+        """Start the cooldown, and every streak anew."""
+        self.state.cooldown_left = self.cooldown
+        self.state.streaks = {}
+
+    def state_dict(self) -> dict[str, Any]:
+        """The counters, as plain values."""
+        return asdict(self.state)
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue from :meth:`state_dict`."""
+        self.state = DebounceState(**{**state, "streaks": dict(state["streaks"])})

@@ -1,0 +1,29 @@
+"""One condition a file. Each detector is a frozen dataclass of settings with one method, ``examine``."""
+
+from lightning_lr.core.detectors.base import Detector
+from lightning_lr.core.detectors.divergence import DivergenceDetector
+from lightning_lr.core.detectors.loss_spike import LossSpikeDetector
+from lightning_lr.core.detectors.non_finite import NonFiniteDetector
+from lightning_lr.core.detectors.overfitting import OverfittingDetector
+from lightning_lr.core.detectors.plateau import PlateauDetector
+
+__all__ = [
+    "Detector",
+    "DivergenceDetector",
+    "LossSpikeDetector",
+    "NonFiniteDetector",
+    "OverfittingDetector",
+    "PlateauDetector",
+    "default_detectors",
+]
+
+
+def default_detectors() -> tuple[Detector, ...]:
+    """One of each, with the settings that the detection benchmark chose."""
+    return (
+        NonFiniteDetector(),
+        DivergenceDetector(),
+        OverfittingDetector(),
+        PlateauDetector(),
+        LossSpikeDetector(),
+    )

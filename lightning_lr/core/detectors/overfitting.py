@@ -1,0 +1,166 @@
+"""Overfitting: the training loss still improves, the held-out metric gets worse."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from statistics import fmean
+
+from lightning_lr.core.records import Finding, Signal, Signals
+from lightning_lr.core.vocabulary import Condition, Verdict
+
+
+@dataclass(frozen=True)
+class OverfittingDetector:
+    """Tells overfitting in several ways, and names each in the evidence.
+
+    ==================== ==============================================================================
+    way                  what it sees
+    ==================== ==============================================================================
+    gap                  the generalization gap widens beyond its error; a wide gap that is steady says nothing
+    generalization_loss  GL = 100·(E_va/min E_va − 1): how far the metric has risen above its best, in percent
+    progress_quotient    PQ = GL/P_k with P_k = 1000·(mean of the last k training losses/their minimum − 1):
+                         the rise set against what training still gains
+    rising_strips        UP_s: the metric rose over s successive strips of checks
+    opposite_trends      the metric gets worse while training improves; takes the place of gap, GL and PQ
+                         where the two sides measure different quantities (accuracy against loss)
+    ==================== ==============================================================================
+
+    Yes where ``agree`` ways say so at a check that brings no new best and training is not getting worse (else it is
+    divergence); undecided where at least one does; no otherwise. The single ways are known to be hasty (Prechelt's table of 1296
+    runs); two of them seldom err together.
+
+    Args:
+        rise: GL from which on it counts, in percent of |best|. 2: below, validation sets of a thousand samples
+            cannot tell.
+        noise_rise: the rise must also be this many standard deviations of one value.
+        quotient: PQ from which on it counts. 1: the rise in percent equals the training progress in per mille.
+        strip: checks in one strip, and the k of P_k is 5 as in the paper.
+        strips: how many strips must rise in succession.
+        agree: how many ways must say yes.
+
+    References:
+        L. Prechelt, "Early Stopping, But When?", 1998.
+
+    >>> from lightning_lr.core.signals import SignalTracker
+    >>> val, train, gap = SignalTracker("val_loss"), SignalTracker("train_loss"), SignalTracker("gap")
+    >>> detector = OverfittingDetector()
+    >>> for check in range(12):
+    ...     t = 1 / (check + 1)
+    ...     v = 0.5 + abs(check - 5) * 0.05
+    ...     signals = Signals(check, (val.update(v, check),), train.update(t, check), {"val_loss": gap.update(v - t, check)})
+    ...     (finding,) = detector.examine(signals)
+    ...     if finding.verdict is Verdict.YES:
+    ...         break
+    >>> print(check, finding.reason)
+    7 val_loss is 20 % above its best 0.5 of check 5 while training still improves (gap, generalization_loss)
+    """
+
+    rise: float = 2.0
+    noise_rise: float = 2.0
+    quotient: float = 1.0
+    strip: int = 2
+    strips: int = 2
+    agree: int = 2
+    condition: Condition = Condition.OVERFITTING
+
+    def examine(self, signals: Signals) -> tuple[Finding, ...]:
+        """One finding for each fresh monitor; none where there is no training series to compare with."""
+        train = signals.train
+        if train is None or not train.values:
+            return ()
+        return tuple(self._examine(signal, train, signals.gaps.get(signal.name)) for signal in signals.fresh if signal.values)
+
+    def _examine(self, signal: Signal, train: Signal, gap: Signal | None) -> Finding:
+        loss = generalization_loss(signal)
+        quotient = progress_quotient(loss, train.values)
+        ways = self._ways(signal, train, gap, loss, quotient)
+        agreed = [name for name, fires in ways.items() if fires]
+        return Finding(
+            condition=self.condition,
+            verdict=self._verdict(signal, train, len(agreed)),
+            monitor=signal.name,
+            score=float(len(agreed)),
+            threshold=float(min(self.agree, len(ways))),
+            reason=(
+                f"{signal.name} is {loss:.2g} % above its best {signal.shown(signal.best):.4g} of check "
+                f"{signal.best_check} while training still improves ({', '.join(agreed) or 'no way to tell agrees'})"
+            ).replace("above", "above" if signal.sign > 0 else "below"),
+            evidence={
+                "generalization_loss": loss,
+                "progress_quotient": quotient,
+                "gap": gap.value if gap else float("nan"),
+                "gap_slope": gap.trend.slope if gap else float("nan"),
+                **{f"way_{name}": float(fires) for name, fires in ways.items()},
+            },
+        )
+
+    def _ways(
+        self, signal: Signal, train: Signal, gap: Signal | None, loss: float, quotient: float
+    ) -> Mapping[str, bool]:
+        risen = signal.value - signal.best > self.noise_rise * signal.noise
+        strips = rises(strip_means(signal.values, self.strip)) >= self.strips
+        if gap is None:
+            opposite = signal.trend.rising is Verdict.YES and train.trend.improving is Verdict.YES
+            return {"opposite_trends": opposite, "rising_strips": strips}
+        return {
+            "gap": gap.trend.rising is Verdict.YES,
+            "generalization_loss": loss > self.rise and risen,
+            "progress_quotient": quotient > self.quotient and risen,
+            "rising_strips": strips,
+        }
+
+    def _verdict(self, signal: Signal, train: Signal, agreed: int) -> Verdict:
+        if signal.since_best == 0 or train.trend.rising is Verdict.YES or not agreed:
+            return Verdict.NO
+        return Verdict.YES if agreed >= self.agree else Verdict.UNDECIDED
+
+
+def generalization_loss(signal: Signal) -> float:
+    """Prechelt's GL: how far the newest value lies above the best, in percent of |best|.
+
+    The best itself for a best of zero would divide by nothing; the rise then counts against the progress so far.
+    """
+    scale = abs(signal.best) or abs(signal.gain) or 1.0
+    return 100.0 * (signal.value - signal.best) / scale
+
+
+def progress_quotient(loss: float, train: Sequence[float], k: int = 5) -> float:
+    """Prechelt's PQ = GL / P_k, with P_k = 1000·(mean/min − 1) over the last k training values.
+
+    Infinite where training makes no progress at all and the metric has risen.
+
+    >>> progress_quotient(10.0, [1.02, 1.01, 1.0, 1.01, 1.01])
+    1.0
+    """
+    strip = train[-k:]
+    least = min(strip)
+    progress = 1000.0 * (fmean(strip) - least) / (abs(least) or 1.0)
+    if progress <= 0:
+        return float("inf") if loss > 0 else 0.0
+    return round(loss / progress, 9)
+
+
+def strip_means(values: Sequence[float], strip: int) -> list[float]:
+    """Means of successive strips, counted back from the newest value.
+
+    >>> strip_means([9, 1, 3, 5, 7], 2)
+    [2.0, 6.0]
+    """
+    whole = len(values) // strip * strip
+    values = values[len(values) - whole :]
+    return [fmean(values[i : i + strip]) for i in range(0, whole, strip)]
+
+
+def rises(means: Sequence[float]) -> int:
+    """How many of the last steps in a row went up.
+
+    >>> rises([3.0, 1.0, 2.0, 4.0])
+    2
+    """
+    count = 0
+    for before, after in zip(reversed(means[:-1]), reversed(means[1:])):
+        if after <= before:
+            break
+        count += 1
+    return count

@@ -1,0 +1,60 @@
+"""Findings → one diagnosis, by a written order of precedence and a vote of the monitors."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from lightning_lr.core.records import Diagnosis, Finding, Signals
+from lightning_lr.core.vocabulary import Condition, Verdict, Vote
+
+PRECEDENCE = (
+    # Without finite numbers nothing else can be told.
+    Condition.NON_FINITE,
+    # Lost ground makes every statement about generalization void.
+    Condition.DIVERGENCE,
+    # An overfit run also shows no new best; the plateau would be the wrong cure.
+    Condition.OVERFITTING,
+    Condition.OSCILLATION,
+    Condition.INCOHERENCE,
+    # A spike that came back explains a check without a new best.
+    Condition.LOSS_SPIKE,
+    Condition.CONVERGED,
+    Condition.PLATEAU,
+    Condition.SLOW_PROGRESS,
+    Condition.IMPROVING,
+)
+"""Which condition is acted on where several hold, first wins; each line says why it stands before those below."""
+
+VOTED = frozenset({Condition.OVERFITTING, Condition.PLATEAU, Condition.CONVERGED, Condition.IMPROVING})
+"""Conditions on which the monitors vote. The others are facts about the training, or alarming on any monitor."""
+
+
+def diagnose(findings: Sequence[Finding], signals: Signals, vote: Vote = Vote.MAJORITY) -> Diagnosis:
+    """The highest-ranking condition that holds.
+
+    Args:
+        findings: everything the detectors said at this check.
+        signals: what they looked at; its fresh monitors are those that may vote.
+        vote: how many of them must agree.
+    """
+    voters = max(1, len(signals.fresh))
+    holding = [c for c in PRECEDENCE if _holds(findings, c, voters, vote, {Verdict.YES})]
+    suspected = {c for c in PRECEDENCE if _holds(findings, c, voters, vote, {Verdict.YES, Verdict.UNDECIDED})}
+    condition = holding[0] if holding else Condition.HEALTHY
+    reasons = [f.reason for f in findings if f.condition is condition and f.verdict is Verdict.YES]
+    return Diagnosis(condition, tuple(findings), "; ".join(reasons) or str(signals), frozenset(suspected))
+
+
+def _holds(findings: Sequence[Finding], condition: Condition, voters: int, vote: Vote, verdicts: set[Verdict]) -> bool:
+    ayes = sum(f.condition is condition and f.verdict in verdicts for f in findings)
+    return enough(ayes, voters, vote) if condition in VOTED else ayes > 0
+
+
+def enough(ayes: int, voters: int, vote: Vote) -> bool:
+    """Whether that many votes carry; half of an even number is no majority.
+
+    >>> [enough(1, 2, vote) for vote in (Vote.ANY, Vote.MAJORITY, Vote.ALL)]
+    [True, False, False]
+    """
+    needed = {Vote.ANY: 1, Vote.MAJORITY: voters // 2 + 1, Vote.ALL: voters}[vote]
+    return ayes >= needed

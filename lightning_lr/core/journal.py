@@ -1,0 +1,228 @@
+"""Journal entry ↔ line of text: one JSON object a line, with a schema version.
+
+A journal begins with one header line, which names what a replay must be configured with; each check adds one line.
+Numbers that are not finite are written as ``"nan"``, ``"inf"`` and ``"-inf"``, since JSON has no words for them.
+Files are opened elsewhere: :mod:`lightning_lr.live.journal_file` writes, :mod:`lightning_lr.offline` reads.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from enum import Enum
+from typing import Any
+
+from lightning_lr.core.policy import Policy, Response
+from lightning_lr.core.records import Adjustment, Decision, JournalEntry, Rate, Reading, Signals, TrainWindow
+from lightning_lr.core.settings import Settings
+from lightning_lr.core.vocabulary import Action, Condition, Mode, Vote
+from lightning_lr.errors import JournalError
+
+SCHEMA = 1
+"""Raised whenever a line could no longer be read as before."""
+
+
+@dataclass(frozen=True)
+class JournalLine:
+    """What a check line holds: the reading, from which all else follows, and what was decided and done.
+
+    Attributes:
+        reading: what was known; enough to decide anew.
+        decision: what was decided.
+        adjustment: what the optimizers held afterwards.
+        suspected: conditions that were not ruled out.
+    """
+
+    reading: Reading
+    decision: Decision
+    adjustment: Adjustment
+    suspected: tuple[str, ...] = ()
+
+
+def header_line(settings: Settings, run: Mapping[str, Any]) -> str:
+    """The first line: the settings of the core, and whatever else describes the run (versions, schedulers, names).
+
+    >>> read_header(header_line(Settings(monitors=("val/loss",)), {"world_size": 2}))[0].monitors
+    ('val/loss',)
+    """
+    return _dump({"kind": "header", "settings": asdict(settings), "run": dict(run)})
+
+
+def entry_line(entry: JournalEntry) -> str:
+    """The line of one check."""
+    return _dump(
+        {
+            "kind": "check",
+            "reading": asdict(entry.reading),
+            "decision": asdict(entry.decision),
+            "adjustment": asdict(entry.adjustment),
+            "signals": _signal_numbers(entry.signals),
+            "suspected": sorted(entry.diagnosis.suspected),
+        }
+    )
+
+
+def read_header(line: str) -> tuple[Settings, dict[str, Any]]:
+    """Settings and description of the run, from the first line.
+
+    Raises:
+        JournalError: where the line is no header that this version can read.
+    """
+    record = parse(line)
+    if record.get("kind") != "header":
+        raise JournalError(f"Expected a journal's header line but got a line of kind {record.get('kind')!r}.")
+    settings = dict(record["settings"])
+    policy = dict(settings["policy"])
+    policy["responses"] = {
+        Condition(name): Response(Action(r["action"]), float(r["factor"]), int(r["patience"]))
+        for name, r in policy["responses"].items()
+    }
+    settings.update(
+        monitors=tuple(settings["monitors"]),
+        mode=Mode(settings["mode"]),
+        vote=Vote(settings["vote"]),
+        policy=Policy(**policy),
+        min_lr=_tupled(settings["min_lr"]),
+        max_lr=_tupled(settings["max_lr"]),
+    )
+    return Settings(**settings), dict(record["run"])
+
+
+def read_line(line: str) -> JournalLine:
+    """The reading, decision and adjustment of one check line.
+
+    Raises:
+        JournalError: where the line is no check that this version can read.
+
+    >>> read_line('{"schema": 99, "kind": "check"}')
+    Traceback (most recent call last):
+    lightning_lr.errors.JournalError: Expected a journal of schema 1 or earlier but got schema 99. Update lightning-lr.
+    """
+    record = parse(line)
+    if record.get("kind") != "check":
+        raise JournalError(f"Expected a journal's check line but got a line of kind {record.get('kind')!r}.")
+    try:
+        return JournalLine(
+            reading=_reading(record["reading"]),
+            decision=_decision(record["decision"]),
+            adjustment=Adjustment(
+                rates=_rates(record["adjustment"]["rates"]),
+                restored=bool(record["adjustment"]["restored"]),
+                notes=tuple(record["adjustment"]["notes"]),
+            ),
+            suspected=tuple(record["suspected"]),
+        )
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise JournalError(f"Expected a complete check line but {type(error).__name__} came up at {error}.") from error
+
+
+def parse(line: str) -> dict[str, Any]:
+    """One line as a plain dictionary, with its schema checked.
+
+    Raises:
+        JournalError: where it is no JSON object, or of a later schema.
+
+    >>> parse('{"sch')
+    Traceback (most recent call last):
+    lightning_lr.errors.JournalError: Expected one JSON object a line but got '{"sch'. The line may have been cut off.
+    """
+    try:
+        record = json.loads(line)
+    except ValueError:
+        record = None
+    if not isinstance(record, dict):
+        raise JournalError(f"Expected one JSON object a line but got {line[:40]!r}. The line may have been cut off.")
+    if not isinstance(record.get("schema"), int):
+        raise JournalError(f"Expected a journal line with a schema number but got {line[:40]!r}.")
+    if record["schema"] > SCHEMA:
+        raise JournalError(
+            f"Expected a journal of schema {SCHEMA} or earlier but got schema {record['schema']}. Update lightning-lr."
+        )
+    return record
+
+
+def _dump(record: Mapping[str, Any]) -> str:
+    return json.dumps(_plain({"schema": SCHEMA, **record}), ensure_ascii=False, allow_nan=False)
+
+
+def _plain(value: Any) -> Any:
+    """Enumerations as their words, numbers that are not finite as words, mappings and tuples as JSON has them."""
+    if isinstance(value, Enum):
+        return value.value
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    if isinstance(value, Mapping):
+        return {str(_plain(key)): _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return [_plain(item) for item in value]
+    return value
+
+
+def _signal_numbers(signals: Signals) -> dict[str, dict[str, float]]:
+    """The numbers of each signal that a reader wants to see; the values themselves stand in the readings already."""
+    series = [*signals.monitors, *signals.gaps.values(), *([signals.train] if signals.train else [])]
+    return {
+        s.name: {
+            "best": s.shown(s.best),
+            "since_best": s.since_best,
+            "noise": s.noise,
+            "slope": s.shown(s.trend.slope),
+            "slope_error": s.trend.error,
+        }
+        for s in series
+    }
+
+
+def _reading(record: Mapping[str, Any]) -> Reading:
+    train = record["train"]
+    return Reading(
+        check=int(record["check"]),
+        epoch=int(record["epoch"]),
+        step=int(record["step"]),
+        metrics=_numbers(record["metrics"]),
+        train=None if train is None else TrainWindow(
+            mean=float(train["mean"]),
+            blocks=tuple(map(float, train["blocks"])),
+            steps=int(train["steps"]),
+            non_finite=int(train["non_finite"]),
+            ends_non_finite=bool(train["ends_non_finite"]),
+        ),
+        train_metric=_optional(record["train_metric"]),
+        rates=_rates(record["rates"]),
+        snapshot_check=record["snapshot_check"],
+        progress=_optional(record["progress"]),
+    )
+
+
+def _decision(record: Mapping[str, Any]) -> Decision:
+    return Decision(
+        check=int(record["check"]),
+        epoch=int(record["epoch"]),
+        step=int(record["step"]),
+        action=Action(record["action"]),
+        condition=Condition(record["condition"]),
+        factor=float(record["factor"]),
+        old_lr=_numbers(record["old_lr"]),
+        new_lr=_numbers(record["new_lr"]),
+        reason=str(record["reason"]),
+        evidence=_numbers(record["evidence"]),
+        snapshot_check=record["snapshot_check"],
+    )
+
+
+def _rates(record: Mapping[str, Mapping[str, Any]]) -> dict[str, Rate]:
+    return {name: Rate(**{key: float(value) for key, value in rate.items()}) for name, rate in record.items()}
+
+
+def _numbers(record: Mapping[str, Any]) -> dict[str, float]:
+    return {name: float(value) for name, value in record.items()}
+
+
+def _optional(value: Any) -> float | None:
+    return None if value is None else float(value)
+
+
+def _tupled(bound: Any) -> Any:
+    return tuple(bound) if isinstance(bound, list) else bound

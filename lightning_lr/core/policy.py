@@ -1,0 +1,127 @@
+"""Diagnosis → what to do about it: a small table, and the presets.
+
+A policy is data: for each condition the action, the factor, and how many checks in a row it takes. Anything that is
+not in the table is recorded and left alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+from lightning_lr.core.vocabulary import Action, Condition
+
+ESCALATIONS = 4
+"""Restores without a new best after which training is stopped: 0.3⁴ is below a hundredth of the first rate, and a
+run that cannot leave its best state at that rate has nothing left to gain."""
+
+
+@dataclass(frozen=True)
+class Response:
+    """What a policy does about one condition.
+
+    Attributes:
+        action: ``"reduce"``, or ``"restore"`` (the state of the best check comes back, then the rate is cut).
+        factor: multiplier of the learning rate, above 0 and below 1.
+        patience: checks in a row; acts on the last of them.
+    """
+
+    action: Action
+    factor: float
+    patience: int = 1
+
+    def escalated(self, in_vain: int) -> Response:
+        """The response after so many restores that brought no new best: a harder cut each time, then the end.
+
+        >>> [f"{r.action} {r.factor:.2g}" for r in map(Response(Action.RESTORE, 0.3).escalated, (0, 1, 4))]
+        ['restore 0.3', 'restore 0.09', 'stop 1']
+        """
+        if self.action is not Action.RESTORE:
+            return self
+        if in_vain >= ESCALATIONS:
+            return replace(self, action=Action.STOP, factor=1.0)
+        return replace(self, factor=self.factor ** (in_vain + 1))
+
+
+@dataclass(frozen=True)
+class Policy:
+    """A named table of responses, or a recipe.
+
+    Attributes:
+        name: shown in every report.
+        responses: condition → response.
+        recipe: ``"halving"`` or ``"exponential"``: a plain recipe takes the place of the table.
+        epochs: epochs between two moves of the recipe.
+        ratio: the fixed ratio of the exponential recipe, above 0 and below 1.
+
+    >>> cautious = Policy("mine", {Condition.PLATEAU: Response(Action.REDUCE, 0.5, patience=5)})
+    >>> cautious.restores
+    False
+    """
+
+    name: str
+    responses: Mapping[Condition, Response] = field(default_factory=dict)
+    recipe: str | None = None
+    epochs: int = 10
+    ratio: float = 0.5
+
+    @property
+    def restores(self) -> bool:
+        """Whether any response needs a snapshot."""
+        return any(response.action is Action.RESTORE for response in self.responses.values())
+
+    def tuned(self, patience: int | None = None, factor: float | None = None, restores: bool | None = None) -> Policy:
+        """The same policy with the user's own numbers where given.
+
+        Args:
+            patience: for every condition that waits at all (those that act on the first check stay so).
+            factor: for every response.
+            restores: ``False`` turns each restore into a plain reduction; ``True`` restores on overfitting and on
+                divergence.
+        """
+        return replace(
+            self, responses={c: _tuned(c, r, patience, factor, restores) for c, r in self.responses.items()}
+        )
+
+
+def _tuned(
+    condition: Condition, response: Response, patience: int | None, factor: float | None, restores: bool | None
+) -> Response:
+    if patience is not None and response.patience > 1:
+        response = replace(response, patience=patience)
+    if factor is not None:
+        response = replace(response, factor=factor)
+    if restores is False:
+        response = replace(response, action=Action.REDUCE)
+    if restores and condition in (Condition.OVERFITTING, Condition.DIVERGENCE, Condition.NON_FINITE):
+        response = replace(response, action=Action.RESTORE)
+    return response
+
+
+PRESETS: Mapping[str, Policy] = {
+    # Cuts and restores as the prototype's figures chose them: see docs/decisions/0003-first-auto-policy.md.
+    "auto": Policy(
+        "auto",
+        {
+            Condition.NON_FINITE: Response(Action.RESTORE, 0.3),
+            Condition.DIVERGENCE: Response(Action.RESTORE, 0.3),
+            Condition.OVERFITTING: Response(Action.RESTORE, 0.1, patience=2),
+            Condition.PLATEAU: Response(Action.REDUCE, 0.3, patience=3),
+        },
+    ),
+    # Only ever lowers; 0.5 loses at most one octave to a false alarm.
+    "conservative": Policy(
+        "conservative",
+        {
+            Condition.NON_FINITE: Response(Action.REDUCE, 0.5),
+            Condition.DIVERGENCE: Response(Action.REDUCE, 0.5),
+            Condition.OVERFITTING: Response(Action.REDUCE, 0.5, patience=3),
+            Condition.PLATEAU: Response(Action.REDUCE, 0.5, patience=5),
+        },
+    ),
+    # "every 10 to 15 epochs", as the recipe is usually told.
+    "halving": Policy("halving", recipe="halving", epochs=10, ratio=0.5),
+    # 0.95 an epoch: a tenth after 45 epochs, the usual setting of ExponentialLR in tutorials.
+    "exponential": Policy("exponential", recipe="exponential", epochs=1, ratio=0.95),
+}
+"""The policies that go by a name."""

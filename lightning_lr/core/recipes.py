@@ -1,0 +1,112 @@
+"""The plain recipes that people know, decided and explained like everything else.
+
+Both look at the clock of epochs first and at the metrics second; neither reacts to a condition of the run.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from lightning_lr.core.policy import Policy
+from lightning_lr.core.records import Diagnosis, Reading, Signal, Signals
+from lightning_lr.core.vocabulary import Condition
+from lightning_lr.core.wording import plural
+
+WELL = 0.01
+"""Least relative improvement of the best for a period to have performed well: 1 %, ten times the default ``rel_delta``."""
+
+
+@dataclass
+class RecipeState:
+    """Where a recipe stands; plain values, saved whole.
+
+    Attributes:
+        since_epoch: first epoch of the running period.
+        best_before: oriented best when the period began; ``None`` in the first period.
+        well: how many periods in a row have performed well.
+        learned: whether the run has converged once (exponential).
+    """
+
+    since_epoch: int = 0
+    best_before: float | None = None
+    well: int = 0
+    learned: bool = False
+
+
+class Recipe:
+    """What both recipes share: a period of epochs, and the memory of the last one.
+
+    Args:
+        policy: epochs and ratio.
+    """
+
+    def __init__(self, policy: Policy) -> None:
+        self.policy = policy
+        self.state = RecipeState()
+
+    def propose(self, reading: Reading, signals: Signals, diagnosis: Diagnosis) -> tuple[float, str]:
+        """The factor at this check, 1.0 to hold, and the sentence why."""
+        raise NotImplementedError
+
+    def state_dict(self) -> dict[str, Any]:
+        """Where the recipe stands, as plain values."""
+        return asdict(self.state)
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue from :meth:`state_dict`."""
+        self.state = RecipeState(**state)
+
+    def _epochs_left(self, reading: Reading) -> int:
+        return self.state.since_epoch + self.policy.epochs - (reading.epoch + 1)
+
+
+class Halving(Recipe):
+    """Halve every N epochs until a range of rates performs well.
+
+    A period of N epochs performs well where it improved the best by 1 % at least. Two periods in a row that perform well, at a
+    rate and at half of it, are a range: the rate can be raised or lowered by two without harm. From then on it is
+    held, until a period no longer performs well.
+    """
+
+    def propose(self, reading: Reading, signals: Signals, diagnosis: Diagnosis) -> tuple[float, str]:
+        """Halve at the end of a period, or hold a range that performs well."""
+        epochs, monitor = self.policy.epochs, signals.monitors[0]
+        left = self._epochs_left(reading)
+        if left > 0:
+            return 1.0, f"this learning rate is tried for {left} more epoch{plural(left)}"
+        performed = self._performed_well(monitor)
+        self.state.well = self.state.well + 1 if performed else 0
+        self.state.since_epoch, self.state.best_before = reading.epoch + 1, monitor.best
+        if self.state.well >= 2:
+            return 1.0, f"{epochs} epochs at this learning rate performed well, as did those before: a range is found"
+        how = "well" if performed else "no better than those before"
+        return self.policy.ratio, f"{epochs} epoch{plural(epochs)} at this learning rate performed {how}, no range is found yet"
+
+    def _performed_well(self, monitor: Signal) -> bool:
+        before = self.state.best_before if self.state.best_before is not None else monitor.first
+        return monitor.best < before - WELL * abs(before)
+
+
+class Exponential(Recipe):
+    """Decay by a fixed ratio every N epochs, and by its square root once the run has converged.
+
+    Converged means that a plateau was diagnosed; from then on small steps are enough.
+    """
+
+    def propose(self, reading: Reading, signals: Signals, diagnosis: Diagnosis) -> tuple[float, str]:
+        """Decay at the end of each period."""
+        self.state.learned = self.state.learned or diagnosis.condition is Condition.PLATEAU
+        left = self._epochs_left(reading)
+        if left > 0:
+            return 1.0, f"the next decay comes in {left} epoch{plural(left)}"
+        self.state.since_epoch = reading.epoch + 1
+        if self.state.learned:
+            return self.policy.ratio**0.5, "exponential decay, slower since the run has converged"
+        return self.policy.ratio, "exponential decay"
+
+
+def recipe_of(policy: Policy) -> Recipe | None:
+    """The recipe that a policy names, if it names one."""
+    recipes = {"halving": Halving, "exponential": Exponential}
+    return recipes[policy.recipe](policy) if policy.recipe else None

@@ -1,0 +1,126 @@
+"""All the series of a run, followed side by side: Reading → Signals."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Sequence
+from typing import Any
+
+from lightning_lr.core.records import Reading, Signal, Signals
+from lightning_lr.core.signals import SignalTracker
+from lightning_lr.core.vocabulary import Mode
+
+TRAIN_LOSS = "train_loss"
+"""Name of the loss that ``training_step`` returns, where no ``train_monitor`` is named."""
+
+
+class Series:
+    """Follows the monitors, the training series, the gap of each monitor to it, and the blocks of the training loss.
+
+    Args:
+        monitors: metric names; the first is the one whose best state is kept.
+        mode: direction in which they are better.
+        train_monitor: logged metric that stands for training; ``None`` for the loss of ``training_step``.
+        min_delta: least absolute change that counts as improvement.
+        rel_delta: least change relative to |best| that counts as improvement.
+    """
+
+    def __init__(
+        self,
+        monitors: Sequence[str],
+        mode: Mode = Mode.MIN,
+        train_monitor: str | None = None,
+        min_delta: float = 0.0,
+        rel_delta: float = 0.0,
+    ) -> None:
+        sign = -1 if mode is Mode.MAX else 1
+        train_name = train_monitor or TRAIN_LOSS
+        self.train_monitor = train_monitor
+        self.monitors = [SignalTracker(name, sign, min_delta, rel_delta) for name in monitors]
+        self.train = SignalTracker(train_name, sign if train_monitor else 1)
+        self.blocks = SignalTracker(TRAIN_LOSS)
+        # No gap of the training loss to itself, and none between a loss and an accuracy.
+        self.gaps = {
+            name: SignalTracker(f"gap of {name}")
+            for name in monitors
+            if name != train_name and same_quantity(name, train_name, mode)
+        }
+
+    def update(self, reading: Reading) -> Signals:
+        """Take one reading into every series that it speaks of."""
+        check, window = reading.check, reading.train
+        train_value = reading.train_metric if self.train_monitor else (window.mean if window else None)
+        train = self.train.update(train_value, check)
+        monitors = tuple(tracker.update(reading.metrics.get(tracker.name), check) for tracker in self.monitors)
+        return Signals(
+            check=check,
+            monitors=monitors,
+            train=train if train.values or train.fresh else None,
+            gaps={s.name: self.gaps[s.name].update(gap_between(s, train), check) for s in monitors if s.name in self.gaps},
+            blocks=self.blocks.extend(window.blocks, check) if window else None,
+            window=window,
+        )
+
+    def restart(self) -> None:
+        """Begin new windows after an adjustment: no trend spans a change of the learning rate."""
+        for tracker in self._all():
+            tracker.restart()
+
+    def state_dict(self) -> dict[str, Any]:
+        """The memory of every series, as plain values."""
+        return {"monitors": {t.name: t.state_dict() for t in self.monitors}} | {
+            "train": self.train.state_dict(),
+            "blocks": self.blocks.state_dict(),
+            "gaps": {name: tracker.state_dict() for name, tracker in self.gaps.items()},
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue from :meth:`state_dict`; a monitor that was not followed before starts afresh."""
+        for tracker in self.monitors:
+            if tracker.name in state["monitors"]:
+                tracker.load_state_dict(state["monitors"][tracker.name])
+        for name, tracker in self.gaps.items():
+            if name in state["gaps"]:
+                tracker.load_state_dict(state["gaps"][name])
+        self.train.load_state_dict(state["train"])
+        self.blocks.load_state_dict(state["blocks"])
+
+    def _all(self) -> list[SignalTracker]:
+        return [*self.monitors, self.train, self.blocks, *self.gaps.values()]
+
+
+def gap_between(monitor: Signal, train: Signal) -> float | None:
+    """Generalization gap of one check, oriented (positive: worse than in training); ``None`` unless both are there.
+
+    Both come from one reading, whose values are of one epoch: a gap to another epoch's training loss would be an
+    artefact of the descent in between.
+    """
+    gap = monitor.value - train.value
+    return gap if monitor.fresh and train.fresh and math.isfinite(gap) else None
+
+
+def same_quantity(monitor: str, train: str, mode: Mode) -> bool:
+    """Whether a held-out and a training metric measure the same thing, so that their difference means something.
+
+    True where the names differ only in the words for the data (train, val, valid, test, eval, epoch, a loader
+    number); and, for the loss of ``training_step``, where the monitor is a loss that is minimized.
+
+    >>> same_quantity("val_loss/dataloader_idx_0", "train_loss", Mode.MIN)
+    True
+    >>> same_quantity("val_acc", "train_loss", Mode.MAX), same_quantity("val/acc", "train/acc_epoch", Mode.MAX)
+    (False, True)
+    """
+    if train == TRAIN_LOSS and mode is Mode.MIN and "loss" in bare_name(monitor):
+        return True
+    return bare_name(monitor) == bare_name(train)
+
+
+def bare_name(name: str) -> str:
+    """A metric's name without the words that say on which data it was measured.
+
+    >>> bare_name("val/Loss_epoch"), bare_name("train_loss"), bare_name("validation-acc/dataloader_idx_1")
+    ('loss', 'loss', 'acc')
+    """
+    words = re.split(r"[/_\-. ]+", re.sub(r"/dataloader_idx_\d+$", "", name.lower()))
+    return "_".join(word for word in words if word not in {"train", "training", "val", "valid", "validation", "test", "eval", "epoch"})

@@ -1,0 +1,123 @@
+"""One series of readings → its level, noise, slope and best.
+
+A :class:`SignalTracker` holds everything that the package remembers of one series. It is the only memory the
+detectors have: they look at the :class:`~lightning_lr.core.records.Signal` it returns, and keep nothing themselves.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from lightning_lr.core.records import Signal
+from lightning_lr.core.statistics import robust_noise, trend
+
+WINDOW = 64
+"""Values kept of one series. Enough for a slope error of 1 % of the noise; few enough for a check to stay fast."""
+
+SHORTEST_TREND = 5
+"""Fewest values a slope is read from where there are as many: below, one outlier turns its sign."""
+
+
+@dataclass
+class SeriesState:
+    """What is remembered of one series; plain numbers, saved whole."""
+
+    values: list[float] = field(default_factory=list)
+    first: float = math.nan
+    best: float = math.nan
+    best_check: int = -1
+    since_best: int = 0
+    noise: float = math.nan
+    non_finite_streak: int = 0
+
+
+class SignalTracker:
+    """Follows one series.
+
+    Args:
+        name: metric name.
+        sign: +1 where lower is better, −1 where higher is better.
+        min_delta: least absolute change that counts as improvement, ≥ 0.
+        rel_delta: least change relative to |best| that counts as improvement, ≥ 0.
+
+    >>> tracker = SignalTracker("val_acc", sign=-1)
+    >>> for check, value in enumerate([0.5, 0.7, float("nan"), 0.69]):
+    ...     signal = tracker.update(value, check)
+    >>> signal.shown(signal.best), signal.best_check, signal.since_best
+    (0.7, 1, 2)
+    """
+
+    def __init__(self, name: str, sign: int = 1, min_delta: float = 0.0, rel_delta: float = 0.0) -> None:
+        self.name = name
+        self.sign = sign
+        self.min_delta = min_delta
+        self.rel_delta = rel_delta
+        self.state = SeriesState()
+
+    def update(self, value: float | None, check: int) -> Signal:
+        """Take the value of one check (``None``: none arrived) and say where the series stands."""
+        if value is not None:
+            self._take(self.sign * value, check)
+        return self._signal(value)
+
+    def extend(self, values: Sequence[float], check: int) -> Signal:
+        """Take several values of one check, oldest first."""
+        for value in values:
+            self._take(self.sign * value, check)
+        return self._signal(values[-1] if values else None)
+
+    def restart(self) -> None:
+        """Forget the values, but neither the best nor the noise: what came before an adjustment has another trend."""
+        self.state.values = []
+
+    def state_dict(self) -> dict[str, Any]:
+        """All that is remembered, as plain values."""
+        return asdict(self.state)
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue from :meth:`state_dict`."""
+        self.state = SeriesState(**{**state, "values": list(state["values"])})
+
+    def _take(self, value: float, check: int) -> None:
+        state = self.state
+        state.since_best += 1
+        if not math.isfinite(value):
+            # Never a statistic: one NaN in a mean or a minimum would deafen everything after it.
+            state.non_finite_streak += 1
+            return
+        state.non_finite_streak = 0
+        state.values = [*state.values, value][-WINDOW:]
+        if math.isnan(state.first):
+            state.first = value
+        if math.isnan(state.best) or self._improves(value):
+            state.best, state.best_check, state.since_best = value, check, 0
+
+    def _improves(self, value: float) -> bool:
+        best = self.state.best
+        # |best|, not best: with a negative best a plain factor would call a worsening metric an improvement.
+        return value < best - max(self.min_delta, self.rel_delta * abs(best))
+
+    def _signal(self, value: float | None) -> Signal:
+        state = self.state
+        noise = robust_noise(state.values)
+        if not math.isnan(noise):
+            state.noise = noise
+        recent = state.values[-max(SHORTEST_TREND, len(state.values) // 2) :]
+        newest = math.nan if value is None or not math.isfinite(value) else self.sign * value
+        return Signal(
+            name=self.name,
+            sign=self.sign,
+            value=newest,
+            fresh=value is not None,
+            values=tuple(state.values),
+            first=state.first,
+            best=state.best,
+            best_check=state.best_check,
+            since_best=state.since_best,
+            noise=state.noise,
+            trend=trend(recent, state.noise),
+            non_finite_streak=state.non_finite_streak,
+        )
