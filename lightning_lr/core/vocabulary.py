@@ -11,8 +11,11 @@ from enum import Enum
 class Word(str, Enum):
     """A string with a closed list of values; formats as the bare word on every Python version."""
 
-    __str__ = str.__str__
-    __format__ = str.__format__
+    def __str__(self) -> str:
+        return str(self.value)
+
+    def __format__(self, spec: str) -> str:
+        return format(str(self.value), spec)
 
 
 class Mode(Word):
