@@ -1,0 +1,61 @@
+"""A learning rate that looks after itself: one callback for a Lightning Trainer.
+
+::
+
+    from lightning.pytorch import Trainer
+    from lightning_lr import LearningRateController
+
+    trainer = Trainer(max_epochs=30, callbacks=[LearningRateController(monitor="val_loss")])
+    trainer.fit(model, datamodule)
+
+The public names are resolved when they are first used (PEP 562): importing this package, its ``core`` or the
+command line loads neither torch nor Lightning.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from lightning_lr.__about__ import __version__
+
+if TYPE_CHECKING:
+    from lightning_lr.core.policy import Policy
+    from lightning_lr.core.records import Decision
+    from lightning_lr.core.vocabulary import Action, Condition, Mode
+    from lightning_lr.live.controller import LearningRateController
+    from lightning_lr.live.layerwise import LayerwiseLearningRate
+
+__all__ = [
+    "Action",
+    "Condition",
+    "Decision",
+    "LayerwiseLearningRate",
+    "LearningRateController",
+    "Mode",
+    "Policy",
+    "__version__",
+]
+
+_HOME = {
+    "Action": "lightning_lr.core.vocabulary",
+    "Condition": "lightning_lr.core.vocabulary",
+    "Decision": "lightning_lr.core.records",
+    "LayerwiseLearningRate": "lightning_lr.live.layerwise",
+    "LearningRateController": "lightning_lr.live.controller",
+    "Mode": "lightning_lr.core.vocabulary",
+    "Policy": "lightning_lr.core.policy",
+}
+"""Public name → the module that defines it."""
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(_HOME[name]), name)
+    globals()[name] = value  # the next access finds it without coming here
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

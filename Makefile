@@ -1,0 +1,75 @@
+# Every target sets up all that it needs: a virtual environment here in .venv, and a stamp in it, so that the second
+# call starts at once. A change of pyproject.toml or constraints.txt installs again.
+
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+CORE   := .venv-core
+PINS   := pyproject.toml constraints.txt
+# What a run has to say in addition, e.g. make test ARGS="-k plateau -x"
+ARGS   ?=
+
+.PHONY: help demo test test-core coverage lint format types docs check bench-detection clean
+.DEFAULT_GOAL := help
+
+help:  ## list the targets
+	@sed -n 's/^\([a-z-]*\):.*##/\1:/p' $(MAKEFILE_LIST)
+
+demo: $(VENV)/.stamp-demo  ## train on digits with the controller, on the CPU
+	$(BIN)/python examples/quickstart.py $(ARGS)
+
+test: $(VENV)/.stamp-dev  ## every test, and the examples in the docstrings
+	$(BIN)/python -m pytest $(ARGS)
+
+test-core: $(CORE)/.stamp  ## core and offline, in an environment that has no torch
+	$(CORE)/bin/python -m pytest $(wildcard tests/core tests/offline) tests/test_architecture.py \
+	    lightning_lr/core lightning_lr/offline lightning_lr/errors.py $(ARGS)
+
+coverage: $(VENV)/.stamp-dev  ## the same tests, and which lines they reached
+	$(BIN)/python -m pytest --cov --cov-report=term-missing $(ARGS)
+
+lint: $(VENV)/.stamp-dev  ## rules and formatting
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+format: $(VENV)/.stamp-dev  ## put right what lint can put right
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+types: $(VENV)/.stamp-dev  ## mypy, strict
+	$(BIN)/mypy
+
+docs: $(VENV)/.stamp-dev  ## the site, into build/docs; a warning is an error
+	$(BIN)/python -m sphinx -W --keep-going --fresh-env -q -d build/doctrees docs build/docs
+	@echo "built build/docs/index.html"
+
+check: test lint types docs  ## all that CI runs
+
+bench-detection: $(VENV)/.stamp-dev  ## delay, misses and false alarms of the detectors
+	$(BIN)/python -m benchmarks.detection $(ARGS)
+
+clean:  ## remove what was built, the environments too
+	rm -rf build dist *.egg-info $(VENV) $(CORE) .mypy_cache .ruff_cache .pytest_cache .hypothesis
+
+# torch comes first and alone, at the version that constraints.txt names. Where the CPU build of that version is on
+# offer it outranks the plain one, and whatever is installed afterwards finds torch there and fetches no other.
+$(VENV)/.stamp-torch: $(PINS)
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt torch
+	@touch $@
+
+$(VENV)/.stamp-demo: $(VENV)/.stamp-torch
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[examples]'
+	@touch $@
+
+$(VENV)/.stamp-dev: $(VENV)/.stamp-torch
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[plot,tensorboard,examples,test,dev]'
+	@touch $(VENV)/.stamp-demo $@
+
+# The package without its dependencies, and of those only the ones that core and offline use.
+$(CORE)/.stamp: $(PINS)
+	$(PYTHON) -m venv $(CORE)
+	$(CORE)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt \
+	    tensorboard 'jsonargparse[signatures]' rich matplotlib pytest pytest-timeout hypothesis
+	$(CORE)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps -e .
+	@touch $@

@@ -1,0 +1,119 @@
+"""How the site is built: `make docs`, without the network, every warning an error.
+
+The pages are plain Markdown that reads as well on a code host. What only the site needs (the menu, one page for each
+module) is made here.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+from pygments.lexers.special import TextLexer
+from sphinx.application import Sphinx
+
+from lightning_lr import __version__
+
+DOCS = Path(__file__).resolve().parent
+PACKAGE = DOCS.parent / "lightning_lr"
+
+project = "lightning_lr"
+author = "The lightning_lr maintainers"
+copyright = f"{author}. Apache-2.0"
+version = release = __version__
+
+extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
+root_doc = "index"
+exclude_patterns = ["_build"]
+templates_path: list[str] = []
+
+myst_enable_extensions = ["deflist", "dollarmath"]
+myst_heading_anchors = 3
+
+autodoc_default_options = {"members": True, "member-order": "bysource", "show-inheritance": True}
+autodoc_inherit_docstrings = False  # Lightning's hooks are explained in Lightning's documentation
+autodoc_typehints = "signature"
+autodoc_preserve_defaults = True
+napoleon_google_docstring = True
+napoleon_numpy_docstring = False
+napoleon_use_ivar = True
+
+html_theme = "furo"
+html_title = f"lightning_lr {__version__}"
+html_show_sphinx = False
+html_copy_source = False
+
+# The menu: caption → patterns of pages. A page that is added to a folder is picked up by itself.
+MENU = {
+    "Start": ["architecture.md", "glossary.md", "how-to-*.md"],
+    "Detectors": ["detectors/*.md"],
+    "Decisions": ["decisions/*.md"],
+    "Reference": ["api/index.rst"],
+}
+
+# In the order in which the data flows; what is not named follows by name.
+FIRST = ["core.vocabulary", "core.records", "core.statistics", "core.signals", "core.detectors", "core.diagnosis"]
+FIRST += ["core.debounce", "core.exploration", "core.probation", "core.annealing", "core.policy", "core.controller"]
+FIRST += ["core", "errors", "live.controller", "live.layerwise", "live", "offline", "tensorboard_plugin"]
+
+
+def module_names() -> list[str]:
+    """Every module with something to document, core first, without the package's own name."""
+    names = []
+    for path in PACKAGE.rglob("*.py"):
+        parts = path.relative_to(PACKAGE).with_suffix("").parts
+        name = ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+        if name and not parts[-1].startswith("__about") and path.read_text(encoding="utf-8").strip():
+            names.append(name)
+
+    def place(name: str) -> tuple[int, str]:
+        at = [i for i, first in enumerate(FIRST) if name == first or name.startswith(first + ".")]
+        return (at[0] if at else len(FIRST), name)
+
+    return sorted(names, key=place)
+
+
+def write_reference(app: Sphinx) -> None:
+    """One page for each module, under docs/api (not kept in git)."""
+    folder = DOCS / "api"
+    folder.mkdir(exist_ok=True)
+    names = module_names()
+    pages = {f"{name}.rst": page(f"lightning_lr.{name}") for name in names}
+    pages["index.rst"] = page("lightning_lr", members=False) + "\n.. toctree::\n   :maxdepth: 1\n\n"
+    pages["index.rst"] += "".join(f"   {name}\n" for name in names)
+    for old in folder.glob("*.rst"):
+        if old.name not in pages:
+            old.unlink()
+    for name, text in pages.items():
+        (folder / name).write_text(text, encoding="utf-8")
+
+
+def page(module: str, members: bool = True) -> str:
+    directive = f".. automodule:: {module}\n" + ("" if members else "   :no-members:\n")
+    return f"{module}\n{'=' * len(module)}\n\n{directive}"
+
+
+def append_menu(app: Sphinx, docname: str, source: list[str]) -> None:
+    """The menu of the site, at the end of the start page, where a code host need not show it."""
+    if docname == root_doc:
+        for caption, patterns in MENU.items():
+            pages = [path for pattern in patterns for path in sorted(DOCS.glob(pattern))]
+            if pages:
+                lines = [path.relative_to(DOCS).with_suffix("").as_posix() for path in pages]
+                source[0] += "\n".join(["", "```{toctree}", ":hidden:", f":caption: {caption}", "", *lines, "```", ""])
+
+
+def keep_bars(app: Sphinx, what: str, name: str, obj: object, options: Any, lines: list[str]) -> None:
+    """|x| is an absolute value in our docstrings, never a reStructuredText substitution."""
+    for i, line in enumerate(lines):
+        parts = re.split(r"(``.*?``)", line)
+        parts[::2] = [re.sub(r"(?<!\\)\|(?=\S)", r"\|", part) for part in parts[::2]]
+        lines[i] = line if line.lstrip().startswith((">>>", "...")) else "".join(parts)
+
+
+def setup(app: Sphinx) -> None:
+    app.add_lexer("mermaid", TextLexer)  # shown as its source; rendering it would need the network
+    app.connect("builder-inited", write_reference)
+    app.connect("source-read", append_menu)
+    app.connect("autodoc-process-docstring", keep_bars)
