@@ -8,10 +8,12 @@ Each is frozen, each prints as one sentence, and each stage of the package is a 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from lightning_lr.core.vocabulary import Action, Condition, Verdict
+from lightning_lr.core.wording import plural
 
 
 @dataclass(frozen=True)
@@ -108,6 +110,8 @@ class Trend:
     rising: Verdict
 
     def __str__(self) -> str:
+        if not math.isfinite(self.error):
+            return f"slope not known yet ({self.points} value{plural(self.points)})"
         return f"slope {self.slope:+.3g} ± {self.error:.2g} over {self.points} values"
 
 
@@ -153,9 +157,15 @@ class Signal:
         return self.sign * oriented + 0.0
 
     def __str__(self) -> str:
-        return (
-            f"{self.name} {self.shown(self.value):.6g}, best {self.shown(self.best):.6g} "
-            f"({self.since_best} checks ago), {self.trend}"
+        # Only numbers that are there, and in the direction in which the user sees them move.
+        value = f"{self.shown(self.value):.6g}" if math.isfinite(self.value) else "is not finite"
+        best = f"best {self.shown(self.best):.6g} ({self.since_best} check{plural(self.since_best)} ago)"
+        return ", ".join(
+            (
+                f"{self.name} {value if self.fresh else 'has no new value'}",
+                best if math.isfinite(self.best) else "no finite value yet",
+                str(replace(self.trend, slope=self.shown(self.trend.slope))),
+            )
         )
 
 
