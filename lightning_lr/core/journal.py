@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, is_dataclass
 from enum import Enum
 from typing import Any
 
@@ -106,7 +106,7 @@ def read_line(line: str) -> JournalLine:
     try:
         return JournalLine(
             reading=_reading(record["reading"]),
-            decision=_decision(record["decision"]),
+            decision=decision_from(record["decision"]),
             adjustment=Adjustment(
                 rates=_rates(record["adjustment"]["rates"]),
                 restored=bool(record["adjustment"]["restored"]),
@@ -144,19 +144,21 @@ def parse(line: str) -> dict[str, Any]:
 
 
 def _dump(record: Mapping[str, Any]) -> str:
-    return json.dumps(_plain({"schema": SCHEMA, **record}), ensure_ascii=False, allow_nan=False)
+    return json.dumps(plain({"schema": SCHEMA, **record}), ensure_ascii=False, allow_nan=False)
 
 
-def _plain(value: Any) -> Any:
-    """Enumerations as their words, numbers that are not finite as words, mappings and tuples as JSON has them."""
+def plain(value: Any) -> Any:
+    """A record as JSON has it: enumerations and numbers that are not finite as words, mappings, lists."""
+    if is_dataclass(value) and not isinstance(value, type):
+        value = asdict(value)
     if isinstance(value, Enum):
         return value.value
     if isinstance(value, float) and not math.isfinite(value):
         return str(value)
     if isinstance(value, Mapping):
-        return {str(_plain(key)): _plain(item) for key, item in value.items()}
+        return {str(plain(key)): plain(item) for key, item in value.items()}
     if isinstance(value, (list, tuple, set, frozenset)):
-        return [_plain(item) for item in value]
+        return [plain(item) for item in value]
     return value
 
 
@@ -196,7 +198,8 @@ def _reading(record: Mapping[str, Any]) -> Reading:
     )
 
 
-def _decision(record: Mapping[str, Any]) -> Decision:
+def decision_from(record: Mapping[str, Any]) -> Decision:
+    """The decision that :func:`plain` made a record of."""
     return Decision(
         check=int(record["check"]),
         epoch=int(record["epoch"]),

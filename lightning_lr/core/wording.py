@@ -26,3 +26,13 @@ def rate_changes(old: Mapping[str, float], new: Mapping[str, float], most: int =
     if len(new) > most:
         changes.append(f"and {len(new) - most} more")
     return f" ({', '.join(changes)})" if changes else ""
+
+
+def markdown_cell(text: str) -> str:
+    """Text that cannot break out of a Markdown table's cell, nor be taken for HTML.
+
+    >>> markdown_cell("a|b <script>")
+    'a\\\\|b &lt;script&gt;'
+    """
+    text = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    return text.replace("|", "\\|").replace("\n", " ")

@@ -1,0 +1,37 @@
+"""The base class of our callbacks: a Callback of ``lightning.pytorch`` and of ``pytorch_lightning`` at once.
+
+The two packages hold the same code under two names, and neither's ``Callback`` is the other's. A class that is both works in
+either Trainer, in ``callbacks=[...]`` and in ``callbacks=...``, and in either command line.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
+
+if TYPE_CHECKING:
+    DualCallback = Callback
+else:
+    try:
+        from pytorch_lightning.callbacks import Callback as _Other
+    except ImportError:  # an environment with one of the two alone
+        DualCallback = Callback
+    else:
+
+        class DualCallback(Callback, _Other):
+            """A callback for the Trainers of both packages."""
+
+
+def say(sentence: str) -> None:
+    """Print a sentence for the user, on rank 0, the way Lightning prints its own."""
+    rank_zero_info(f"lightning_lr: {sentence}")
+
+
+def warn(sentence: str) -> None:
+    """Warn the user, on rank 0, as Lightning warns."""
+    rank_zero_warn(f"lightning_lr: {sentence}", stacklevel=3)
+
+
+__all__ = ["DualCallback", "say", "warn"]

@@ -1,0 +1,278 @@
+"""The callback: each hook reads, asks, applies and writes, through the session of the fit."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+from lightning_lr.core.policy import Policy
+from lightning_lr.core.records import Decision
+from lightning_lr.core.wording import plural
+from lightning_lr.live.arguments import settings_from
+from lightning_lr.live.callback_base import DualCallback
+from lightning_lr.live.decision_history import DecisionHistory
+from lightning_lr.live.session import Moment, Session
+from lightning_lr.live.start import begin_session, to_checkpoint
+
+__all__ = ["LearningRateController"]
+
+
+class LearningRateController(DualCallback):
+    """Watches training and validation, says what is wrong, and changes the learning rate.
+
+    A *check* is one look at fresh values: at the end of a training epoch where validation runs once an epoch, else after
+    each validation (the rule of ``EarlyStopping``). All counts are counts of checks.
+
+    Args:
+        monitor: metric to watch, or several; the best state is that of the first. Where no validation runs and
+            nothing of that name can come, the training loss alone is watched.
+        mode: ``"min"`` or ``"max"``: which direction of the monitor is better.
+        policy: ``"auto"`` (reduces, and restores the best state where the run overfits or diverges),
+            ``"conservative"`` (only ever lowers), ``"halving"``, ``"exponential"`` (the plain recipes), or a
+            :class:`~lightning_lr.core.policy.Policy`.
+        patience: checks in a row before a plateau or overfitting is acted on; acts on the last of them, as
+            ``EarlyStopping`` does. ``None``: the policy's own.
+        cooldown: checks after an adjustment without another.
+        factor: multiplier of one reduction, above 0 and below 1. ``None``: the policy's own.
+        min_delta: least absolute change that counts as improvement.
+        rel_delta: least change relative to \\|best\\| that counts as improvement.
+        min_lr: lower bound of the applied rate, one number or one a group. A warm-up below it is left alone.
+        max_lr: upper bound of the applied rate, likewise.
+        train_monitor: logged metric to compare the monitor with, in place of the loss of ``training_step``.
+        vote: how many monitors must agree: ``"any"``, ``"majority"`` or ``"all"``.
+        restore_best: whether the best weights and optimizer state come back on overfitting, and the last good ones on
+            divergence. ``None``: the policy decides.
+        warmup_checks: checks at the start without an adjustment (divergence is always acted on).
+        epochs: for the recipes, epochs between two moves.
+        ratio: for the recipes, the multiplier of one move.
+        optimizers: which optimizers to control, by index, or which parameter groups, by name. ``None``: all.
+        dry_run: decide and record, change nothing: the run is bit-identical to one without the callback.
+        verbose: print each decision as a sentence.
+        journal: path of the journal; ``None``: ``lr_journal.jsonl`` in the folder of the first logger that has one.
+        save_snapshot: whether the checkpoint carries the state that a restore would bring back (it grows by one copy of
+            weights and optimizer state); without it a resumed run cuts without restoring.
+        name: needed where a Trainer has two of these with the same monitor.
+
+    Attributes:
+        decisions: the decisions that were not "hold", at most the newest 1000; empty in the main process after
+            ``ddp_spawn``, where the journal tells.
+        scale: parameter group → product of all adjustments so far.
+
+    Raises:
+        ArgumentError: at construction, where an argument cannot work.
+        MissingMetricError: after the first validation, where the monitor was not logged.
+
+    Example::
+
+        from lightning.pytorch import Trainer
+        from lightning_lr import LearningRateController
+
+        trainer = Trainer(max_epochs=30, callbacks=[LearningRateController(monitor="val_loss")])
+    """
+
+    def __init__(
+        self,
+        monitor: str | Sequence[str] = "val_loss",
+        mode: Literal["min", "max"] = "min",
+        *,
+        policy: Literal["auto", "conservative", "halving", "exponential"] | Policy = "auto",
+        patience: int | None = None,
+        cooldown: int = 0,
+        factor: float | None = None,
+        min_delta: float = 0.0,
+        rel_delta: float = 1e-3,
+        min_lr: float | Sequence[float] = 0.0,
+        max_lr: float | Sequence[float] | None = None,
+        train_monitor: str | None = None,
+        vote: Literal["any", "majority", "all"] = "majority",
+        restore_best: bool | None = None,
+        warmup_checks: int = 0,
+        epochs: int | None = None,
+        ratio: float | None = None,
+        optimizers: Sequence[int | str] | None = None,
+        dry_run: bool = False,
+        verbose: bool = True,
+        journal: str | None = None,
+        save_snapshot: bool = True,
+        name: str | None = None,
+    ) -> None:
+        super().__init__()
+        self.settings = settings_from(
+            monitor=monitor,
+            mode=mode,
+            policy=policy,
+            patience=patience,
+            cooldown=cooldown,
+            factor=factor,
+            min_delta=min_delta,
+            rel_delta=rel_delta,
+            min_lr=min_lr,
+            max_lr=max_lr,
+            train_monitor=train_monitor,
+            vote=vote,
+            restore_best=restore_best,
+            warmup_checks=warmup_checks,
+            epochs=epochs,
+            ratio=ratio,
+        )
+        self.optimizers = optimizers
+        self.dry_run = dry_run
+        self.verbose = verbose
+        self.journal = journal
+        self.save_snapshot = save_snapshot
+        self.name = name
+        self._session: Session | None = None
+        self._state: dict[str, Any] = {}
+        self._checkpointed: dict[str, Any] = {}
+        self.checks_on_train_epoch_end = True
+
+    @property
+    def decisions(self) -> list[Decision]:
+        """The decisions that were not "hold", oldest first."""
+        if self._session is not None:
+            return list(self._session.history)
+        return list(DecisionHistory.from_state(self._state["history"])) if self._state else []
+
+    @property
+    def scale(self) -> dict[str, float]:
+        """Parameter group → product of all adjustments so far."""
+        if self._session is not None:
+            return {name: rate.scale for name, rate in self._session.groups.rates().items()}
+        return dict(self._state.get("scale", {}))
+
+    @property
+    def state_key(self) -> str:
+        """Tells the instances of one Trainer apart; holds no setting that a user may change between two runs."""
+        return self._generate_state_key(
+            monitor=list(self.settings.monitors), mode=str(self.settings.mode), name=self.name
+        )
+
+    # --- hooks --------------------------------------------------------------------------------------------------------
+
+    def setup(self, trainer: Any, pl_module: Any, stage: str) -> None:
+        """Begin afresh: each ``fit`` is a run of its own, unless a checkpoint says otherwise."""
+        if stage == "fit":
+            self._session, self._state, self._checkpointed = None, {}, {}
+
+    def on_train_start(self, trainer: Any, pl_module: Any) -> None:
+        """Find optimizers, schedulers and loggers; continue from a checkpoint if there was one."""
+        # Where validation runs once an epoch, its values and the epoch's training loss belong together.
+        once = trainer.val_check_interval == 1.0 and trainer.check_val_every_n_epoch == 1
+        self.checks_on_train_epoch_end = once or not trainer.enable_validation
+        if not trainer.fast_dev_run:
+            self._session = begin_session(self, trainer, pl_module, self._state, self._checkpointed)
+            self._checkpointed = {}
+
+    def on_train_epoch_start(self, trainer: Any, pl_module: Any) -> None:
+        """Look again: other callbacks exchange schedulers and add parameter groups between epochs."""
+        if self._session is not None:
+            self._session.rescan(trainer)
+            if trainer.check_val_every_n_epoch not in (None, 1):
+                # Epochs without a validation must not enter the gap of the one that has it.
+                self._session.window.restart()
+
+    def on_train_batch_start(self, trainer: Any, pl_module: Any, batch: Any, batch_idx: int) -> None:
+        """Look again, for those that did so after our hook at the start of the epoch."""
+        if batch_idx == 0 and self._session is not None:
+            self._session.rescan(trainer)
+
+    def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+        """Take the step's loss, without waiting for the device."""
+        if self._session is not None:
+            # Only automatic optimization divides the loss by the number of accumulated batches.
+            divided = trainer.accumulate_grad_batches if pl_module.automatic_optimization else 1
+            self._session.window.append(outputs, divided)
+
+    def on_validation_end(self, trainer: Any, pl_module: Any) -> None:
+        """Take note of what validation logged; decide on it here where it runs at its own pace."""
+        if self._session is None or trainer.sanity_checking or trainer.state.fn != "fit":
+            return
+        self._session.observer.look(trainer.callback_metrics)
+        self._session.validated = True
+        if not self.checks_on_train_epoch_end:
+            self._check(trainer, _moment(trainer, epoch_over=False))
+
+    def on_train_epoch_end(self, trainer: Any, pl_module: Any) -> None:
+        """Decide where a check is an epoch: before the checkpoint of this epoch is written."""
+        if self._session is not None and self.checks_on_train_epoch_end:
+            self._session.observer.look(trainer.callback_metrics)
+            self._check(trainer, _moment(trainer, epoch_over=True))
+
+    def on_train_end(self, trainer: Any, pl_module: Any) -> None:
+        """Say how it went, and leave nothing of ours behind."""
+        self._end(trainer)
+
+    def on_exception(self, trainer: Any, pl_module: Any, exception: BaseException) -> None:
+        """Leave nothing of ours behind either: after an exception no other hook is called."""
+        self._end(trainer)
+
+    def _check(self, trainer: Any, moment: Moment) -> None:
+        assert self._session is not None
+        decision = self._session.check(moment)
+        if decision is not None and decision.action == "stop" and not self.dry_run:
+            trainer.should_stop = True
+
+    def _end(self, trainer: Any) -> None:
+        if self._session is not None:
+            self._state = self.state_dict()
+            self._session.end()
+            self._session = None
+
+    # --- state --------------------------------------------------------------------------------------------------------
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything that the next decision depends on, as plain values."""
+        return self._session.state_dict() if self._session is not None else dict(self._state)
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Keep the state for ``on_train_start``: the optimizers do not exist yet."""
+        self._state = dict(state_dict)
+
+    def on_save_checkpoint(self, trainer: Any, pl_module: Any, checkpoint: dict[str, Any]) -> None:
+        """Add the snapshot that a decision after the resume may need, and the readings of the other ranks."""
+        if self._session is not None:
+            checkpoint[self._checkpoint_key] = to_checkpoint(self._session, self.save_snapshot)
+
+    def on_load_checkpoint(self, trainer: Any, pl_module: Any, checkpoint: dict[str, Any]) -> None:
+        """Take them back, where the checkpoint is loaded to train on."""
+        if trainer.state.fn == "fit":
+            self._checkpointed = checkpoint.get(self._checkpoint_key, {})
+
+    @property
+    def _checkpoint_key(self) -> str:
+        return f"lightning_lr/{self.state_key}"
+
+    def __getstate__(self) -> dict[str, Any]:
+        # A session holds hooks into a running Trainer; Lightning hangs the module's bound ``log`` on every callback.
+        kept = {key: value for key, value in self.__dict__.items() if key not in ("_session", "log")}
+        return {**kept, "_session": None, "_state": self.state_dict()}
+
+    def __repr__(self) -> str:
+        settings, policy = self.settings, self.settings.policy
+        waits = {r.patience for r in policy.responses.values() if r.patience > 1}
+        said = f", patience={'/'.join(map(str, sorted(waits)))} check{plural(max(waits))}" if waits else ""
+        return f"{type(self).__name__}(monitor={list(settings.monitors)}, mode={str(settings.mode)!r}, policy={policy.name!r}{said})"
+
+
+def _moment(trainer: Any, epoch_over: bool) -> Moment:
+    """When this check happens. At the end of an epoch the metrics are logged one step back, as Lightning's own are."""
+    # The x-axis that the loggers use. It is private, but ``global_step`` counts every optimizer in manual
+    # optimization, and curves of one run would not lie above each other.
+    next_step = getattr(trainer.fit_loop.epoch_loop, "_batches_that_stepped", trainer.global_step)
+    return Moment(
+        epoch=trainer.current_epoch,
+        step=max(0, next_step - 1) if epoch_over else next_step,
+        progress=_progress(trainer),
+        logged=trainer.callback_metrics,
+        validates=trainer.enable_validation,
+    )
+
+
+def _progress(trainer: Any) -> float | None:
+    """Share of the budget that is used up, by epochs or by steps, whichever ends first."""
+    shares = []
+    if trainer.max_epochs is not None and trainer.max_epochs > 0:
+        shares.append((trainer.current_epoch + 1) / trainer.max_epochs)
+    if trainer.max_steps > 0:
+        shares.append(trainer.global_step / trainer.max_steps)
+    return max(shares, default=None)

@@ -1,0 +1,71 @@
+"""Which logged values are new since they were last looked at.
+
+``trainer.callback_metrics`` is never cleared within a fit: a value there may be as old as the run. But Lightning puts a new object
+there each time that it computes one, so a value is fresh exactly if the object is another than last time.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from lightning_lr.errors import MissingMetricError
+
+
+class MetricObserver:
+    """Watches some of the logged metrics.
+
+    Args:
+        names: metrics to watch.
+
+    >>> observer, logged = MetricObserver(["val_loss"]), {"val_loss": float("0.5")}
+    >>> observer.look(logged); observer.take()
+    {'val_loss': 0.5}
+    >>> observer.look(logged); observer.take()          # the very same object: nothing new
+    {}
+    """
+
+    def __init__(self, names: Sequence[str]) -> None:
+        self.names = tuple(names)
+        self._fresh: dict[str, Any] = {}
+        # The objects themselves, not their ids: an id may be given to another object once the first is gone.
+        self._seen: dict[str, Any] = {}
+
+    def look(self, metrics: Mapping[str, Any]) -> None:
+        """Take note of the values that are new; they stay noted until :meth:`take`."""
+        for name in self.names:
+            value = metrics.get(name)
+            if value is not None and value is not self._seen.get(name):
+                self._fresh[name] = self._seen[name] = value
+
+    def take(self) -> dict[str, float]:
+        """The values noted since the last call, as plain numbers, each counted once."""
+        fresh = {name: float(value) for name, value in self._fresh.items()}
+        self._fresh = {}
+        return fresh
+
+    def state_dict(self) -> dict[str, float]:
+        """The values noted and not yet taken: a checkpoint may be written between a validation and its check."""
+        return {name: float(value) for name, value in self._fresh.items()}
+
+    def load_state_dict(self, state: Mapping[str, float]) -> None:
+        """Continue from :meth:`state_dict`."""
+        self._fresh = {name: value for name, value in state.items() if name in self.names}
+
+
+def missing_metric(missing: Sequence[str], logged: Mapping[str, Any]) -> MissingMetricError:
+    """The error for monitors that no rank has logged, with what was logged and the nearest name.
+
+    >>> print(missing_metric(["val_los"], {"val_loss": 0.5, "acc": 0.9}))
+    Expected `val_los` among the logged metrics but it was not logged. Logged: `acc`, `val_loss`. Did you mean `val_loss`? ...
+    """
+    names = ", ".join(f"`{name}`" for name in missing)
+    known = ", ".join(f"`{name}`" for name in sorted(logged)) or "nothing"
+    near = [difflib.get_close_matches(name, list(logged), n=1, cutoff=0.4) for name in missing]
+    hint = " ".join(f"Did you mean `{match[0]}`?" for match in near if match)
+    return MissingMetricError(
+        f"Expected {names} among the logged metrics but {'it was' if len(missing) == 1 else 'they were'} not logged. "
+        f"Logged: {known}. {hint + ' ' if hint else ''}Pass one of these as `monitor`, or log it in `validation_step` or "
+        "`training_step` (what the module logs in its own `on_train_epoch_end` comes too late for a callback)."
+    )

@@ -1,0 +1,298 @@
+"""One fit, from its first step to its last: everything that the callback holds while a Trainer runs.
+
+The hooks of :class:`~lightning_lr.live.controller.LearningRateController` each call one method here. The order of one check is
+
+1. read: the fresh metrics and the window of training losses, added up over the ranks;
+2. ask: the core decides on rank 0, and all ranks learn of it;
+3. apply: the scale, or the snapshot;
+4. write: the journal and the loggers, on rank 0.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from lightning_lr.core.controller import Controller
+from lightning_lr.core.journal import entry_line, header_line
+from lightning_lr.core.records import Adjustment, Decision, JournalEntry, Reading
+from lightning_lr.core.series import TRAIN_LOSS
+from lightning_lr.core.settings import Settings
+from lightning_lr.core.vocabulary import Action, Mode
+from lightning_lr.live import message
+from lightning_lr.live.controlled_groups import ControlledGroups
+from lightning_lr.live.decision_history import DecisionHistory
+from lightning_lr.live.journal_file import JournalFile
+from lightning_lr.live.loss_window import LossWindow
+from lightning_lr.live.observer import MetricObserver, missing_metric
+from lightning_lr.live.ranks import Ranks
+from lightning_lr.live.snapshot import Snapshot
+from lightning_lr.live.tensorboard import DecisionLog
+
+START = -1
+"""The check number of the snapshot that is taken before the first step."""
+
+
+@dataclass(frozen=True)
+class Moment:
+    """When a check happens, in the Trainer's own counts.
+
+    Attributes:
+        epoch: epoch that the values belong to, from 0.
+        step: position on the loggers' x-axis that the metrics of this check have.
+        progress: share of a known budget that is used up; ``None`` where it is unknown.
+        logged: ``trainer.callback_metrics``.
+        validates: whether validation runs in this fit.
+    """
+
+    epoch: int
+    step: int
+    progress: float | None
+    logged: Mapping[str, Any]
+    validates: bool
+
+
+@dataclass
+class Session:
+    """What one fit works with.
+
+    Attributes:
+        settings: of the core; with the monitors that this run really has.
+        core: the decisions.
+        groups: the learning rates.
+        ranks: the other processes.
+        journal: the file, on rank 0.
+        log: the loggers, on rank 0.
+        facts: what the journal's header tells of the run.
+        say: prints a sentence once, on rank 0.
+        take_snapshot: copies the present state (``None`` where nothing is ever restored).
+        restore_snapshot: puts it back, and says what it could not.
+        dry_run: decide and record, apply nothing.
+        train_only: whether no monitor can come, and the training loss takes its place.
+        checks: how many checks there were.
+        validated: whether a validation has ended in this fit.
+        window: the training losses since the last check.
+        history: the decisions so far.
+        snapshot: the state that a restore brings back.
+        snapshot_check: the check it was taken at.
+        undo: what to call at the end of the fit, newest last.
+    """
+
+    settings: Settings
+    core: Controller
+    groups: ControlledGroups
+    ranks: Ranks
+    journal: JournalFile
+    log: DecisionLog
+    facts: Mapping[str, str]
+    say: Callable[[str], None]
+    take_snapshot: Callable[[Snapshot | None], Snapshot] | None = None
+    restore_snapshot: Callable[[Snapshot], tuple[str, ...]] | None = None
+    dry_run: bool = False
+    train_only: bool = False
+    checks: int = 0
+    validated: bool = False
+    window: LossWindow = field(default_factory=LossWindow)
+    history: DecisionHistory = field(default_factory=DecisionHistory)
+    snapshot: Snapshot | None = None
+    snapshot_check: int | None = None
+    undo: list[Callable[[], None]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        train = self.settings.train_monitor
+        monitors = self.settings.monitors
+        self.names = (*monitors, train) if train and train not in monitors else monitors
+        self.observer = MetricObserver(self.names)
+        self.seen: set[str] = set()
+
+    def check(self, moment: Moment) -> Decision | None:
+        """Read, ask, apply, write; ``None`` where no rank has anything new."""
+        # Every rank packs the same names in the same order, whether it has them or not.
+        totals = self.ranks.sum(self._own_readings())
+        self.observer.take()
+        shared = self._unpack(totals)
+        self._require_monitors(shared, moment)
+        reading = self._reading(shared, moment)
+        if reading is None:
+            return None
+        decision = self._ask(reading, totals)
+        adjustment = self._apply(decision)
+        self._write(reading, decision, adjustment, moment)
+        return decision
+
+    def keep_state(self) -> None:
+        """Take the snapshot that a later restore brings back."""
+        self.snapshot_check = self.checks - 1 if self.checks else START
+        if self.take_snapshot is not None:
+            self.snapshot = self.take_snapshot(self.snapshot)
+
+    # --- read ---------------------------------------------------------------------------------------------------------
+
+    def _own_readings(self) -> list[float]:
+        return message.pack_readings(self.names, self.observer.state_dict(), self.window.totals())
+
+    def _unpack(self, totals: list[float]) -> message.Shared:
+        world = 1 if self.ranks.alone else self.ranks.world_size
+        return message.unpack_readings(self.names, self.settings.train_monitor, totals, world)
+
+    def _require_monitors(self, shared: message.Shared, moment: Moment) -> None:
+        """Where a monitor should have come by now and no rank has it: an error, on all ranks alike.
+
+        Without validation there is nothing to wait for, and the training loss takes the monitors' place.
+        """
+        self.seen.update(shared.metrics)
+        missing = [name for name in self.settings.monitors if name not in self.seen]
+        if self.train_only or not missing:
+            return
+        if not self.seen and not moment.validates:
+            self.watch_training_alone()
+        elif self.validated or not moment.validates:
+            raise missing_metric(missing, moment.logged)
+
+    def watch_training_alone(self) -> None:
+        """From the first check on, where no monitor can come."""
+        names = ", ".join(self.settings.monitors)
+        self.settings = replace(self.settings, monitors=(TRAIN_LOSS,), mode=Mode.MIN, train_monitor=None)
+        self.core = Controller(self.settings)
+        self.train_only = True
+        self.journal.header = header_line(self.settings, self.facts)
+        self.say(f"No validation runs and {names} is not logged: decisions rest on the training loss alone.")
+
+    def _reading(self, shared: message.Shared, moment: Moment) -> Reading | None:
+        metrics = self._metrics(shared)
+        if not metrics:
+            return None
+        if shared.partial:
+            self.say(f"{', '.join(shared.partial)} was logged on some ranks only; the mean of those is used.")
+        return Reading(
+            check=self.checks,
+            epoch=moment.epoch,
+            step=moment.step,
+            metrics=metrics,
+            train=shared.window,
+            train_metric=shared.train_metric,
+            rates=self.groups.rates(),
+            snapshot_check=self.snapshot_check,
+            progress=moment.progress,
+        )
+
+    def _metrics(self, shared: message.Shared) -> dict[str, float]:
+        if not self.train_only:
+            return {name: value for name, value in shared.metrics.items() if name in self.settings.monitors}
+        return {} if shared.window is None else {TRAIN_LOSS: shared.window.mean}
+
+    # --- ask ----------------------------------------------------------------------------------------------------------
+
+    def _ask(self, reading: Reading, totals: list[float]) -> Decision:
+        """Rank 0 decides on its numbers; the others get both, and decide the same."""
+        if self.ranks.alone:
+            return self.core.step(reading)
+        decision, codes, error = None, [message.FAILED] * message.CODES, None
+        if self.ranks.rank == 0:
+            try:
+                decision = self.core.step(reading)
+                codes = message.pack_decision(decision)
+            except Exception as raised:  # the others wait for the broadcast: tell them first, then raise
+                error = raised
+        agreed = self.ranks.from_rank_zero([*totals, *codes])
+        codes = agreed[len(totals) :]
+        if error is not None:
+            raise error
+        if codes[0] == message.FAILED:
+            raise RuntimeError("Rank 0 could not decide at this check; its own error says why.")
+        if decision is None:
+            shared = self._unpack(agreed[: len(totals)])
+            own = replace(reading, metrics=self._metrics(shared), train=shared.window, train_metric=shared.train_metric)
+            decision = message.adopt_decision(self.core.step(own), codes)
+        return decision
+
+    # --- apply --------------------------------------------------------------------------------------------------------
+
+    def _apply(self, decision: Decision) -> Adjustment:
+        self.checks += 1
+        self.window.restart()
+        if self.core.is_best:
+            self.keep_state()
+        if self.dry_run:
+            acts = decision.action is not Action.HOLD
+            return Adjustment(self.groups.rates(), notes=("dry run: nothing was changed",) if acts else ())
+        notes: tuple[str, ...] = ()
+        if decision.action is Action.RESTORE and self.snapshot is not None and self.restore_snapshot is not None:
+            notes = self.restore_snapshot(self.snapshot)
+        if decision.factor != 1.0:
+            self.groups.multiply(decision.factor)
+        return Adjustment(self.groups.rates(), restored=decision.action is Action.RESTORE, notes=notes)
+
+    # --- write --------------------------------------------------------------------------------------------------------
+
+    def _write(self, reading: Reading, decision: Decision, adjustment: Adjustment, moment: Moment) -> None:
+        if decision.action is not Action.HOLD:
+            self.history.add(decision)
+            self.say(str(decision) + (" (dry run)" if self.dry_run else ""))
+        for note in adjustment.notes if not self.dry_run else ():
+            self.say(note)
+        if self.ranks.rank or self.core.signals is None or self.core.diagnosis is None:
+            return
+        entry = JournalEntry(reading, self.core.signals, self.core.diagnosis, decision, adjustment)
+        self.journal.write(entry_line(entry))
+        self.log.write(entry, self.history, moment.step)
+
+    # --- state --------------------------------------------------------------------------------------------------------
+
+    def rescan(self, trainer: Any) -> None:
+        """Look at optimizers and schedulers anew."""
+        for note in self.groups.scan(trainer.optimizers, trainer.lr_scheduler_configs):
+            self.say(note)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything that the next decision depends on, as plain values."""
+        return {
+            "version": 1,
+            "core": self.core.state_dict(),
+            "groups": self.groups.state_dict(),
+            "scale": {name: rate.scale for name, rate in self.groups.rates().items()},
+            "window": self.window.state_dict(),
+            "pending": self.observer.state_dict(),
+            "seen": sorted(self.seen),
+            "validated": self.validated,
+            "checks": self.checks,
+            "train_only": self.train_only,
+            "history": self.history.state_dict(),
+            "snapshot_check": self.snapshot_check,
+            "journal": self.journal.state_dict(),
+        }
+
+    def readings_of_ranks(self) -> list[list[float]]:
+        """What each rank has read since the last check: a checkpoint holds the callback's state of rank 0 alone."""
+        return [] if self.ranks.alone else self.ranks.gather(self._own_readings())
+
+    def load_readings(self, readings: Sequence[Sequence[float]]) -> None:
+        """Take this rank's own readings back; where there were other ranks than now, rank 0 keeps what it had."""
+        if len(readings) == self.ranks.world_size:
+            fresh, totals = message.own_readings(self.names, readings[self.ranks.rank])
+            self.observer.load_state_dict(fresh)
+            self.window.load_totals(totals)
+        elif self.ranks.rank:
+            self.observer.load_state_dict({})
+            self.window.restart()
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Continue where a checkpoint was written; whoever made this session opened the journal and the snapshot."""
+        if state["train_only"]:
+            self.watch_training_alone()
+        self.core.load_state_dict(state["core"])
+        self.window.load_state_dict(state["window"])
+        self.observer.load_state_dict(state["pending"])
+        self.seen = set(state["seen"])
+        self.validated = state["validated"]
+        self.checks = state["checks"]
+        self.history = DecisionHistory.from_state(state["history"])
+        for note in self.groups.load_state_dict(state["groups"]):
+            self.say(note)
+
+    def end(self) -> None:
+        """Undo whatever was done to the Trainer and the module; calling it twice does no harm."""
+        self.groups.detach()
+        while self.undo:
+            self.undo.pop()()

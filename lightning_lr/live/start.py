@@ -1,0 +1,170 @@
+"""The beginning of a fit: find what there is, say what was found, and continue from a checkpoint if there was one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from lightning_lr.__about__ import __version__
+from lightning_lr.core.controller import Controller
+from lightning_lr.core.journal import header_line
+from lightning_lr.core.series import TRAIN_LOSS, same_quantity
+from lightning_lr.core.settings import Settings
+from lightning_lr.live.callback_base import say, warn
+from lightning_lr.live.controlled_groups import ControlledGroups
+from lightning_lr.live.journal_file import JournalFile, journal_path, unused
+from lightning_lr.live.lr_control import LearningRateControl
+from lightning_lr.live.ranks import Ranks
+from lightning_lr.live.session import Session
+from lightning_lr.live.snapshot import Snapshot
+from lightning_lr.live.tensorboard import PREFIX, DecisionLog, set_up_card
+
+if TYPE_CHECKING:
+    from lightning_lr.live.controller import LearningRateController
+
+
+def begin_session(
+    callback: LearningRateController,
+    trainer: Any,
+    module: Any,
+    state: Mapping[str, Any],
+    checkpointed: Mapping[str, Any],
+) -> Session:
+    """Everything that a fit works with.
+
+    Args:
+        callback: its arguments.
+        trainer: the Trainer, at ``on_train_start``: optimizers and their states are there.
+        module: the LightningModule.
+        state: the callback's state from a checkpoint; empty for a new run.
+        checkpointed: what :func:`to_checkpoint` added to that checkpoint.
+    """
+    settings = _settings_for(callback, trainer)
+    facts = _facts(callback, settings, trainer)
+    ranks = Ranks.of(trainer.strategy)
+    session = Session(
+        settings=settings,
+        core=Controller(settings),
+        groups=ControlledGroups(
+            callback.state_key, callback.optimizers, settings.min_lr, settings.max_lr, read_only=callback.dry_run
+        ),
+        ranks=ranks,
+        journal=_open_journal(callback, trainer, ranks, state, header_line(settings, facts)),
+        log=DecisionLog(trainer.loggers, f"{PREFIX}/{callback.name}" if callback.name else PREFIX),
+        facts=facts,
+        say=say if callback.verbose else _silent,
+        dry_run=callback.dry_run,
+    )
+    session.rescan(trainer)
+    _hide_scale_in_module(session, module)
+    if settings.policy.restores and not callback.dry_run:
+        scaler = getattr(trainer.precision_plugin, "scaler", None)
+        session.take_snapshot = partial(_take, module, trainer.optimizers, scaler)
+        session.restore_snapshot = partial(_restore, module, trainer.optimizers, scaler)
+    _continue(session, state, checkpointed)
+    if ranks.rank == 0:
+        session.log.card(set_up_card(facts), step=trainer.fit_loop.epoch_loop._batches_that_stepped)
+    return session
+
+
+def to_checkpoint(session: Session, save_snapshot: bool) -> dict[str, Any]:
+    """What a checkpoint carries beside the callback's own state: tensors, and what differs between ranks."""
+    snapshot = session.snapshot.payload() if save_snapshot and session.snapshot is not None else None
+    return {"readings": session.readings_of_ranks(), "snapshot": snapshot}
+
+
+def _settings_for(callback: LearningRateController, trainer: Any) -> Settings:
+    """The settings, without what this Trainer cannot give."""
+    settings = callback.settings
+    if settings.train_monitor and not callback.checks_on_train_epoch_end:
+        warn(
+            f"Checks are made after each validation, where `{settings.train_monitor}` still holds the value of the "
+            "epoch before: the loss of `training_step` is used in its place."
+        )
+        settings = replace(settings, train_monitor=None)
+    if trainer.overfit_batches:
+        warn("With `overfit_batches` validation sees the training data: the generalization gap means nothing.")
+    return settings
+
+
+def _continue(session: Session, state: Mapping[str, Any], checkpointed: Mapping[str, Any]) -> None:
+    """From the checkpoint where there was one, else from the start."""
+    if state:
+        session.load_state_dict(state)
+        session.load_readings(checkpointed.get("readings", ()))
+        payload = checkpointed.get("snapshot")
+        if session.take_snapshot is None:
+            session.snapshot_check = state["snapshot_check"]
+        elif payload is not None:
+            session.snapshot = Snapshot.from_payload(dict(payload))
+            session.snapshot_check = state["snapshot_check"]
+        elif state["snapshot_check"] is not None:
+            warn("The checkpoint carries no snapshot: until the next best, a restore will be a cut without restore.")
+    elif session.settings.policy.restores:
+        session.keep_state()
+
+
+def _take(module: Any, optimizers: list[Any], scaler: Any, former: Snapshot | None) -> Snapshot:
+    return Snapshot.take(module, optimizers, scaler, reuse=former)
+
+
+def _restore(module: Any, optimizers: list[Any], scaler: Any, snapshot: Snapshot) -> tuple[str, ...]:
+    return snapshot.restore(module, optimizers, scaler)
+
+
+def _hide_scale_in_module(session: Session, module: Any) -> None:
+    """For schedulers whose class cannot be exchanged: the scheduled rates are shown while the module steps them."""
+    if not session.groups.unhidden:
+        return
+    plain: Callable[..., Any] = module.lr_scheduler_step
+    step = plain
+    for optimizer in session.groups.optimizers:
+        step = LearningRateControl.of(optimizer).around(step)
+    module.lr_scheduler_step = step
+    session.undo.append(lambda: module.__dict__.pop("lr_scheduler_step", None))
+
+
+def _open_journal(
+    callback: LearningRateController, trainer: Any, ranks: Ranks, state: Mapping[str, Any], header: str
+) -> JournalFile:
+    """On rank 0 the file; on the others nothing is written."""
+    if ranks.rank:
+        return JournalFile(None, header, warn)
+    path = journal_path(callback.journal, trainer.loggers, trainer.default_root_dir, callback.name)
+    return JournalFile.resumed(state.get("journal"), path and unused(path), header, warn)
+
+
+def _facts(callback: LearningRateController, settings: Settings, trainer: Any) -> dict[str, str]:
+    """What the set-up card and the journal's header tell."""
+    train = settings.train_monitor or TRAIN_LOSS
+    same = [name for name in settings.monitors if same_quantity(name, train, settings.mode)]
+    check = "the end of each training epoch" if callback.checks_on_train_epoch_end else "each validation"
+    return {
+        "version": __version__,
+        "monitors": f"{', '.join(settings.monitors)} ({settings.mode}); {settings.vote} of them must agree",
+        "training side": f"{train}; gap to it: {', '.join(same) or 'none, opposite trends take its place'}",
+        "a check": f"{check}; all counts are counts of checks",
+        "policy": f"{settings.policy.name}{' (dry run: nothing is changed)' if callback.dry_run else ''}",
+        **{f"on {condition}": _response(r) for condition, r in settings.policy.responses.items()},
+        "optimizers": ", ".join(type(optimizer).__name__ for optimizer in trainer.optimizers) or "none",
+        "schedulers": _schedulers(trainer),
+        "ranks": str(getattr(trainer.strategy, "world_size", 1)),
+    }
+
+
+def _response(response: Any) -> str:
+    after = f" on the {response.patience}th check in a row" if response.patience > 1 else " at once"
+    return f"{response.action}, learning rate × {response.factor:g},{after}"
+
+
+def _schedulers(trainer: Any) -> str:
+    found = [f"{type(c.scheduler).__name__} each {c.interval}" for c in trainer.lr_scheduler_configs]
+    if not found:
+        return "none; the applied rate is the optimizer's own × scale"
+    return f"{', '.join(found)}; the applied rate is theirs × scale, and they never see the scale"
+
+
+def _silent(sentence: str) -> None:
+    """Where the user asked for quiet."""

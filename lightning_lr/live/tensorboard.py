@@ -1,0 +1,136 @@
+"""Journal entries → what the loggers show. Nothing is decided here.
+
+Every logger gets the numbers; TensorBoard also gets texts: a set-up card once, and the table of all decisions, rewritten
+at each event, since TensorBoard shows but a sample of a tag's texts, of which only the newest is sure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from lightning_lr.core.records import Decision, JournalEntry, Signal
+from lightning_lr.core.vocabulary import Action, Condition
+from lightning_lr.core.wording import markdown_cell
+from lightning_lr.live.decision_history import DecisionHistory
+
+PREFIX = "lr_controller"
+PAGE = 100
+"""Decisions in one table. Older ones stand on numbered pages that are written once, so that the file grows linearly."""
+
+CONDITIONS = tuple(Condition)
+
+
+class DecisionLog:
+    """Writes one run's decisions to its loggers; only rank 0 has one.
+
+    Args:
+        loggers: ``trainer.loggers``.
+        prefix: what all tags begin with; instances with a name have their own.
+    """
+
+    def __init__(self, loggers: Sequence[Any], prefix: str = PREFIX) -> None:
+        self.loggers = tuple(loggers)
+        self.prefix = prefix
+
+    def card(self, text: str, step: int) -> None:
+        """The set-up card, once at the start."""
+        self._text("setup", text, step)
+
+    def write(self, entry: JournalEntry, history: DecisionHistory, step: int) -> None:
+        """The numbers of one check, and the table where something was decided.
+
+        Args:
+            entry: the check.
+            history: the decisions so far, this one included.
+            step: position on the loggers' x-axis.
+        """
+        numbers = {f"{self.prefix}/{name}": value for name, value in entry_numbers(entry).items()}
+        for logger in self.loggers:
+            logger.log_metrics(numbers, step=step)
+        if entry.decision.action is Action.HOLD:
+            return
+        table, count = decision_table(history.kept[-PAGE:]), len(history)
+        self._text("decisions", table, step)
+        if count % PAGE == 0:
+            self._text(f"decisions/page_{count // PAGE:03d}", table, step)
+        for logger in self.loggers:
+            # Else an event would stay in memory for up to two minutes, and be lost in a crash, which it may explain.
+            logger.save()
+
+    def _text(self, tag: str, text: str, step: int) -> None:
+        for logger in self.loggers:
+            if is_tensorboard(logger):
+                logger.experiment.add_text(f"{self.prefix}/{tag}", text, global_step=step)
+
+
+def is_tensorboard(logger: Any) -> bool:
+    """Whether it is the TensorBoardLogger of either namespace; by name, since neither class is the other's parent."""
+    return any(base.__name__ == "TensorBoardLogger" for base in type(logger).__mro__)
+
+
+def entry_numbers(entry: JournalEntry) -> dict[str, float]:
+    """The numbers of one check, few and stable: tag → value.
+
+    Numbers that are not there yet (a slope of two values) are left out: a chart would break at a NaN.
+    """
+    numbers = {f"lr/{name}": rate.applied for name, rate in entry.adjustment.rates.items()}
+    scales = {name: rate.scale for name, rate in entry.adjustment.rates.items()}
+    if len(set(scales.values())) == 1:
+        numbers["scale"] = next(iter(scales.values()))
+    else:
+        numbers.update({f"scale/{name}": scale for name, scale in scales.items()})
+    for signal in entry.signals.monitors:
+        numbers.update({f"{signal.name}/{name}": value for name, value in _signal_numbers(signal).items()})
+    for monitor, gap in entry.signals.gaps.items():
+        numbers["gap" if len(entry.signals.gaps) == 1 else f"gap/{monitor}"] = gap.value
+    if entry.signals.train is not None:
+        numbers["train"] = entry.signals.train.shown(entry.signals.train.value)
+    numbers["condition"] = float(CONDITIONS.index(entry.decision.condition))
+    return {name: value for name, value in numbers.items() if abs(value) < float("inf")}
+
+
+def _signal_numbers(signal: Signal) -> dict[str, float]:
+    return {
+        "best": signal.shown(signal.best),
+        "slope": signal.shown(signal.trend.slope) if signal.trend.points > 1 else float("nan"),
+        "slope_error": signal.trend.error,
+        "checks_since_best": float(signal.since_best),
+    }
+
+
+def decision_table(decisions: Sequence[Decision]) -> str:
+    """A Markdown table, oldest decision first."""
+    rows = [
+        "| check | epoch | step | condition | action | learning rate | why |",
+        "| ---: | ---: | ---: | --- | --- | --- | --- |",
+    ]
+    rows += [
+        f"| {d.check} | {d.epoch} | {d.step} | {d.condition} | {d.action} | {_rates(d)} | {markdown_cell(d.reason)} |"
+        for d in decisions
+    ]
+    return "\n".join(rows)
+
+
+def _rates(decision: Decision) -> str:
+    changes = [
+        f"{markdown_cell(name)} {decision.old_lr[name]:.4g} → {new:.4g}"
+        for name, new in list(decision.new_lr.items())[:3]
+    ]
+    more = len(decision.new_lr) - len(changes)
+    return ", ".join(changes + ([f"and {more} more"] if more else [])) or "none"
+
+
+def set_up_card(facts: Mapping[str, str], conditions: bool = True) -> str:
+    """What is monitored, what a check is, how the schedulers are composed: a Markdown table of facts.
+
+    Args:
+        facts: what → how, in the order in which they are shown.
+        conditions: whether the codes of the scalar ``condition`` are listed below.
+    """
+    rows = ["| what | how |", "| --- | --- |"]
+    rows += [f"| {markdown_cell(what)} | {markdown_cell(how)} |" for what, how in facts.items()]
+    if conditions:
+        codes = ", ".join(f"{code} {condition}" for code, condition in enumerate(CONDITIONS))
+        rows += ["", f"`condition` shows: {codes}."]
+    return "\n".join(rows)
