@@ -1,0 +1,57 @@
+"""The learning rates that an optimizer's parameter groups hold, read as plain floats; ``lr_control`` writes them.
+
+A rate is a float, or a tensor where the optimizer is compiled, captured in a CUDA graph or capturable. A tensor must
+stay the very object that it is (a captured graph reads its memory), and ``Adam(groups, lr=tensor)`` hands one and the
+same tensor to all groups. Nothing is cached here: ``optimizer.load_state_dict`` replaces the groups' dicts.
+Reading a tensor that lives on an accelerator waits for it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+
+Group = dict[str, Any]
+
+
+def innermost(optimizer: Any) -> Any:
+    """The optimizer that owns the parameter groups, under wrappers such as DeepSpeed's or Lightning's.
+
+    A wrapper that shows the very list of what it wraps is the same optimizer to us; one with groups of its own is not.
+    """
+    inner = getattr(optimizer, "optimizer", None)
+    groups = getattr(optimizer, "param_groups", None)
+    if inner is None or groups is None or getattr(inner, "param_groups", None) is not groups:
+        return optimizer
+    return innermost(inner)
+
+
+def rated_groups(optimizer: Any) -> list[Group]:
+    """The parameter groups that have a learning rate.
+
+    Lightning's stand-in for "no optimizer" has no groups; Adafactor of ``transformers`` may hold ``lr=None``.
+    """
+    return [group for group in getattr(optimizer, "param_groups", None) or () if group.get("lr") is not None]
+
+
+def read(groups: Sequence[Group]) -> list[float]:
+    """The rate of every group as a float."""
+    return [float(group["lr"]) for group in groups]
+
+
+def rounded(rate: float, dtype: torch.dtype) -> float:
+    """The rate as a tensor of that type would hold it; never 0 for a rate above 0."""
+    held = float(torch.tensor(rate, dtype=dtype))
+    return float(torch.finfo(dtype).tiny) if held == 0 < rate else held
+
+
+def twins(groups: Sequence[Group], known: int) -> dict[int, int]:
+    """For each group after the first ``known`` whose rate is the very tensor of a known one: which one that is."""
+    owners = {id(group["lr"]): i for i, group in reversed(list(enumerate(groups[:known])))}
+    return {
+        i: owners[id(group["lr"])]
+        for i, group in enumerate(groups)
+        if i >= known and isinstance(group["lr"], torch.Tensor) and id(group["lr"]) in owners
+    }

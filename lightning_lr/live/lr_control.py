@@ -1,0 +1,291 @@
+"""The scale over the user's schedule: the one place that decides what an optimizer's groups hold.
+
+::
+
+    the user's schedule ─► scheduled rate u ─► × scales, within bounds ─► applied rate, in the groups
+                                 ▲                                                │
+                                 └────── a scheduler's step only sees u ◄─────────┘
+
+u is stored, never computed back from the applied rate: ``x * 0.1 / 0.1 != x`` for one float in seven. The groups are
+read anew each time, because ``optimizer.load_state_dict`` replaces them.
+
+Who does what: ``scales`` owners and arithmetic, ``group_rates`` reading (the writing is here, and nowhere else),
+``scheduler_step`` the way into a scheduler's step, ``found_rates`` what a rate means that we did not write.
+"""
+
+from __future__ import annotations
+
+import functools
+import weakref
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+
+from lightning_lr.core.bounds import check_scale
+from lightning_lr.core.records import Rate
+from lightning_lr.errors import ArgumentError
+from lightning_lr.live import found_rates
+from lightning_lr.live.group_rates import Group, innermost, rated_groups, read, rounded, twins
+from lightning_lr.live.scales import Scales
+from lightning_lr.live.scheduler_step import guard, release
+
+_CONTROLS: weakref.WeakKeyDictionary[Any, LearningRateControl] = weakref.WeakKeyDictionary()
+
+
+class LearningRateControl:
+    """The learning rates of one optimizer.
+
+    Several callbacks may each hold one scale, under a name of their own (the *owner*); the product is applied. They
+    share the one control of an optimizer, so get it with :meth:`of`. Groups are counted among those that have a rate.
+
+    >>> import torch
+    >>> optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=0.1)
+    >>> control = LearningRateControl.of(optimizer)
+    >>> control.multiply("plateau", 0.5)
+    >>> optimizer.param_groups[0]["lr"], str(control.rates()[0])
+    (0.05, '0.05 (schedule 0.1 × 0.5)')
+
+    Args:
+        optimizer: a torch optimizer, or a wrapper with ``param_groups``.
+    """
+
+    def __init__(self, optimizer: Any) -> None:
+        optimizer = innermost(optimizer)
+        if optimizer in _CONTROLS:
+            raise ArgumentError("This optimizer has a control already; get it with LearningRateControl.of(optimizer).")
+        _CONTROLS[optimizer] = self
+        # Weak: the registry lives as long as the process and must not keep the optimizer of a finished run alive.
+        self._optimizer = weakref.ref(optimizer)
+        self._schedulers: weakref.WeakSet[Any] = weakref.WeakSet()
+        self._scheduled = read(self._groups())
+        self._written = list(self._scheduled)
+        self._untouched: list[float] | None = list(self._scheduled)
+        self._scales = Scales(len(self._scheduled))
+        self._notes: deque[str] = deque(maxlen=100)  # who never asks must not fill the memory
+        self._depth = 0
+
+    @classmethod
+    def of(cls, optimizer: Any) -> LearningRateControl:
+        """The one control of an optimizer, made at the first call."""
+        return _CONTROLS.get(innermost(optimizer)) or cls(optimizer)
+
+    # What callbacks ask for.
+
+    def join(
+        self, owner: str, min_lr: float | Sequence[float] = 0.0, max_lr: float | Sequence[float] | None = None
+    ) -> None:
+        """Set the bounds of an owner, one number or one per group. Where owners differ, the narrowest bound holds."""
+        self._look()
+        self._scales.bound(owner, min_lr, max_lr)
+        self.apply()
+
+    def set_scale(self, owner: str, scales: float | Sequence[float]) -> None:
+        """Replace the scale of an owner: one number, or one per group."""
+        self._look()
+        self._scales.set(owner, scales)
+        self.apply()
+
+    def multiply(self, owner: str, factor: float, groups: Iterable[int] | None = None) -> None:
+        """Multiply the scale of an owner, in all groups or in those given by index."""
+        check_scale(factor)
+        self._look()
+        self._untouched = None
+        self._scales.multiply(owner, factor, groups)
+        self.apply()
+
+    def scale(self, owner: str) -> list[float]:
+        """The scale of an owner in every group; 1 where it never set one."""
+        return self._scales.of(owner)
+
+    def rates(self) -> list[Rate]:
+        """What every group is scheduled for and holds, as of the last look or write."""
+        return [Rate(*rate) for rate in zip(self._scheduled, self._scales.product, self._written, strict=True)]
+
+    def apply(self) -> None:
+        """Make the groups hold the applied rates, whatever is there now.
+
+        To call after an optimizer state was put back that belongs to another moment of the same run.
+        """
+        if self._depth:
+            return  # a scheduler is at work; this is done when it has finished
+        groups = self._groups()[: len(self._scheduled)]
+        # All rates first, then the writing: groups may share one tensor.
+        self._written[: len(groups)] = _write(groups, self._scales.applied(self._scheduled)[: len(groups)])
+
+    # What schedulers do.
+
+    def attach(self, schedulers: Iterable[Any]) -> list[Any]:
+        """Hide the scale from schedulers of this optimizer while they step; return those that do not allow it.
+
+        Give the outermost ones: what a ``SequentialLR`` steps inside needs nothing. Attaching twice does no harm.
+        For those returned, wrap whatever steps them with :meth:`around`.
+        """
+        refused = []
+        for scheduler in schedulers:
+            if guard(scheduler, self.scheduled_visible):
+                self._schedulers.add(scheduler)
+            else:
+                refused.append(scheduler)
+        return refused
+
+    def detach(self) -> None:
+        """Give all schedulers their classes back; the groups keep the applied rates. Calling it twice does no harm."""
+        for scheduler in list(self._schedulers):
+            release(scheduler)
+        self._schedulers.clear()
+
+    @contextmanager
+    def scheduled_visible(self) -> Iterator[None]:
+        """Inside, the groups hold the scheduled rates; what they hold at the end is the new schedule.
+
+        May be nested: only the outermost counts.
+        """
+        if self._depth == 0:
+            self._look()
+            self._untouched = None
+            _write(self._groups(), self._scheduled)
+        self._depth += 1
+        try:
+            yield
+        finally:
+            self._depth -= 1
+            if self._depth == 0:
+                self._adopt()
+
+    def around(self, step: Callable[..., Any]) -> Callable[..., Any]:
+        """``step``, with the scheduled rates visible while it runs: for ``pl_module.lr_scheduler_step``."""
+
+        @functools.wraps(step)
+        def wrapped(*args: Any, **kwargs: Any) -> Any:
+            with self.scheduled_visible():
+                return step(*args, **kwargs)
+
+        return wrapped
+
+    def _adopt(self) -> None:
+        """Take what the groups hold after a step as the new schedule, and apply the scales to it."""
+        found = read(self._groups())
+        known = min(len(found), len(self._scheduled))
+        self._scheduled[:known] = self._written[:known] = found[:known]
+        self.apply()
+        self._look()  # the step may also have added groups
+
+    # What others do.
+
+    def notice(self) -> list[str]:
+        """Take in what others did to the groups since the last look, and say so; ``[]`` where nothing happened."""
+        self._look()
+        notes = list(self._notes)
+        self._notes.clear()
+        return notes
+
+    def _look(self) -> None:
+        """Compare the groups with what was written; follow outside writes and new groups."""
+        groups = self._groups()
+        found = read(groups)
+        if self._depth or found == self._written:
+            return
+        self._let_go(len(found))
+        self._follow(found)
+        self._let_join(groups, found)
+        self.apply()
+
+    def _let_go(self, count: int) -> None:
+        """Forget groups that are gone."""
+        lost = len(self._written) - count
+        if lost > 0:
+            self._notes.append(found_rates.left(lost))
+            self._scales.shrink(count)
+            del self._scheduled[count:], self._written[count:]
+
+    def _follow(self, found: Sequence[float]) -> None:
+        """Take over rates that somebody else wrote."""
+        changed = [i for i, held in enumerate(self._written) if not found_rates.same(found[i], held)]
+        for i in changed:
+            self._scheduled[i] = found_rates.rescheduled(found[i], self._scheduled[i], self._written[i])
+        if changed:
+            self._untouched = None
+            i = changed[0]
+            self._notes.append(found_rates.changed_outside(changed, self._written[i], found[i], self._scheduled[i]))
+
+    def _let_join(self, groups: Sequence[Group], found: Sequence[float]) -> None:
+        """Take in groups that were added.
+
+        The optimizer's default rate never saw the scale, so a group that starts there gets it; any other rate is what
+        its writer meant. A default that is a tensor may be the very one that a known group holds: then it did see it.
+        """
+        known = len(self._written)
+        new = range(known, len(found))
+        twin = twins(groups, known)
+        default = getattr(self._optimizer(), "defaults", {}).get("lr")
+        if new:
+            at_default = {i for i in new if known and default is not None and found[i] == float(default)}
+            self._scales.grow([twin.get(i, 0 if i in at_default else None) for i in new])
+            self._scheduled += [self._scheduled[twin[i]] if i in twin else found[i] for i in new]
+            self._written += found[known:]
+            self._notes.append(found_rates.joined(new, found[known], self._scales.product[known]))
+
+    def _groups(self) -> list[Group]:
+        return rated_groups(self._optimizer())
+
+    # What a checkpoint holds.
+
+    def state(self, owner: str) -> dict[str, Any]:
+        """What an owner saves in its checkpoint: plain numbers."""
+        self._look()  # else an outside write of a moment ago would look like a change between the two runs
+        scheduled, written = list(self._scheduled), list(self._written)
+        return {"version": 1, "scale": self.scale(owner), "scheduled": scheduled, "written": written}
+
+    def load(self, owner: str, state: Mapping[str, Any]) -> list[str]:
+        """Continue an owner's scale from its state, and say what differs.
+
+        To call when the optimizer's own state is back, before any step. It never scales twice, see
+        ``found_rates.resumed``.
+        """
+        self._scheduled, scales, notes = found_rates.resumed(self._as_restored(), state)
+        self._scales.set(owner, scales)
+        self.apply()
+        return notes
+
+    def _as_restored(self) -> list[float]:
+        """The rates as they were before the owners, who load one after the other, began to put their scales on."""
+        groups = self._groups()
+        found = read(groups)
+        if self._untouched is None or found != self._written or len(found) != len(self._untouched):
+            self._let_go(len(found))
+            self._let_join(groups, found)
+            self._untouched = found
+        return self._untouched
+
+
+def _write(groups: Sequence[Group], rates: Sequence[float]) -> list[float]:
+    """Make every group hold its rate, and return what each then holds: a float32 tensor rounds.
+
+    A group that holds its rate already is not touched.
+    """
+    _part_shared_tensors(groups, rates)
+    return [_put(group, rate) for group, rate in zip(groups, rates, strict=True)]
+
+
+def _put(group: Group, rate: float) -> float:
+    """Write one rate; a tensor stays the object that it is."""
+    held = group["lr"]
+    if isinstance(held, torch.Tensor):
+        rate = rounded(rate, held.dtype)
+        if float(held) != rate:
+            held.detach().fill_(rate)  # detached: a rate that is itself learned refuses to be written in place
+    elif held != rate:
+        group["lr"] = rate
+    return rate
+
+
+def _part_shared_tensors(groups: Sequence[Group], rates: Sequence[float]) -> None:
+    """Give a group a tensor of its own where it shares one with a group that shall hold another rate."""
+    wanted: dict[int, float] = {}
+    for group, rate in zip(groups, rates, strict=True):
+        held = group["lr"]
+        if isinstance(held, torch.Tensor) and wanted.setdefault(id(held), rate) != rate:
+            group["lr"] = held.clone()

@@ -1,0 +1,117 @@
+"""Who scales the learning rate, by how much, and within which bounds: plain numbers, one per parameter group.
+
+Each callback that adjusts rates is an *owner* with a scale and bounds of its own. The product of the scales is applied
+and, of the bounds, the narrowest; so callbacks that know nothing of each other compose.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from lightning_lr.core.bounds import bounded, check_bounds, check_scale
+from lightning_lr.errors import ArgumentError
+
+
+@dataclass
+class Share:
+    """What one owner says, per group."""
+
+    scale: list[float]
+    lower: list[float]
+    upper: list[float]
+
+
+class Scales:
+    """The scales of all owners over ``count`` groups.
+
+    >>> scales = Scales(2)
+    >>> scales.set("plateau", 0.5)
+    >>> scales.set("layerwise", [1.0, 0.1])
+    >>> scales.product, scales.applied([0.1, 0.1])
+    ([0.5, 0.05], [0.05, 0.005])
+
+    Attributes:
+        product: the product of the scales, per group; kept, because each step of a scheduler needs it.
+    """
+
+    def __init__(self, count: int) -> None:
+        self._count = count
+        self._shares: dict[str, Share] = {}
+        self._combine()
+
+    def of(self, owner: str) -> list[float]:
+        """The scale of one owner; 1 where it never set one."""
+        return list(self._shares[owner].scale) if owner in self._shares else [1.0] * self._count
+
+    def set(self, owner: str, scales: float | Sequence[float]) -> None:
+        """Replace the scale of one owner."""
+        wanted = self._per_group(scales, "scales")
+        for scale in wanted:
+            check_scale(scale)
+        self._share(owner).scale = wanted
+        self._combine()
+
+    def multiply(self, owner: str, factor: float, groups: Iterable[int] | None = None) -> None:
+        """Multiply the scale of one owner, in all groups or in some."""
+        chosen = set(range(self._count) if groups is None else groups)
+        if not chosen <= set(range(self._count)):
+            raise ArgumentError(f"Expected groups to be indices below {self._count} but got {sorted(chosen)}.")
+        self.set(owner, [s * factor if i in chosen else s for i, s in enumerate(self.of(owner))])
+
+    def bound(
+        self, owner: str, min_lr: float | Sequence[float] = 0.0, max_lr: float | Sequence[float] | None = None
+    ) -> None:
+        """Replace the bounds of one owner."""
+        lower = self._per_group(min_lr, "min_lr")
+        upper = self._per_group(math.inf if max_lr is None else max_lr, "max_lr")
+        for low, high in zip(lower, upper, strict=True):
+            check_bounds(low, None if max_lr is None else high)
+        share = self._share(owner)
+        share.lower, share.upper = lower, upper
+        self._combine()
+
+    def grow(self, likes: Sequence[int | None]) -> None:
+        """Add groups, each with the scales of the group named, or with 1 for ``None``; bounds as the last group's."""
+        for share in self._shares.values():
+            share.scale += [1.0 if like is None else share.scale[like] for like in likes]
+            share.lower += share.lower[-1:] * len(likes)
+            share.upper += share.upper[-1:] * len(likes)
+        self._count += len(likes)
+        self._combine()
+
+    def shrink(self, count: int) -> None:
+        """Forget all groups but the first ``count``."""
+        for share in self._shares.values():
+            del share.scale[count:], share.lower[count:], share.upper[count:]
+        self._count = count
+        self._combine()
+
+    def applied(self, scheduled: Sequence[float]) -> list[float]:
+        """The rate to apply in each group."""
+        return [bounded(*rate) for rate in zip(scheduled, self.product, self._lower, self._upper, strict=True)]
+
+    def _combine(self) -> None:
+        # In an order that a resumed run repeats: a product of floats depends on it.
+        shares = [self._shares[owner] for owner in sorted(self._shares)]
+        groups = range(self._count)
+        self.product = [math.prod((share.scale[i] for share in shares), start=1.0) for i in groups]
+        self._lower = [max((share.lower[i] for share in shares), default=0.0) for i in groups]
+        self._upper = [min((share.upper[i] for share in shares), default=math.inf) for i in groups]
+
+    def _share(self, owner: str) -> Share:
+        """What an owner says so far: at first, nothing that changes anything."""
+        count = self._count
+        return self._shares.setdefault(owner, Share([1.0] * count, [0.0] * count, [math.inf] * count))
+
+    def _per_group(self, value: float | Sequence[float], name: str) -> list[float]:
+        """One number for every group, from one or from as many."""
+        if not isinstance(value, Sequence):
+            return [float(value)] * self._count
+        if len(value) != self._count:
+            raise ArgumentError(
+                f"Expected {name} to be one number, or one for each of the {self._count} parameter groups, "
+                f"but got {len(value)} numbers."
+            )
+        return [float(one) for one in value]
