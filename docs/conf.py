@@ -46,7 +46,7 @@ html_copy_source = False
 
 # The menu: caption → patterns of pages. A page that is added to a folder is picked up by itself.
 MENU = {
-    "Start": ["architecture.md", "glossary.md", "how-to-*.md"],
+    "Start": ["architecture.md", "glossary.md", "*.md"],
     "Detectors": ["detectors/*.md"],
     "Decisions": ["decisions/*.md"],
     "Reference": ["api/index.rst"],
@@ -98,9 +98,9 @@ def append_menu(app: Sphinx, docname: str, source: list[str]) -> None:
     """The menu of the site, at the end of the start page, where a code host need not show it."""
     if docname == root_doc:
         for caption, patterns in MENU.items():
-            pages = [path for pattern in patterns for path in sorted(DOCS.glob(pattern))]
-            if pages:
-                lines = [path.relative_to(DOCS).with_suffix("").as_posix() for path in pages]
+            paths = [path for pattern in patterns for path in sorted(DOCS.glob(pattern))]
+            pages = dict.fromkeys(path.relative_to(DOCS).with_suffix("").as_posix() for path in paths)
+            if lines := [page for page in pages if page != root_doc]:
                 source[0] += "\n".join(["", "```{toctree}", ":hidden:", f":caption: {caption}", "", *lines, "```", ""])
 
 
