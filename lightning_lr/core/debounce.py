@@ -27,7 +27,8 @@ class Debounce:
 
     A condition's streak counts the checks in a row at which it was not ruled out. With ``patience=3`` the third of them
     acts, as in Lightning's ``EarlyStopping`` and in Keras (torch's ``ReduceLROnPlateau`` acts on the fourth),
-    provided that the verdict there is yes: an undecided check counts, but never acts.
+    provided that the verdict there is yes: an undecided check counts, but never acts. A check at which no detector
+    could ask for the condition, since nothing fresh came, neither adds to its streak nor ends it.
 
     Args:
         cooldown: checks after an adjustment at which nothing but an urgent condition is acted on.
@@ -49,7 +50,7 @@ class Debounce:
         state = self.state
         state.checks += 1
         cooling, state.cooldown_left = state.cooldown_left, max(0, state.cooldown_left - 1)
-        state.streaks = {c.value: state.streaks.get(c.value, 0) + 1 for c in sorted(diagnosis.suspected)}
+        state.streaks = self._counted(diagnosis)
         if diagnosis.condition in URGENT:
             return ""
         if state.checks <= self.warmup_checks:
@@ -58,6 +59,11 @@ class Debounce:
             return f"cooling down, {cooling} check{plural(cooling)} left"
         seen = state.streaks.get(diagnosis.condition.value, 0)
         return "" if seen >= patience else f"{seen} of {patience} checks in a row"
+
+    def _counted(self, diagnosis: Diagnosis) -> dict[str, int]:
+        asked = {finding.condition.value for finding in diagnosis.findings}
+        unasked = {name: seen for name, seen in self.state.streaks.items() if name not in asked}
+        return unasked | {c.value: self.state.streaks.get(c.value, 0) + 1 for c in sorted(diagnosis.suspected)}
 
     def adjusted(self) -> None:
         """Start the cooldown, and every streak anew."""
