@@ -1,0 +1,114 @@
+"""Messages between ranks: alone they are identities, on two gloo processes they agree bit for bit."""
+
+from __future__ import annotations
+
+import math
+import struct
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from lightning_lr.live.ranks import Ranks
+from tests.helpers.ranks import RankError, run_on_ranks
+
+
+def strategy(world_size: int = 2, rank: int = 0) -> SimpleNamespace:
+    return SimpleNamespace(world_size=world_size, global_rank=rank, root_device=torch.device("cpu"))
+
+
+def bits(values: list[float]) -> list[bytes]:
+    return [struct.pack("<d", value) for value in values]
+
+
+@pytest.mark.parametrize("ranks", [Ranks(), Ranks.of(strategy(1)), Ranks.of(strategy(2))], ids=str)
+def test_alone_or_without_a_process_group_nothing_is_sent(ranks: Ranks) -> None:
+    values = [1, 0.1, math.inf]
+    assert ranks.alone
+    assert ranks.sum(values) == ranks.from_rank_zero(values) == values
+    assert ranks.gather(values) == [values]
+
+
+def test_a_strategy_without_world_size_is_alone() -> None:
+    assert Ranks.of(SimpleNamespace(root_device="cpu")) == Ranks()
+
+
+def test_two_ranks() -> None:
+    payload = [math.nan, math.inf, -math.inf, -0.0, 0.1, 5e-324, 1e300, 2.0**53 + 2]
+
+    def talk(rank: int) -> tuple[list[float], list[float], list[list[float]], list[float]]:
+        ranks = Ranks.of(strategy(2, rank))
+        mine = payload if rank == 0 else [7.0] * len(payload)
+        return (
+            ranks.sum([0.1, float(rank), 2.0**53]),
+            ranks.from_rank_zero(mine),
+            ranks.gather([float(rank), math.nan]),
+            ranks.sum([math.nan if rank else 1.0]),
+        )
+
+    for total, told, gathered, poisoned in run_on_ranks(talk, 2):
+        assert total == [0.2, 1.0, 2.0**54]
+        assert bits(told) == bits(payload)
+        assert [row[0] for row in gathered] == [0.0, 1.0]
+        assert math.isnan(poisoned[0])
+
+
+def test_nan_keeps_its_payload_on_the_way() -> None:
+    odd = struct.unpack("<d", struct.pack("<Q", 0x7FF800000000BEEF))[0]
+    answers = run_on_ranks(lambda rank: bits(Ranks.of(strategy(2, rank)).from_rank_zero([odd, 1.0])), 2)
+    assert answers[0] == answers[1] == bits([odd, 1.0])
+
+
+def test_one_collective_a_call() -> None:
+    def count(rank: int) -> list[list[str]]:
+        ranks = Ranks.of(strategy(2, rank))
+        called = []
+        for name in ("sum", "from_rank_zero", "gather"):
+            with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profile:
+                getattr(ranks, name)([1.0, 2.0])
+            called.append([event.name for event in profile.events() if event.name.startswith("c10d::")])
+        return called
+
+    for called in run_on_ranks(count, 2):
+        assert [[name.strip("_") for name in names] for names in called] == [
+            ["c10d::allreduce_"],
+            ["c10d::broadcast_"],
+            ["c10d::allgather_"],
+        ] or [len(names) for names in called] == [1, 1, 1]
+
+
+# The helper itself, because others build on it.
+
+
+def test_the_helper_runs_after_the_parent_has_used_autograd_and_threads() -> None:
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    layer = torch.nn.Linear(256, 256)
+    layer(torch.randn(256, 256)).sum().backward()
+    torch.set_num_threads(before)
+
+    def train(rank: int) -> float:
+        layer(torch.ones(256, 256)).sum().backward()
+        return Ranks.of(strategy(2, rank)).sum([float(rank + 1)])[0]
+
+    assert run_on_ranks(train, 2) == [3.0, 3.0]
+
+
+def test_the_helper_hands_on_errors_and_does_not_wait_for_the_others() -> None:
+    def fail(rank: int) -> None:
+        if rank == 1:
+            raise ValueError("broken on one")
+        Ranks.of(strategy(2, rank)).sum([1.0])
+
+    with pytest.raises(RankError, match="rank 1 raised(.|\n)*broken on one|Connection closed by peer"):
+        run_on_ranks(fail, 2)
+
+
+def test_the_helper_kills_what_hangs() -> None:
+    def hang(rank: int) -> None:
+        if rank == 1:
+            Ranks.of(strategy(2, rank)).sum([1.0])
+        torch.futures.Future().wait()
+
+    with pytest.raises(RankError, match="no answer in 2 s"):
+        run_on_ranks(hang, 2, timeout=2)
