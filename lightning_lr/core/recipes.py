@@ -5,6 +5,7 @@ Both look at the clock of epochs first and at the metrics second; neither reacts
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -14,7 +15,7 @@ from lightning_lr.core.vocabulary import Condition
 from lightning_lr.core.wording import plural
 
 WELL = 0.01
-"""Least relative improvement of the best for a period to have performed well: 1 %, ten times the default ``rel_delta``."""
+"""Relative improvement of the best above which a period performs well: 1 %, ten times the default ``rel_delta``."""
 
 
 @dataclass
@@ -64,9 +65,9 @@ class Recipe:
 class Halving(Recipe):
     """Halve every N epochs until a range of rates performs well.
 
-    A period of N epochs performs well where it improved the best by 1 % at least. Two periods in a row that perform well, at a
-    rate and at half of it, are a range: the rate can be raised or lowered by two without harm. From then on it is
-    held, until a period no longer performs well.
+    A period of N epochs performs well where it improved the best by more than 1 %. Two periods in a row that perform
+    well, at a rate and at half of it, are a range: the rate can be raised or lowered by two without harm. From then
+    on it is held, until a period no longer performs well. A period without a finite value does not perform well.
     """
 
     def propose(self, reading: Reading, signals: Signals, diagnosis: Diagnosis) -> tuple[float, str]:
@@ -75,13 +76,18 @@ class Halving(Recipe):
         left = self._epochs_left(reading)
         if left > 0:
             return 1.0, f"this learning rate is tried for {left} more epoch{plural(left)}"
-        performed = self._performed_well(monitor)
-        self.state.well = self.state.well + 1 if performed else 0
-        self.state.since_epoch, self.state.best_before = reading.epoch + 1, monitor.best
+        performed, before = self._performed_well(monitor), self.state.well
+        self.state.well = before + 1 if performed else 0
+        # None, not NaN, where no value was finite yet: the next period is then measured from the run's first value.
+        self.state.best_before = monitor.best if math.isfinite(monitor.best) else None
+        self.state.since_epoch = reading.epoch + 1
+        tried = f"{epochs} epoch{plural(epochs)} at this learning rate"
         if self.state.well >= 2:
-            return 1.0, f"{epochs} epochs at this learning rate performed well, as did those before: a range is found"
-        how = "well" if performed else "no better than those before"
-        return self.policy.ratio, f"{epochs} epoch{plural(epochs)} at this learning rate performed {how}, no range is found yet"
+            return 1.0, f"{tried} performed well, as did the period before: a range is found"
+        if performed:
+            return self.policy.ratio, f"{tried} performed well, no range is found yet"
+        what = "the range is left" if before >= 2 else "no range is found yet"
+        return self.policy.ratio, f"{tried} improved the best by no more than {100 * WELL:g} %, {what}"
 
     def _performed_well(self, monitor: Signal) -> bool:
         before = self.state.best_before if self.state.best_before is not None else monitor.first
