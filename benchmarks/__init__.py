@@ -1,0 +1,1 @@
+"""Each benchmark is one folder, one command and one table."""

@@ -1,0 +1,310 @@
+"""Seeded curves with a known onset: the tests, the docs, the demo and the detection benchmark use the same ones.
+
+A :class:`Curve` is a run that never took place, as the list of :class:`~lightning_lr.core.records.Reading` that it would have
+given. The noise-free shape is known, so the check at which its condition sets in is a fact, not an opinion. All lengths
+are in checks; all noise is in shares of the *gain*, the distance that the curve falls in all; so each curve means
+the same at any scale.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from random import Random
+
+from lightning_lr.core.records import Reading, TrainWindow
+from lightning_lr.core.vocabulary import Condition
+
+MONITOR = "val_loss"
+"""Name of the monitor in every curve."""
+
+STEPS = 40
+"""Training steps between two checks."""
+
+BLOCKS = 4
+"""Block means of the training loss that one check brings."""
+
+Shape = Callable[[float], float]
+"""Noise-free value at a check; also between two checks, so that the blocks of one window have a trend of their own."""
+
+
+@dataclass(frozen=True)
+class Curve:
+    """A run with a known end.
+
+    Attributes:
+        name: family and seed.
+        condition: what is the matter with it from the onset on; ``healthy`` where nothing is.
+        onset: first check at which the condition is there; ``None`` for a healthy curve.
+        readings: one for each check.
+    """
+
+    name: str
+    condition: Condition
+    onset: int | None
+    readings: tuple[Reading, ...]
+
+    @property
+    def values(self) -> list[float]:
+        """The monitor's value at each check."""
+        return [reading.metrics[MONITOR] for reading in self.readings]
+
+    def __str__(self) -> str:
+        when = "" if self.onset is None else f" from check {self.onset} on"
+        return f"{self.name}: {self.condition}{when}, {len(self.readings)} checks"
+
+
+def readings_of(values: Sequence[float], blocks: Sequence[Sequence[float]] | None = None) -> tuple[Reading, ...]:
+    """Readings from the plain numbers: a monitor's values and, where known, the block means of each training window.
+
+    >>> print(readings_of([0.5], [[1.0, 0.5]])[0])
+    check 0 (epoch 0, step 40): val_loss 0.5; training loss 0.75 over 40 steps
+    """
+    windows = [window_of(block) for block in blocks] if blocks is not None else [None] * len(values)
+    return tuple(
+        Reading(check, epoch=check, step=(check + 1) * STEPS, metrics={MONITOR: value}, train=window)
+        for check, (value, window) in enumerate(zip(values, windows))
+    )
+
+
+def window_of(blocks: Sequence[float]) -> TrainWindow:
+    """A training window whose mean is the mean of its finite blocks."""
+    finite = tuple(block for block in blocks if math.isfinite(block))
+    lost = (len(blocks) - len(finite)) * STEPS // max(1, len(blocks))
+    mean = math.fsum(finite) / len(finite) if finite else math.nan
+    return TrainWindow(mean, finite, STEPS, lost, ends_non_finite=bool(blocks) and not math.isfinite(blocks[-1]))
+
+
+def noise_of(rng: Random, count: int, phi: float = 0.0) -> list[float]:
+    """Normal noise of deviation 1, each value correlated with the one before (AR(1), stationary from the first on).
+
+    Args:
+        rng: where the randomness comes from.
+        count: how many values.
+        phi: correlation of neighbours, 0 to below 1.
+
+    >>> [round(value, 2) for value in noise_of(Random(0), 3)]
+    [0.94, -1.4, -0.68]
+    """
+    values = [rng.gauss(0.0, 1.0)]
+    while len(values) < count:
+        values.append(phi * values[-1] + math.sqrt(1 - phi * phi) * rng.gauss(0.0, 1.0))
+    return values[:count]
+
+
+def drawn(
+    name: str,
+    condition: Condition,
+    onset: int | None,
+    val: Shape,
+    train: Shape,
+    seed: int,
+    checks: int,
+    noise: float,
+    phi: float = 0.0,
+    train_noise: float | None = None,
+    calm: Shape = lambda check: 1.0,
+) -> Curve:
+    """A curve from its noise-free shapes, at a scale that the seed draws.
+
+    Args:
+        name: family.
+        condition: what is the matter from the onset on.
+        onset: the check where it begins.
+        val: noise-free validation value.
+        train: noise-free training loss.
+        seed: of the noise and of the scale.
+        checks: how many.
+        noise: deviation of one validation value.
+        phi: correlation of neighbouring values.
+        train_noise: deviation of one block of the training loss; by default that of the validation.
+        calm: multiplier of the noise at a check (annealing calms it).
+    """
+    rng = Random(f"{name} {seed}")
+    scale = 10 ** rng.uniform(-1, 1)
+    spread = noise if train_noise is None else train_noise
+    wobble, blocks = noise_of(rng, checks, phi), noise_of(rng, checks * BLOCKS, phi)
+    values = [scale * (val(c) + noise * calm(c) * wobble[c]) for c in range(checks)]
+    windows = [
+        [
+            scale * (train(c + (b + 0.5) / BLOCKS - 1) + spread * calm(c) * blocks[c * BLOCKS + b])
+            for b in range(BLOCKS)
+        ]
+        for c in range(checks)
+    ]
+    return Curve(f"{name}-{seed}", condition, onset, readings_of(values, windows))
+
+
+def power(exponent: float, start: float = 2.0, floor: float = 0.3) -> Shape:
+    """Falls from floor + 1 like a power of time, and goes on for ever: how losses of large models fall."""
+    return lambda check: floor + (1 + max(0.0, check) / start) ** -exponent
+
+
+def exponential(tau: float, floor: float = 0.3) -> Shape:
+    """Falls from floor + 1 by a constant share of what remains: how a quadratic bowl is descended."""
+    return lambda check: floor + math.exp(-max(0.0, check) / tau)
+
+
+def healthy(
+    seed: int, checks: int = 60, shape: str = "exponential", noise: float = 0.01, phi: float = 0.0, name: str = "healthy"
+) -> Curve:
+    """A descent that goes on to the end, at a pace that the seed draws.
+
+    Args:
+        seed: of pace, scale and noise.
+        checks: how many.
+        shape: ``"exponential"`` (time constant half to all of the run) or ``"power"`` (exponent 0.3 to 0.8).
+        noise: deviation of one value, in shares of the gain.
+        phi: correlation of neighbouring values.
+        name: family.
+
+    >>> curve = healthy(seed=0)
+    >>> print(curve, [round(value, 3) for value in curve.values[:3]])
+    healthy-0: healthy, 60 checks [0.164, 0.161, 0.158]
+    """
+    rng = Random(f"pace {name} {seed}")
+    val = exponential(rng.uniform(0.5, 1.0) * checks) if shape == "exponential" else power(rng.uniform(0.3, 0.8))
+    # A gap that is wide and steady: generalization never is perfect, and that alone is no overfitting.
+    gap = rng.uniform(0.0, 0.2)
+    return drawn(name, Condition.HEALTHY, None, val, lambda c: val(c) - gap, seed, checks, noise, phi)
+
+
+def annealed(seed: int, checks: int = 60, noise: float = 0.02, name: str = "healthy-annealed") -> Curve:
+    """A healthy descent under the user's own linear annealing over the last half: it quickens and calms towards the end."""
+    rng = Random(f"pace {name} {seed}")
+    fall, bounce = power(rng.uniform(0.3, 0.8)), rng.uniform(0.05, 0.2)
+
+    def rate(check: float) -> float:
+        return min(1.0, 2.0 * (checks - check) / checks)
+
+    def val(check: float) -> float:
+        return fall(check) + bounce * rate(check)
+
+    return drawn(name, Condition.HEALTHY, None, val, val, seed, checks, noise, calm=lambda c: max(0.1, rate(c)))
+
+
+def small_validation(seed: int, checks: int = 60, noise: float = 0.08, name: str = "healthy-small-validation") -> Curve:
+    """A healthy descent seen through a validation set so small that its noise hides it; the training loss is calm."""
+    rng = Random(f"pace {name} {seed}")
+    val = exponential(rng.uniform(0.5, 1.0) * checks)
+    return drawn(name, Condition.HEALTHY, None, val, val, seed, checks, noise, train_noise=0.01)
+
+
+def after_spike(seed: int, checks: int = 60, noise: float = 0.005, name: str = "healthy-after-spike") -> Curve:
+    """A jump that loses up to a third of the progress, then a steady descent that stays above the old best for long."""
+    rng = Random(f"pace {name} {seed}")
+    fall, at, height = exponential(rng.uniform(0.5, 1.0) * checks), rng.randint(20, 30), rng.uniform(0.1, 0.2)
+    lasting = rng.uniform(8, 16)
+
+    def val(check: float) -> float:
+        return fall(check) + (height * math.exp(-(check - at) / lasting) if check >= at else 0.0)
+
+    return drawn(name, Condition.HEALTHY, None, val, val, seed, checks, noise)
+
+
+def plateau(seed: int, checks: int = 120, noise: float = 0.01, phi: float = 0.0, name: str = "plateau") -> Curve:
+    """A descent that stops at the onset, a third to a half of the way in, and never goes on.
+
+    >>> print(plateau(seed=1))
+    plateau-1: plateau from check 50 on, 120 checks
+    """
+    rng = Random(f"pace {name} {seed}")
+    onset, pace = rng.randint(checks // 3, checks // 2), rng.uniform(0.3, 1.0)
+    fall = exponential(pace * onset) if rng.random() < 0.5 else power(rng.uniform(0.3, 0.8))
+
+    def val(check: float) -> float:
+        return fall(min(check, onset))
+
+    return drawn(name, Condition.PLATEAU, onset, val, val, seed, checks, noise, phi)
+
+
+def overfitting(seed: int, checks: int = 100, pace: float = 0.01, noise: float = 0.01, name: str = "overfitting") -> Curve:
+    """Training falls on; validation turns up at the onset, which is the minimum of its noise-free curve.
+
+    Args:
+        seed: of onset, scale and noise.
+        checks: how many.
+        pace: rise of the validation value a check once it is under way, in shares of the gain.
+        noise: deviation of one value, in shares of the gain.
+        name: family.
+    """
+    rng = Random(f"pace {name} {seed}")
+    onset = rng.randint(checks // 5, checks // 2)
+    fall = exponential(onset * rng.uniform(0.3, 0.6))
+    train = exponential(rng.uniform(0.25, 0.4) * checks, floor=0.05)
+
+    def val(check: float) -> float:
+        late = max(0.0, check - onset)
+        # Sets in softly: no real curve has a kink.
+        return fall(min(check, onset)) + pace * late * late / (late + 5)
+
+    return drawn(name, Condition.OVERFITTING, onset, val, train, seed, checks, noise)
+
+
+def divergence(seed: int, checks: int = 80, pace: float = 0.1, noise: float = 0.01, name: str = "divergence") -> Curve:
+    """Training and validation rise from the onset on, and never come back.
+
+    Args:
+        seed: of onset, scale and noise.
+        checks: how many.
+        pace: rise a check, in shares of the gain; it levels off at five times the gain.
+        noise: deviation of one value, in shares of the gain.
+        name: family.
+    """
+    rng = Random(f"pace {name} {seed}")
+    onset = rng.randint(checks // 5, checks // 2)
+    fall = exponential(onset * rng.uniform(0.3, 0.6))
+
+    def val(check: float) -> float:
+        return fall(min(check, onset)) + 5 * math.tanh(pace * max(0.0, check - onset) / 5)
+
+    return drawn(name, Condition.DIVERGENCE, onset, val, val, seed, checks, noise)
+
+
+def loss_spike(seed: int, checks: int = 60, noise: float = 0.005, name: str = "loss_spike") -> Curve:
+    """A healthy descent with one excursion of the training loss, which is gone after a few blocks; validation feels a little of it."""
+    rng = Random(f"pace {name} {seed}")
+    onset, height = rng.randint(checks // 4, checks // 2), rng.uniform(0.3, 2.0)
+    fall = exponential(rng.uniform(0.5, 1.0) * checks)
+
+    def train(check: float) -> float:
+        late = check - (onset - 1)
+        return fall(check) + (height * math.exp(-late / 0.4) if late >= 0 else 0.0)
+
+    return drawn(name, Condition.LOSS_SPIKE, onset, train, train, seed, checks, noise)
+
+
+def non_finite(seed: int, checks: int = 40, noise: float = 0.01, name: str = "non_finite") -> Curve:
+    """A healthy descent whose weights turn to NaN at the onset: nothing is finite any more."""
+    curve = healthy(seed, checks, noise=noise, name=name)
+    onset = Random(f"onset {name} {seed}").randint(checks // 4, 3 * checks // 4)
+    lost = readings_of([math.nan] * (checks - onset), [[math.nan] * BLOCKS] * (checks - onset))
+    after = (Reading(onset + r.check, onset + r.epoch, onset * STEPS + r.step, r.metrics, r.train) for r in lost)
+    return Curve(curve.name, Condition.NON_FINITE, onset, (*curve.readings[:onset], *after))
+
+
+FAMILIES: Mapping[str, Callable[[int], Curve]] = {
+    "healthy-exponential-calm": lambda s: healthy(s, noise=0.002, name="healthy-exponential-calm"),
+    "healthy-exponential": lambda s: healthy(s, noise=0.01, name="healthy-exponential"),
+    "healthy-exponential-noisy": lambda s: healthy(s, noise=0.03, name="healthy-exponential-noisy"),
+    "healthy-power": lambda s: healthy(s, shape="power", noise=0.005, name="healthy-power"),
+    "healthy-power-noisy": lambda s: healthy(s, shape="power", noise=0.02, name="healthy-power-noisy"),
+    "healthy-ar-0.5": lambda s: healthy(s, noise=0.01, phi=0.5, name="healthy-ar-0.5"),
+    "healthy-ar-0.9": lambda s: healthy(s, noise=0.01, phi=0.9, name="healthy-ar-0.9"),
+    "healthy-annealed": annealed,
+    "healthy-small-validation": small_validation,
+    "healthy-after-spike": after_spike,
+    "plateau-calm": lambda s: plateau(s, noise=0.002, name="plateau-calm"),
+    "plateau": lambda s: plateau(s, noise=0.01, name="plateau"),
+    "plateau-noisy": lambda s: plateau(s, noise=0.03, name="plateau-noisy"),
+    "plateau-ar-0.5": lambda s: plateau(s, noise=0.01, phi=0.5, name="plateau-ar-0.5"),
+    "overfitting-slow": lambda s: overfitting(s, pace=0.005, noise=0.01, name="overfitting-slow"),
+    "overfitting-fast": lambda s: overfitting(s, pace=0.03, noise=0.01, name="overfitting-fast"),
+    "overfitting-noisy": lambda s: overfitting(s, pace=0.02, noise=0.04, name="overfitting-noisy"),
+    "divergence-slow": lambda s: divergence(s, pace=0.03, noise=0.01, name="divergence-slow"),
+    "divergence-fast": lambda s: divergence(s, pace=0.3, noise=0.01, name="divergence-fast"),
+    "loss_spike": loss_spike,
+    "non_finite": non_finite,
+}
+"""Family → curve of a seed. The families differ in what makes the question hard; the seeds in everything else."""
