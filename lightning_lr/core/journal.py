@@ -73,21 +73,10 @@ def read_header(line: str) -> tuple[Settings, dict[str, Any]]:
     record = parse(line)
     if record.get("kind") != "header":
         raise JournalError(f"Expected a journal's header line but got a line of kind {record.get('kind')!r}.")
-    settings = dict(record["settings"])
-    policy = dict(settings["policy"])
-    policy["responses"] = {
-        Condition(name): Response(Action(r["action"]), float(r["factor"]), int(r["patience"]))
-        for name, r in policy["responses"].items()
-    }
-    settings.update(
-        monitors=tuple(settings["monitors"]),
-        mode=Mode(settings["mode"]),
-        vote=Vote(settings["vote"]),
-        policy=Policy(**policy),
-        min_lr=_tupled(settings["min_lr"]),
-        max_lr=_tupled(settings["max_lr"]),
-    )
-    return Settings(**settings), dict(record["run"])
+    try:
+        return _settings(record["settings"]), dict(record["run"])
+    except _MALFORMED as error:
+        raise JournalError(f"Expected a complete header line but {_wrong(error)}.") from error
 
 
 def read_line(line: str) -> JournalLine:
@@ -114,8 +103,8 @@ def read_line(line: str) -> JournalLine:
             ),
             suspected=tuple(record["suspected"]),
         )
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise JournalError(f"Expected a complete check line but {type(error).__name__} came up at {error}.") from error
+    except _MALFORMED as error:
+        raise JournalError(f"Expected a complete check line but {_wrong(error)}.") from error
 
 
 def parse(line: str) -> dict[str, Any]:
@@ -143,8 +132,18 @@ def parse(line: str) -> dict[str, Any]:
     return record
 
 
+_MALFORMED = (KeyError, TypeError, ValueError, AttributeError, OverflowError)
+"""What comes up where a line is JSON, but not the record that it should be."""
+
+
+def _wrong(error: Exception) -> str:
+    return f"{error} is missing" if isinstance(error, KeyError) else f"a value in it is wrong: {error}"
+
+
 def _dump(record: Mapping[str, Any]) -> str:
-    return json.dumps(plain({"schema": SCHEMA, **record}), ensure_ascii=False, allow_nan=False)
+    line = json.dumps(plain({"schema": SCHEMA, **record}), ensure_ascii=False, allow_nan=False)
+    # JSON leaves these three as they are, and `str.splitlines` takes them for line ends.
+    return line.replace("\x85", "\\u0085").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
 
 
 def plain(value: Any) -> Any:
@@ -175,6 +174,25 @@ def _signal_numbers(signals: Signals) -> dict[str, dict[str, float]]:
         }
         for s in series
     }
+
+
+def _settings(record: Mapping[str, Any]) -> Settings:
+    policy = dict(record["policy"])
+    policy["responses"] = {
+        Condition(name): Response(Action(r["action"]), float(r["factor"]), int(r["patience"]))
+        for name, r in policy["responses"].items()
+    }
+    return Settings(
+        **{
+            **record,
+            "monitors": tuple(record["monitors"]),
+            "mode": Mode(record["mode"]),
+            "vote": Vote(record["vote"]),
+            "policy": Policy(**policy),
+            "min_lr": _tupled(record["min_lr"]),
+            "max_lr": _tupled(record["max_lr"]),
+        }
+    )
 
 
 def _reading(record: Mapping[str, Any]) -> Reading:
