@@ -23,7 +23,7 @@ from lightning_lr.core.recipes import recipe_of
 from lightning_lr.core.records import Decision, Diagnosis, Reading, Signals
 from lightning_lr.core.series import Series
 from lightning_lr.core.settings import Settings
-from lightning_lr.core.vocabulary import Action, Condition
+from lightning_lr.core.vocabulary import Action
 from lightning_lr.core.wording import plural, rate_changes
 
 STATE_VERSION = 1
@@ -31,7 +31,7 @@ STATE_VERSION = 1
 
 
 class Controller:
-    """Turns readings into decisions.
+    r"""Turns readings into decisions.
 
     Args:
         settings: what to watch and how to answer.
@@ -45,8 +45,9 @@ class Controller:
     >>> for check, loss in enumerate([1.0, 0.8, 0.7, 0.65, 0.65, 0.65, 0.65]):
     ...     decision = controller.step(Reading(check, epoch=check, step=check, metrics={"val_loss": loss}))
     ...     if decision.action != "hold":
-    ...         print(decision)
-    check 6 · epoch 6 · plateau: val_loss has had no new best for 3 checks (best 0.65 at check 3, slope +0 ± 0 a check) → learning rate × 0.3
+    ...         print(*str(decision).split(" → "), sep="\n→ ")
+    check 6 · epoch 6 · plateau: val_loss has had no new best for 3 checks (best 0.65 at check 3, slope +0 ± 0 a check)
+    → learning rate × 0.3
     """
 
     def __init__(self, settings: Settings, detectors: Sequence[Detector] | None = None) -> None:
@@ -109,9 +110,11 @@ class Controller:
             return self._hold(reading, diagnosis, said)
         if waiting:
             return self._hold(reading, diagnosis, f"{said}; {waiting}")
-        response = response.escalated(self.restores_in_vain)
+        first, response = response, response.escalated(self.restores_in_vain)
         if response.action is Action.STOP:
             return self._hold(reading, diagnosis, f"{said} → stop: {self._vain()}", Action.STOP)
+        if response != first:
+            said += f"; {self._vain()}"
         if response.action is Action.RESTORE and reading.snapshot_check is None:
             response = replace(response, action=Action.REDUCE)
             said += "; no snapshot: cut without restore"
@@ -122,20 +125,28 @@ class Controller:
         hold = self._hold(reading, diagnosis, said)
         if response.factor == 1.0:
             return hold
+        rates = reading.rates.items()
+        free_lr = {name: bounded(rate.scheduled, rate.scale * response.factor) for name, rate in rates}
         new_lr = {
             name: bounded(rate.scheduled, rate.scale * response.factor, *self.settings.bounds(group))
-            for group, (name, rate) in enumerate(reading.rates.items())
+            for group, (name, rate) in enumerate(rates)
         }
+        factor, move = response.factor, f"learning rate × {response.factor:.3g}"
+        if new_lr and new_lr == hold.old_lr:
+            factor, move = 1.0, "every learning rate is at its bound already"
+        elif new_lr != free_lr:
+            move += " within its bounds"
         restores = response.action is Action.RESTORE
-        if new_lr and new_lr == hold.old_lr and not restores:
-            return replace(hold, reason=f"{said}; every learning rate is at its bound already")
+        if factor == 1.0 and not restores:
+            return replace(hold, reason=f"{said}; {move}")
         back = f"restore {snapshot_name(reading.snapshot_check)}, " if restores else ""
+        changes = rate_changes(hold.old_lr, new_lr) if factor != 1.0 else ""
         return replace(
             hold,
             action=response.action,
-            factor=response.factor,
+            factor=factor,
             new_lr=new_lr,
-            reason=f"{said} → {back}learning rate × {response.factor:.3g}{rate_changes(hold.old_lr, new_lr)}",
+            reason=f"{said} → {back}{move}{changes}",
             snapshot_check=reading.snapshot_check if restores else None,
         )
 
@@ -165,12 +176,17 @@ class Controller:
 
 
 def evidence_of(diagnosis: Diagnosis) -> dict[str, float]:
-    """The numbers of the findings that decided, each under its own name; with several monitors, under ``name/monitor``."""
-    deciding = [f for f in diagnosis.findings if f.condition is diagnosis.condition] or list(diagnosis.findings)
+    """The numbers of the findings that decided, each under its own name.
+
+    Where several monitors were asked, under ``name/monitor``; at a healthy check, where every finding stands, under
+    ``name/condition/monitor``.
+    """
+    deciding = [f for f in diagnosis.findings if f.condition is diagnosis.condition]
     named: dict[str, float] = {}
-    for finding in deciding:
-        alone = diagnosis.condition is not Condition.HEALTHY and len(deciding) == 1
-        suffix = "" if alone else f"/{finding.condition}/{finding.monitor}"
+    for finding in deciding or diagnosis.findings:
+        suffix = f"/{finding.monitor}" if len(deciding) > 1 else ""
+        if not deciding:
+            suffix = f"/{finding.condition}/{finding.monitor}"
         numbers = {"score": finding.score, "threshold": finding.threshold, **finding.evidence}
         named.update({f"{name}{suffix}": float(number) for name, number in numbers.items()})
     return named
