@@ -14,6 +14,9 @@ from lightning_lr.core.vocabulary import Mode
 TRAIN_LOSS = "train_loss"
 """Name of the loss that ``training_step`` returns, where no ``train_monitor`` is named."""
 
+DATA_WORDS = frozenset({"train", "training", "val", "valid", "validation", "test", "eval", "epoch"})
+"""Words of a metric's name that say on which data it was measured, and when."""
+
 
 class Series:
     """Follows the monitors, the training series, the gap of each monitor to it, and the blocks of the training loss.
@@ -57,7 +60,9 @@ class Series:
             check=check,
             monitors=monitors,
             train=train if train.values or train.fresh else None,
-            gaps={s.name: self.gaps[s.name].update(gap_between(s, train), check) for s in monitors if s.name in self.gaps},
+            gaps={
+                s.name: self.gaps[s.name].update(gap_between(s, train), check) for s in monitors if s.name in self.gaps
+            },
             blocks=self.blocks.extend(window.blocks, check) if window else None,
             window=window,
         )
@@ -123,4 +128,4 @@ def bare_name(name: str) -> str:
     ('loss', 'loss', 'acc')
     """
     words = re.split(r"[/_\-. ]+", re.sub(r"/dataloader_idx_\d+$", "", name.lower()))
-    return "_".join(word for word in words if word not in {"train", "training", "val", "valid", "validation", "test", "eval", "epoch"})
+    return "_".join(word for word in words if word not in DATA_WORDS)
