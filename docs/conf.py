@@ -47,8 +47,8 @@ html_copy_source = False
 # The menu: caption → patterns of pages. A page that is added to a folder is picked up by itself.
 MENU = {
     "Start": ["architecture.md", "glossary.md", "*.md"],
-    "Detectors": ["detectors/*.md"],
-    "Decisions": ["decisions/*.md"],
+    "Detectors": ["detectors/index.md", "detectors/*.md"],
+    "Decisions": ["decisions/index.md", "decisions/*.md"],
     "Reference": ["api/index.rst"],
 }
 
