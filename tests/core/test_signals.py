@@ -1,0 +1,153 @@
+"""A series of values → level, noise, slope and best."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lightning_lr.core.signals import SHORTEST_TREND, WINDOW, SignalTracker
+from lightning_lr.core.statistics import trend
+from lightning_lr.core.vocabulary import Verdict
+from tests.helpers.readings import INF, NAN, values
+
+MIN, MAX = 1, -1
+
+
+def bests(tracker: SignalTracker, series: list[float | None]) -> str:
+    """One letter a check: ``*`` a new best, ``.`` none, a space where nothing fresh came."""
+    letters = []
+    for check, value in enumerate(series):
+        signal = tracker.update(value, check)
+        letters.append(" " if not signal.fresh else "*" if signal.since_best == 0 else ".")
+    return "".join(letters)
+
+
+@pytest.mark.parametrize(
+    ("why", "sign", "min_delta", "rel_delta", "series", "expected"),
+    [
+        ("lower is better", MIN, 0, 0, [3, 2, 1, 2, 1], "***.."),
+        ("higher is better", MAX, 0, 0, [1, 2, 3, 2, 3], "***.."),
+        ("an equal value is no improvement", MIN, 0, 0, [1, 1, 1], "*.."),
+        ("a gain of min_delta is not enough, more is", MIN, 0.5, 0, [3, 2.5, 2.25], "*.*"),
+        ("min_delta counts from the best, so small gains add up", MIN, 0.5, 0, [3, 2.75, 2.5, 2.25], "*..*"),
+        ("rel_delta is a share of the best", MIN, 0, 0.1, [1, 0.9, 0.89], "*.*"),
+        ("the larger of the two deltas counts", MIN, 0.5, 0.1, [10, 9.25, 8.75], "*.*"),
+        ("a negative best: worse is not better", MIN, 0, 0.1, [-1, -0.95, -1, -1.05, -1.2], "*...*"),
+        ("a negative best where more is better", MAX, 0, 0.1, [-1, -1.05, -0.95, -0.8], "*..*"),
+        ("a best of exactly 0 has no relative share", MIN, 0, 0.1, [1, 0, 0, 1e-9, -1e-9], "**..*"),
+        ("through 0 upwards", MAX, 0, 0.1, [-1, 0, 0, 1e-9], "**.*"),
+        ("NaN first is not the best", MIN, 0, 0, [NAN, 2, 1], ".**"),
+        ("NaN first, more is better", MAX, 0, 0, [NAN, 1, 2], ".**"),
+        ("NaN between is no best and hides none", MIN, 0, 0, [2, NAN, 1], "*.*"),
+        ("minus infinity is no best", MIN, 0, 0, [2, -INF, 1], "*.*"),
+        ("plus infinity is no best where more is better", MAX, 0, 0, [1, INF, 2], "*.*"),
+        ("nothing fresh changes nothing", MIN, 0, 0, [2, None, 1, None, 1], "* * ."),
+    ],
+)
+def test_new_bests(why, sign, min_delta, rel_delta, series, expected):
+    tracker = SignalTracker("m", sign, min_delta, rel_delta)
+    assert bests(tracker, series) == expected, why
+
+
+@pytest.mark.parametrize(
+    ("why", "series", "since_best", "best_check", "streak"),
+    [
+        ("no value yet", [None, None], 0, -1, 0),
+        ("a check without a value is not counted", [1, None, 2, None], 1, 0, 0),
+        ("a value that is not finite is counted", [1, NAN, 2], 2, 0, 0),
+        ("only values that are not finite", [NAN, INF], 2, -1, 2),
+        ("a streak ends with a finite value", [1, NAN, NAN, 0.5], 0, 3, 0),
+        ("a streak goes on over a check without a value", [1, NAN, None, NAN], 2, 0, 2),
+    ],
+)
+def test_counts(why, series, since_best, best_check, streak):
+    tracker = SignalTracker("m")
+    for check, value in enumerate(series):
+        signal = tracker.update(value, check)
+    assert (signal.since_best, signal.best_check, signal.non_finite_streak) == (since_best, best_check, streak), why
+
+
+@pytest.mark.parametrize("junk", [NAN, INF, -INF])
+def test_a_value_that_is_not_finite_enters_no_statistic(junk):
+    clean, dirty = SignalTracker("m"), SignalTracker("m")
+    for check, value in enumerate([3.0, 2.5, 2.75, 2.0, 1.5, 1.75]):
+        expected = clean.update(value, check)
+        dirty.update(junk, check)
+        found = dirty.update(value, check)
+    assert (found.values, found.noise, found.trend, found.best) == (
+        expected.values,
+        expected.noise,
+        expected.trend,
+        expected.best,
+    )
+
+
+def test_a_fresh_value_that_is_not_finite_reads_as_nan():
+    signal = SignalTracker("m").update(INF, 0)
+    assert math.isnan(signal.value)
+    assert signal.fresh
+
+
+def test_the_window_is_as_long_as_it_says():
+    tracker = SignalTracker("m")
+    for check in range(WINDOW + 10):
+        signal = tracker.update(float(check), check)
+    assert signal.values == tuple(float(check) for check in range(10, WINDOW + 10))
+    assert signal.first == 0.0, "the first value of the run outlives the window"
+
+
+@pytest.mark.parametrize(("count", "points"), [(1, 1), (4, 4), (5, 5), (8, SHORTEST_TREND), (20, 10), (64, 32)])
+def test_the_slope_rests_on_the_newer_half_but_on_five_at_least(count, points):
+    tracker = SignalTracker("m")
+    for check in range(count):
+        signal = tracker.update(1.0 / (check + 1), check)
+    assert signal.trend.points == points
+    assert signal.trend == trend(signal.values[-points:], signal.noise)
+
+
+def test_restart_forgets_the_values_and_keeps_the_best_and_the_noise():
+    tracker = SignalTracker("m")
+    for check, value in enumerate([3.0, 1.0, 2.0, 1.5]):
+        before = tracker.update(value, check)
+    tracker.restart()
+    after = tracker.update(1.25, 4)
+    assert after.values == (1.25,)
+    assert (after.best, after.best_check, after.since_best) == (1.0, 1, 3)
+    assert (after.first, after.noise) == (3.0, before.noise)
+    assert after.trend.improving is Verdict.UNDECIDED, "one value has no trend"
+
+
+def test_extend_takes_several_values_of_one_check():
+    one, many = SignalTracker("m"), SignalTracker("m")
+    for value in [3.0, 2.0, 2.5]:
+        expected = one.update(value, 7)
+    assert many.extend([3.0, 2.0, 2.5], 7) == expected
+    assert not many.extend([], 8).fresh
+
+
+@given(st.lists(values, min_size=1, max_size=80))
+def test_the_best_is_a_value_that_was_seen_and_none_is_better(series):
+    tracker = SignalTracker("m")
+    for check, value in enumerate(series):
+        signal = tracker.update(value, check)
+    finite = [value for value in series if math.isfinite(value)]
+    if finite:
+        assert signal.best == min(finite)
+        assert series[signal.best_check] == signal.best
+        assert signal.gain >= 0
+    else:
+        assert math.isnan(signal.best)
+    assert signal.since_best <= len(series)
+
+
+@given(st.lists(values, min_size=1, max_size=40), st.sampled_from([0.0, 0.01]), st.sampled_from([0.0, 0.1]))
+def test_every_best_beats_the_one_before_by_the_larger_delta(series, min_delta, rel_delta):
+    tracker, best = SignalTracker("m", 1, min_delta, rel_delta), NAN
+    for check, value in enumerate(series):
+        signal = tracker.update(value, check)
+        if signal.since_best == 0 and not math.isnan(best):
+            assert signal.best < best - max(min_delta, rel_delta * abs(best))
+        best = signal.best

@@ -1,0 +1,231 @@
+"""Readings for the tests of the core: timelines that can be drawn, and random ones.
+
+A timeline is a string with one letter a check, so that a test shows what happens when::
+
+    values   1.0  .8  .7  .7  .7  .7
+    actions   .    .   .   .   .   r
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from hypothesis import strategies as st
+
+from lightning_lr.core.bounds import bounded
+from lightning_lr.core.controller import Controller
+from lightning_lr.core.policy import PRESETS, Policy, Response
+from lightning_lr.core.records import Decision, Finding, Rate, Reading, Signals, TrainWindow
+from lightning_lr.core.settings import Settings
+from lightning_lr.core.vocabulary import Action, Condition, Mode, Verdict, Vote
+
+NAN = math.nan
+INF = math.inf
+GROUP = "lr-SGD"
+LETTERS = {Action.HOLD: ".", Action.REDUCE: "r", Action.RAISE: "u", Action.RESTORE: "b", Action.STOP: "s"}
+"""b: back to the best state; u: up."""
+
+Value = float | Mapping[str, float] | None
+"""What one check brings: a value of the first monitor, several by name, or nothing fresh."""
+
+
+def window(*losses: float) -> TrainWindow:
+    """Ten steps a block; a block that is not finite lost all of its steps."""
+    finite = [loss for loss in losses if math.isfinite(loss)]
+    return TrainWindow(
+        mean=sum(finite) / len(finite) if finite else NAN,
+        blocks=tuple(finite),
+        steps=10 * len(losses),
+        non_finite=10 * (len(losses) - len(finite)),
+        ends_non_finite=not math.isfinite(losses[-1]),
+    )
+
+
+@dataclass
+class Run:
+    """A pretended training: feeds a controller, and does to the learning rate what the live side would do.
+
+    Attributes:
+        controller: the one that decides.
+        lr: what the user's schedule asks for.
+        groups: names of the parameter groups; none: a replay that knows no rates.
+        snapshots: whether there is a state to restore: that of the start, then that of each new best.
+        epochs: epoch of each check; by default, one check an epoch.
+    """
+
+    controller: Controller
+    lr: float = 0.1
+    groups: Sequence[str] = (GROUP,)
+    snapshots: bool = True
+    epochs: Sequence[int] | None = None
+    decisions: list[Decision] = field(default_factory=list)
+    readings: list[Reading] = field(default_factory=list)
+    scale: float = 1.0
+    snapshot: int = -1
+
+    def feed(self, values: Sequence[Value], train: Sequence[float | None] = ()) -> list[Decision]:
+        """One check for each value; the training loss beside it where one is given."""
+        for value, loss in zip(values, [*train, *[None] * len(values)], strict=False):
+            self.check(value, loss)
+        return self.decisions
+
+    def check(self, value: Value, loss: float | None = None) -> Decision:
+        """One check."""
+        check, settings = len(self.decisions), self.controller.settings
+        metrics = {} if value is None else value if isinstance(value, Mapping) else {settings.monitors[0]: value}
+        reading = Reading(
+            check=check,
+            epoch=self.epochs[check] if self.epochs else check,
+            step=10 * (check + 1),
+            metrics=metrics,
+            train=None if loss is None else window(loss),
+            rates={
+                name: Rate(self.lr, self.scale, bounded(self.lr, self.scale, *settings.bounds(group)))
+                for group, name in enumerate(self.groups)
+            },
+            snapshot_check=self.snapshot if self.snapshots else None,
+        )
+        decision = self.controller.step(reading)
+        if self.controller.is_best:
+            self.snapshot = check
+        self.scale *= decision.factor
+        self.readings.append(reading)
+        self.decisions.append(decision)
+        return decision
+
+    @property
+    def actions(self) -> str:
+        """The timeline so far."""
+        return timeline(self.decisions)
+
+
+def timeline(decisions: Sequence[Decision]) -> str:
+    """One letter a check: ``.`` hold, ``r`` reduce, ``b`` back to the best (restore), ``s`` stop."""
+    return "".join(LETTERS[decision.action] for decision in decisions)
+
+
+def actions(settings: Settings, values: Sequence[Value], **options: Any) -> str:
+    """The timeline of a run with these settings."""
+    run = Run(Controller(settings, options.pop("detectors", None)), **options)
+    run.feed(values)
+    return run.actions
+
+
+@dataclass(frozen=True)
+class Says:
+    """A detector that says what its script says, so that a test of the controller does not hang on a statistic.
+
+    The script has one letter a check: ``y`` yes, ``n`` no, ``u`` undecided, anything else: could not ask.
+    """
+
+    condition: Condition
+    script: str
+    monitor: str = "val_loss"
+
+    def examine(self, signals: Signals) -> tuple[Finding, ...]:
+        """What the script says about this check."""
+        letter = self.script[signals.check : signals.check + 1]
+        verdicts = {"y": Verdict.YES, "n": Verdict.NO, "u": Verdict.UNDECIDED}
+        if letter not in verdicts:
+            return ()
+        score = float(letter == "y")
+        reason = f"{self.monitor} is said to be so"
+        return (Finding(self.condition, verdicts[letter], self.monitor, score, 1.0, reason, {"said": score}),)
+
+
+def swapped(controller: Controller, state: dict[str, Any]) -> Controller:
+    """A fresh controller that continues from a state."""
+    fresh = Controller(controller.settings, controller.detectors)
+    fresh.load_state_dict(state)
+    return fresh
+
+
+# --- random ones ------------------------------------------------------------------------------------------------------
+
+FLOAT32_MAX = 3.0e38
+
+levels = st.sampled_from([0.0, 0.25, 0.5, 0.7, 0.9, 1.0, 1.5, 10.0, -0.5, -1.0])
+"""Few enough for values to repeat: plateaus, and metrics of zero and below."""
+
+finite = st.one_of(levels, levels, st.floats(-1e3, 1e3), st.floats(-FLOAT32_MAX, FLOAT32_MAX))
+
+values = st.one_of(finite, finite, finite, st.sampled_from([NAN, INF, -INF]))
+"""Values of a metric, as training produces them: mostly finite."""
+
+names = st.text(min_size=1, max_size=8) | st.sampled_from(["val|loss", "val\nloss", "Verlust/ß", "损失", "a b"])
+"""Metric and group names that try to break a line or a table."""
+
+rates = st.builds(Rate, st.floats(0.0, 10.0), st.floats(1e-6, 1e3), st.floats(0.0, 1e3))
+
+windows = st.lists(values, min_size=1, max_size=4).map(lambda losses: window(*losses))
+
+
+@st.composite
+def reading_lists(
+    draw: st.DrawFn, monitors: Sequence[str] = ("val_loss",), longest: int = 25, train: bool = True
+) -> list[Reading]:
+    """The readings of a run: checks count up, epochs and steps never go back, everything else is random."""
+    readings: list[Reading] = []
+    groups = draw(st.lists(names, max_size=2, unique=True))
+    epoch = step = 0
+    for check in range(draw(st.integers(1, longest))):
+        epoch, step = epoch + draw(st.integers(0, 2)), step + draw(st.integers(1, 9))
+        readings.append(
+            Reading(
+                check=check,
+                epoch=epoch,
+                step=step,
+                metrics={name: draw(values) for name in monitors if draw(st.integers(0, 5))},
+                train=draw(st.none() | windows) if train else None,
+                train_metric=draw(st.none() | values) if train else None,
+                rates={name: draw(rates) for name in groups},
+                snapshot_check=draw(st.none() | st.integers(-1, check)),
+                progress=draw(st.none() | st.floats(0, 1)),
+            )
+        )
+    return readings
+
+
+@st.composite
+def settings_of(draw: st.DrawFn, monitors: Sequence[str] = ("val_loss",)) -> Settings:
+    """Settings of every kind: presets, tuned ones, recipes, tables of one's own."""
+    own = st.builds(Response, st.sampled_from([Action.REDUCE, Action.RESTORE]), st.floats(0.05, 0.95), st.integers(1, 4))
+    tables = st.dictionaries(st.sampled_from([c for c in Condition if c is not Condition.HEALTHY]), own)
+    policies = st.one_of(
+        st.sampled_from(list(PRESETS.values())),
+        st.builds(lambda p, n: p.tuned(patience=n), st.sampled_from(list(PRESETS.values())), st.integers(1, 4)),
+        st.builds(Policy, st.just("own"), tables),
+        st.builds(
+            Policy,
+            st.just("own recipe"),
+            recipe=st.sampled_from(["halving", "exponential"]),
+            epochs=st.integers(1, 4),
+            ratio=st.floats(0.1, 0.9),
+        ),
+    )
+    return Settings(
+        monitors=tuple(monitors),
+        mode=draw(st.sampled_from(Mode)),
+        policy=draw(policies),
+        train_monitor=draw(st.none() | st.sampled_from(["train_loss", "train_acc"])),
+        vote=draw(st.sampled_from(Vote)),
+        min_delta=draw(st.sampled_from([0.0, 0.01])),
+        rel_delta=draw(st.sampled_from([0.0, 1e-3])),
+        cooldown=draw(st.integers(0, 3)),
+        warmup_checks=draw(st.integers(0, 3)),
+        min_lr=draw(st.sampled_from([0.0, 1e-3, (1e-3, 1e-4)])),
+        max_lr=draw(st.sampled_from([None, 1.0, (2.0, 1.0)])),
+    )
+
+
+def negated(readings: Sequence[Reading]) -> Iterator[Reading]:
+    """The same run, measured by a metric of which more is better."""
+    for reading in readings:
+        yield replace(
+            reading,
+            metrics={name: -value for name, value in reading.metrics.items()},
+            train_metric=None if reading.train_metric is None else -reading.train_metric,
+        )
