@@ -72,7 +72,7 @@ class LossWindow:
         loss = outputs.get("loss") if isinstance(outputs, dict) else outputs
         if not isinstance(loss, Tensor) or loss.numel() != 1:
             return
-        self._pending.append(loss.detach())
+        self._pending.append(loss.detach() if loss.requires_grad else loss)
         self._factors.append(accumulation)
         if len(self._pending) == CHUNK:
             self._chunks.append(_joined(self._pending))
@@ -181,4 +181,6 @@ def _joined(tensors: list[Tensor]) -> Tensor:
     if len({(tensor.dtype, tensor.device) for tensor in tensors}) > 1:
         wide = torch.float32 if tensors[0].device.type == "mps" else torch.float64
         tensors = [tensor.to(tensors[0].device, wide) for tensor in tensors]
+    if all(tensor.dim() == 0 for tensor in tensors):
+        return torch.stack(tensors)  # a third of the time of 256 reshapes
     return torch.cat([tensor.reshape(-1) for tensor in tensors])
