@@ -122,6 +122,7 @@ class LearningRateController(DualCallback):
         self.save_snapshot = save_snapshot
         self.name = name
         self._session: Session | None = None
+        self._history = DecisionHistory()
         self._state: dict[str, Any] = {}
         self._checkpointed: dict[str, Any] = {}
         self.checks_on_train_epoch_end = True
@@ -129,9 +130,7 @@ class LearningRateController(DualCallback):
     @property
     def decisions(self) -> list[Decision]:
         """The decisions that were not "hold", oldest first."""
-        if self._session is not None:
-            return list(self._session.history)
-        return list(DecisionHistory.from_state(self._state["history"])) if self._state else []
+        return list(self._history if self._session is None else self._session.history)
 
     @property
     def scale(self) -> dict[str, float]:
@@ -152,7 +151,7 @@ class LearningRateController(DualCallback):
     def setup(self, trainer: Any, pl_module: Any, stage: str) -> None:
         """Begin afresh: each ``fit`` is a run of its own, unless a checkpoint says otherwise."""
         if stage == "fit":
-            self._session, self._state, self._checkpointed = None, {}, {}
+            self._session, self._history, self._state, self._checkpointed = None, DecisionHistory(), {}, {}
 
     def on_train_start(self, trainer: Any, pl_module: Any) -> None:
         """Find optimizers, schedulers and loggers; continue from a checkpoint if there was one."""
@@ -214,7 +213,8 @@ class LearningRateController(DualCallback):
 
     def _end(self, trainer: Any) -> None:
         if self._session is not None:
-            self._state = self.state_dict()
+            # All of them: a checkpoint has no room for more than some fifty.
+            self._history, self._state = self._session.history, self.state_dict()
             self._session.end()
             self._session = None
 
@@ -227,6 +227,7 @@ class LearningRateController(DualCallback):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Keep the state for ``on_train_start``: the optimizers do not exist yet."""
         self._state = dict(state_dict)
+        self._history = DecisionHistory.from_state(state_dict["history"]) if state_dict else DecisionHistory()
 
     def on_save_checkpoint(self, trainer: Any, pl_module: Any, checkpoint: dict[str, Any]) -> None:
         """Add the snapshot that a decision after the resume may need, and the readings of the other ranks."""
@@ -245,7 +246,8 @@ class LearningRateController(DualCallback):
     def __getstate__(self) -> dict[str, Any]:
         # A session holds hooks into a running Trainer; Lightning hangs the module's bound ``log`` on every callback.
         kept = {key: value for key, value in self.__dict__.items() if key not in ("_session", "log")}
-        return {**kept, "_session": None, "_state": self.state_dict()}
+        history = self._history if self._session is None else self._session.history
+        return {**kept, "_session": None, "_history": history, "_state": self.state_dict()}
 
     def __repr__(self) -> str:
         settings, policy = self.settings, self.settings.policy

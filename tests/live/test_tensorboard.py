@@ -1,0 +1,212 @@
+"""What stands in the event file after a real ``fit``: numbers at each check, words at each event, on the user's own x-axis."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from lightning.pytorch.callbacks import LearningRateMonitor
+from lightning.pytorch.loggers import TensorBoardLogger
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from lightning_lr import LearningRateController
+from lightning_lr.live import tensorboard as page_size
+from tests.helpers.scripted import Scripted, data, trainer
+
+FLAT = {"val_loss": [1.0] * 20}
+
+
+class TwoGroups(Scripted):
+    """One optimizer, a named and an unnamed group: the names that users see in their charts."""
+
+    def configure_optimizers(self) -> Any:
+        groups = [{"params": [self.layer.weight], "name": "body"}, {"params": [self.layer.bias], "lr": 0.02}]
+        return torch.optim.SGD(groups, lr=0.1)
+
+
+class Manual(Scripted):
+    """Two optimizers stepped by hand: ``global_step`` counts both, the loggers' x-axis does not."""
+
+    def __init__(self, **arguments: Any) -> None:
+        super().__init__(**arguments)
+        self.automatic_optimization = False
+        self.other = torch.nn.Linear(4, 1)
+
+    def training_step(self, batch: Any, batch_idx: int) -> torch.Tensor:
+        for optimizer, layer in zip(self.optimizers(), (self.layer, self.other), strict=True):
+            loss = layer(batch[0]).pow(2).mean()
+            optimizer.zero_grad()
+            self.manual_backward(loss)
+            optimizer.step()
+        return loss.detach()
+
+    def configure_optimizers(self) -> Any:
+        return [torch.optim.SGD(layer.parameters(), lr=0.1) for layer in (self.layer, self.other)]
+
+
+def read(folder: Path) -> EventAccumulator:
+    """The one event file below a folder, all of it."""
+    (file,) = folder.rglob("events.out.tfevents.*")
+    return EventAccumulator(str(file), size_guidance={"tensors": 0, "scalars": 0}).Reload()
+
+
+def scalars(events: EventAccumulator, tag: str) -> list[tuple[int, float]]:
+    return [(event.step, event.value) for event in events.Scalars(tag)]
+
+
+def texts(events: EventAccumulator, tag: str) -> list[tuple[int, str]]:
+    found = events.Tensors(f"{tag}/text_summary")
+    return [(event.step, event.tensor_proto.string_val[0].decode()) for event in found]
+
+
+def fitted(folder: Path, model: Scripted, callbacks: list[Any], **options: Any) -> EventAccumulator:
+    options = {"max_epochs": 4, "logger": TensorBoardLogger(folder), "log_every_n_steps": 1, **options}
+    trainer(callbacks, folder, **options).fit(model, data(4), data())
+    return read(folder)
+
+
+# model, options of the Trainer: everywhere our numbers must lie above `val_loss`
+X_AXIS = [
+    pytest.param(Scripted, {}, [3, 7, 11, 15], id="once-an-epoch"),
+    pytest.param(Scripted, {"val_check_interval": 0.5}, [2, 4, 6, 8, 10, 12, 14, 16], id="twice-an-epoch"),
+    pytest.param(
+        Scripted, {"check_val_every_n_epoch": None, "val_check_interval": 3}, [3, 6, 9, 12, 15], id="each-3-batches"
+    ),
+    pytest.param(Scripted, {"check_val_every_n_epoch": 2}, [7, 15], id="each-second-epoch"),
+    pytest.param(Scripted, {"accumulate_grad_batches": 2}, [1, 3, 5, 7], id="accumulating"),
+    pytest.param(Manual, {}, [3, 7, 11, 15], id="manual-two-optimizers"),
+    pytest.param(Manual, {"val_check_interval": 0.5}, [2, 4, 6, 8, 10, 12, 14, 16], id="manual-twice-an-epoch"),
+]
+
+
+@pytest.mark.parametrize(("model", "options", "expected"), X_AXIS)
+def test_numbers_lie_above_the_metric_they_speak_of(tmp_path, model, options, expected):
+    """Same steps as ``val_loss``, and the texts too."""
+    events = fitted(tmp_path, model(script=FLAT), [LearningRateController(patience=1, verbose=False)], **options)
+    steps = [step for step, _ in scalars(events, "val_loss")]
+    ours = [tag for tag in events.Tags()["scalars"] if tag.startswith("lr_controller/")]
+    assert [step for step, _ in scalars(events, "lr_controller/scale")] == steps
+    assert {step for tag in ours for step, _ in scalars(events, tag)} <= set(steps)
+    assert {step for step, _ in texts(events, "lr_controller/decisions")} <= set(steps)
+    assert [step - steps[0] for step in steps] == [step - expected[0] for step in expected]
+
+
+def test_rates_have_the_names_of_the_monitor(tmp_path):
+    """``LearningRateMonitor``'s chart shows at each step the rate that our chart promised at the check before."""
+    control, monitor = LearningRateController(patience=1, verbose=False), LearningRateMonitor("step")
+    events = fitted(tmp_path, TwoGroups(FLAT), [control, monitor])
+    names = {tag for tag in events.Tags()["scalars"] if tag.startswith("lr-")}
+    assert names == {"lr-SGD/body", "lr-SGD/pg2"}
+    assert names == {tag[17:] for tag in events.Tags()["scalars"] if tag.startswith("lr_controller/lr/")}
+    for name in names:
+        shown = dict(scalars(events, name))
+        promised = scalars(events, f"lr_controller/lr/{name}")
+        assert [shown[step + 1] for step, _ in promised[:-1]] == [rate for _, rate in promised[:-1]]
+        assert len({rate for _, rate in promised}) > 1
+
+
+def test_each_check_has_its_numbers(tmp_path):
+    """Falls, then stands still: what each chart shows, check by check."""
+    script = {"val_loss": [1.0, 0.8, 0.6, 0.6, 0.6]}
+    events = fitted(tmp_path, Scripted(script), [LearningRateController(patience=2, verbose=False)], max_epochs=5)
+    best = [value for _, value in scalars(events, "lr_controller/val_loss/best")]
+    since = [value for _, value in scalars(events, "lr_controller/val_loss/checks_since_best")]
+    assert best == pytest.approx([1.0, 0.8, 0.6, 0.6, 0.6])
+    assert since == [0, 0, 0, 1, 2]
+    assert [value for _, value in scalars(events, "lr_controller/scale")][:3] == [1, 1, 1]
+    slope, error = (dict(scalars(events, f"lr_controller/val_loss/{part}")) for part in ("slope", "slope_error"))
+    assert slope[7] == pytest.approx(-0.2)
+    assert slope.keys() == {7, 11, 15, 19}  # one value has no slope; the chart starts where there is one
+    assert error.keys() <= slope.keys()
+    gap, train = (dict(scalars(events, f"lr_controller/{name}")) for name in ("gap", "train"))
+    val = dict(scalars(events, "val_loss"))
+    assert all(gap[step] == pytest.approx(val[step] - train[step], abs=1e-6) for step in val)
+    codes = {value for _, value in scalars(events, "lr_controller/condition")}
+    assert codes == {0.0, 1.0}  # healthy, plateau: as the set-up card says
+
+
+def test_nothing_that_is_not_a_number_is_charted(tmp_path):
+    """A chart breaks at a NaN: what is not there is left out."""
+    script = {"val_loss": [math.nan, math.inf, 1.0, 0.9]}
+    events = fitted(tmp_path, Scripted(script), [LearningRateController(verbose=False)])
+    ours = [tag for tag in events.Tags()["scalars"] if tag.startswith("lr_controller/")]
+    assert all(math.isfinite(value) for tag in ours for _, value in scalars(events, tag))
+
+
+def test_table_and_card(tmp_path):
+    """The newest text of the tag holds every decision so far; each sentence is the one of the console."""
+    control = LearningRateController(patience=1, verbose=False)
+    events = fitted(tmp_path, Scripted(FLAT), [control], max_epochs=6)
+    told = texts(events, "lr_controller/decisions")
+    assert len(told) == len(control.decisions) == 3
+    for count, (step, table) in enumerate(told, start=1):
+        head, _, *rows = table.splitlines()
+        assert head == "| check | epoch | step | condition | action | learning rate | why |"
+        assert len(rows) == count
+        assert control.decisions[count - 1].step == step
+        assert control.decisions[count - 1].reason in rows[-1]
+    assert rows[0].startswith(
+        "| 1 | 1 | 7 | plateau | reduce | lr-SGD 0.1 → 0.03 | plateau: val_loss has had no new best"
+    )
+    ((step, card),) = texts(events, "lr_controller/setup")
+    assert step == 0
+    assert "| monitors | val_loss (min); majority of them must agree |" in card
+    assert "| schedulers | none; the applied rate is the optimizer's own × scale |" in card
+    assert "`condition` shows: 0 healthy, 1 plateau, 2 overfitting" in card
+
+
+def test_names_that_break_tables(tmp_path):
+    """``|``, markup, line ends and letters from anywhere stay inside their cell."""
+    bad = "a|b <script>alert(1)</script>\n## ü→漢"
+
+    class Named(Scripted):
+        def configure_optimizers(self) -> Any:
+            return torch.optim.SGD([{"params": self.parameters(), "name": "x|<b>y</b>\nü"}], lr=0.1)
+
+    events = fitted(
+        tmp_path, Named({bad: [1.0] * 9}), [LearningRateController(bad, patience=1, verbose=False)], max_epochs=3
+    )
+    for tag in ("setup", "decisions"):
+        for _, text in texts(events, f"lr_controller/{tag}"):
+            assert "<" not in text
+            lines = [line.replace("\\|", "") for line in text.splitlines() if line.startswith("|")]
+            assert len({line.count("|") for line in lines}) == 1
+    assert f"lr_controller/{bad}/best" in events.Tags()["scalars"]
+
+
+def test_two_instances_have_tags_of_their_own(tmp_path):
+    """The one with a name has it in the prefix."""
+    pair = [LearningRateController(verbose=False), LearningRateController(name="second", verbose=False, dry_run=True)]
+    events = fitted(tmp_path, Scripted(), pair)
+    tags = events.Tags()["scalars"]
+    assert {"lr_controller/scale", "lr_controller/second/scale"} <= set(tags)
+    assert all(len(scalars(events, tag)) == 4 for tag in tags if tag.endswith("/scale"))
+
+
+def test_pages_keep_the_file_linear(tmp_path, monkeypatch):
+    """A decision an epoch: the table has the newest page of them, numbered pages the rest, and each page costs the same."""
+    assert page_size.PAGE == 100
+    monkeypatch.setattr(page_size, "PAGE", 20)
+    size: dict[int, int] = {}
+    log = TensorBoardLogger(tmp_path)
+
+    class Measured(Scripted):
+        def on_train_epoch_start(self) -> None:
+            log.experiment.flush()
+            size[self.current_epoch] = next(tmp_path.rglob("events.out.*")).stat().st_size
+
+    control = LearningRateController(policy="exponential", epochs=1, ratio=0.99, verbose=False)
+    fit = trainer([control], tmp_path, max_epochs=85, logger=log, log_every_n_steps=1000, num_sanity_val_steps=0)
+    fit.fit(Measured(), data(1), data(1))
+    assert len(control.decisions) == 85  # more than a checkpoint has room for
+    events = read(tmp_path)
+    newest = texts(events, "lr_controller/decisions")[-1][1].splitlines()[2:]
+    assert [int(row.split("|")[1]) for row in newest] == list(range(65, 85))
+    pages = sorted(tag for tag in events.Tags()["tensors"] if "/page_" in tag)
+    assert pages == [f"lr_controller/decisions/page_00{n}/text_summary" for n in (1, 2, 3, 4)]
+    rows = [row for page in pages for row in texts(events, page.removesuffix("/text_summary"))[0][1].splitlines()[2:]]
+    assert [int(row.split("|")[1]) for row in rows] == list(range(80))
+    assert size[84] - size[64] == pytest.approx(size[64] - size[44], rel=0.1)
