@@ -43,11 +43,12 @@ class Series:
         self.monitors = [SignalTracker(name, sign, min_delta, rel_delta) for name in monitors]
         self.train = SignalTracker(train_name, sign if train_monitor else 1)
         self.blocks = SignalTracker(TRAIN_LOSS)
-        # No gap of the training loss to itself, and none between a loss and an accuracy.
+        # No gap of the training loss to itself, and none between a loss and an accuracy, nor between a value that
+        # is maximized and a loss that is minimized, whatever their names.
         self.gaps = {
             name: SignalTracker(f"gap of {name}")
             for name in monitors
-            if name != train_name and same_quantity(name, train_name, mode)
+            if name != train_name and self.train.sign == sign and same_quantity(name, train_name, mode)
         }
 
     def update(self, reading: Reading) -> Signals:
