@@ -1,0 +1,125 @@
+"""Findings → the one condition that is acted on."""
+
+from __future__ import annotations
+
+from itertools import combinations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lightning_lr.core.diagnosis import PRECEDENCE, VOTED, diagnose, enough
+from lightning_lr.core.records import Finding, Signals
+from lightning_lr.core.signals import SignalTracker
+from lightning_lr.core.vocabulary import Condition, Verdict, Vote
+
+C = Condition
+VERDICTS = {"y": Verdict.YES, "n": Verdict.NO, "u": Verdict.UNDECIDED}
+
+
+def finding(condition: Condition, letter: str, monitor: str = "a") -> Finding:
+    return Finding(condition, VERDICTS[letter], monitor, 1.0, 1.0, f"{condition} on {monitor}")
+
+
+def signals(fresh: str = "a", stale: str = "") -> Signals:
+    """Monitors with one-letter names."""
+    brought = [SignalTracker(name).update(1.0, 0) for name in fresh]
+    return Signals(0, tuple(brought + [SignalTracker(name).update(None, 0) for name in stale]))
+
+
+def test_every_condition_has_its_rank_once():
+    assert sorted(PRECEDENCE) == sorted(set(Condition) - {C.HEALTHY})
+    assert len(set(PRECEDENCE)) == len(PRECEDENCE)
+
+
+@pytest.mark.parametrize(("upper", "lower"), [*combinations(PRECEDENCE, 2)])
+def test_of_two_that_hold_the_higher_rank_is_acted_on(upper, lower):
+    diagnosis = diagnose([finding(lower, "y"), finding(upper, "y")], signals())
+    assert diagnosis.condition is upper
+    assert diagnosis.reason == f"{upper} on a"
+    assert diagnosis.outranked == (lower,)
+
+
+@pytest.mark.parametrize(
+    ("why", "letters", "condition", "suspected"),
+    [
+        ("nothing was asked", "", C.HEALTHY, set()),
+        ("no", "n", C.HEALTHY, set()),
+        ("yes", "y", C.PLATEAU, {C.PLATEAU}),
+        ("undecided is suspected and not acted on", "u", C.HEALTHY, {C.PLATEAU}),
+    ],
+)
+def test_one_finding(why, letters, condition, suspected):
+    diagnosis = diagnose([finding(C.PLATEAU, letter) for letter in letters], signals())
+    assert (diagnosis.condition, diagnosis.suspected) == (condition, suspected), why
+
+
+def test_an_undecided_condition_of_higher_rank_does_not_hide_one_that_holds():
+    diagnosis = diagnose([finding(C.OVERFITTING, "u"), finding(C.PLATEAU, "y")], signals())
+    assert diagnosis.condition is C.PLATEAU
+    assert diagnosis.suspected == {C.OVERFITTING, C.PLATEAU}
+    assert diagnosis.outranked == ()
+
+
+@pytest.mark.parametrize(
+    ("verdicts", "any_", "majority", "all_"),
+    [
+        # one letter a monitor; then: does the condition hold by "any", "majority", "all"?
+        ("y", True, True, True),
+        ("n", False, False, False),
+        ("yn", True, False, False),  # half is no majority
+        ("yy", True, True, True),
+        ("ynn", True, False, False),
+        ("yyn", True, True, False),
+        ("yyy", True, True, True),
+        ("yyu", True, True, False),  # undecided is no aye
+        ("yuu", True, False, False),
+        ("nnn", False, False, False),
+        ("y-", True, True, True),  # a monitor that brought nothing fresh has no vote
+        ("yn-", True, False, False),
+    ],
+)
+@pytest.mark.parametrize("condition", sorted(VOTED))
+def test_the_vote_of_one_two_and_three_monitors(condition, verdicts, any_, majority, all_):
+    fresh = [(name, letter) for name, letter in zip("abc", verdicts, strict=False) if letter != "-"]
+    findings = [finding(condition, letter, name) for name, letter in fresh]
+    seen = signals("".join(name for name, _ in fresh), "z" * verdicts.count("-"))
+    held = [diagnose(findings, seen, vote).condition is condition for vote in (Vote.ANY, Vote.MAJORITY, Vote.ALL)]
+    assert held == [any_, majority, all_]
+
+
+@pytest.mark.parametrize("condition", sorted(set(PRECEDENCE) - VOTED))
+def test_what_is_no_matter_of_opinion_holds_where_one_monitor_says_so(condition):
+    findings = [finding(condition, "n", "a"), finding(condition, "y", "b"), finding(condition, "n", "c")]
+    assert diagnose(findings, signals("abc"), Vote.ALL).condition is condition
+
+
+def test_the_sets_that_voted_yes_are_named_and_the_others_are_not():
+    findings = [finding(C.OVERFITTING, letter, name) for name, letter in zip("abc", "yny", strict=True)]
+    assert diagnose(findings, signals("abc")).reason == "overfitting on a; overfitting on c"
+
+
+def test_with_nothing_fresh_nothing_is_voted():
+    assert diagnose([], signals("", "ab"), Vote.ANY).condition is C.HEALTHY
+
+
+@pytest.mark.parametrize(
+    ("fresh", "stale", "reason"),
+    [
+        ("a", "", "a 1, best 1 (0 checks ago), slope not known yet (1 value)"),
+        ("", "a", "a has no new value, no finite value yet, slope not known yet (0 values)"),
+    ],
+)
+def test_a_healthy_check_says_where_the_monitors_stand(fresh, stale, reason):
+    diagnosis = diagnose([finding(C.PLATEAU, "n")], signals(fresh, stale))
+    assert str(diagnosis) == f"healthy: {reason}"
+
+
+@given(st.integers(0, 9), st.integers(1, 9))
+def test_all_implies_majority_implies_any(ayes, voters):
+    ayes = min(ayes, voters)
+    any_, majority, all_ = (enough(ayes, voters, vote) for vote in (Vote.ANY, Vote.MAJORITY, Vote.ALL))
+    assert all_ <= majority <= any_
+    assert majority == (2 * ayes > voters)
+    assert any_ == (ayes > 0)
+    assert all_ == (ayes == voters)

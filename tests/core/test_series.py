@@ -1,0 +1,171 @@
+"""One reading → all the series that it speaks of."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import pytest
+
+from lightning_lr.core.records import Reading
+from lightning_lr.core.series import Series, bare_name, gap_between, same_quantity
+from lightning_lr.core.signals import SignalTracker
+from lightning_lr.core.vocabulary import Mode
+from tests.helpers.readings import INF, NAN, window
+
+
+def reading(check: int, metrics: dict[str, float], train: float | None = None, train_metric: float | None = None):
+    return Reading(check, check, check, metrics, None if train is None else window(train), train_metric)
+
+
+@pytest.mark.parametrize(
+    ("why", "val", "train", "gap"),
+    [
+        ("both are there: validation minus training", 1.5, 1.0, 0.5),
+        ("validation may be the better one", 1.0, 1.5, -0.5),
+        ("no validation at this check", None, 1.0, None),
+        ("no training loss at this check", 1.5, None, None),
+        ("neither", None, None, None),
+        ("validation is not finite", NAN, 1.0, None),
+        ("training is not finite", 1.5, NAN, None),
+        ("two infinities have no difference", INF, INF, None),
+    ],
+)
+def test_gap_of_one_check(why, val, train, gap):
+    found = gap_between(SignalTracker("val_loss").update(val, 0), SignalTracker("train_loss").update(train, 0))
+    assert found == gap, why
+
+
+def test_a_gap_series_rests_where_a_side_is_missing():
+    # check        0     1     2     3
+    # val_loss    2.0    -    1.8   1.7
+    # train_loss  1.5   1.2    -    1.0
+    # gap         0.5    -     -    0.7
+    series = Series(("val_loss",))
+    series.update(reading(0, {"val_loss": 2.0}, 1.5))
+    for check, metrics, train in [(1, {}, 1.2), (2, {"val_loss": 1.8}, None)]:
+        signals = series.update(reading(check, metrics, train))
+        assert not signals.gaps["val_loss"].fresh
+        assert signals.gaps["val_loss"].values == (0.5,)
+    signals = series.update(reading(3, {"val_loss": 1.7}, 1.0))
+    assert signals.gaps["val_loss"].values == pytest.approx((0.5, 0.7))
+
+
+@pytest.mark.parametrize(
+    ("why", "monitors", "mode", "train_monitor", "with_gap"),
+    [
+        ("a held-out loss against the loss of training_step", ("val_loss",), Mode.MIN, None, ["val_loss"]),
+        ("several held-out losses", ("val_loss/dataloader_idx_0", "val_loss/dataloader_idx_1"), Mode.MIN, None,
+         ["val_loss/dataloader_idx_0", "val_loss/dataloader_idx_1"]),
+        ("an accuracy has no gap to a loss", ("val_acc",), Mode.MAX, None, []),
+        ("a loss that is maximized is not the training loss", ("val_loss",), Mode.MAX, None, []),
+        ("an accuracy against the training accuracy", ("val/acc",), Mode.MAX, "train/acc_epoch", ["val/acc"]),
+        ("an accuracy against another quantity", ("val_f1",), Mode.MAX, "train_acc", []),
+        ("the training loss has no gap to itself", ("train_loss",), Mode.MIN, None, []),
+    ],
+)  # fmt: skip
+def test_which_monitors_have_a_gap(why, monitors, mode, train_monitor, with_gap):
+    assert list(Series(monitors, mode, train_monitor).gaps) == with_gap, why
+
+
+@pytest.mark.parametrize(
+    ("monitor", "train", "mode", "same"),
+    [
+        ("val_loss", "train_loss", Mode.MIN, True),
+        ("valid.nll_loss", "train_loss", Mode.MIN, True),  # any minimized loss is taken for the training_step's
+        ("val_nll", "train_loss", Mode.MIN, False),
+        ("val_nll", "train_nll", Mode.MIN, True),
+        ("validation-ACC/dataloader_idx_3", "train/acc", Mode.MAX, True),
+        ("value_loss", "train_loss", Mode.MAX, False),  # "value" is no word for the data
+    ],
+)
+def test_same_quantity(monitor, train, mode, same):
+    assert same_quantity(monitor, train, mode) is same
+
+
+@pytest.mark.parametrize(
+    ("name", "bare"),
+    [
+        ("loss", "loss"),
+        ("val_loss_epoch", "loss"),
+        ("test acc", "acc"),
+        ("eval/f1-score", "f1_score"),
+        ("val", ""),
+        ("loss/dataloader_idx_12", "loss"),
+        ("dataloader_idx_12/loss", "dataloader_idx_12_loss"),
+    ],
+)
+def test_bare_name(name, bare):
+    assert bare_name(name) == bare
+
+
+def test_the_training_series_is_absent_until_it_speaks_and_after_a_restart_until_it_speaks_again():
+    series = Series(("val_loss",))
+    assert series.update(reading(0, {"val_loss": 1.0})).train is None
+    assert series.update(reading(1, {"val_loss": 1.0}, 0.5)).train is not None
+    assert series.update(reading(2, {"val_loss": 1.0})).train is not None, "its past is still of use"
+    series.restart()
+    assert series.update(reading(3, {"val_loss": 1.0})).train is None
+
+
+def test_a_training_loss_that_is_not_finite_is_fresh_and_no_value():
+    signals = Series(("val_loss",)).update(reading(0, {"val_loss": 1.0}, NAN))
+    assert signals.train is not None
+    assert signals.train.fresh
+    assert signals.train.values == ()
+    assert signals.train.non_finite_streak == 1
+
+
+def test_the_train_monitor_takes_the_place_of_the_loss_and_has_the_mode_of_the_monitors():
+    series = Series(("val_acc",), Mode.MAX, "train_acc")
+    signals = series.update(reading(0, {"val_acc": 0.75}, train=2.3, train_metric=1.0))
+    assert signals.train is not None
+    assert (signals.train.name, signals.train.value) == ("train_acc", -1.0)
+    assert signals.gaps["val_acc"].value == 0.25, "worse by a quarter than in training"
+    assert signals.blocks is not None
+    assert signals.blocks.values == (2.3,), "divergence still looks at the loss itself"
+
+
+def test_blocks_grow_over_checks_and_are_absent_where_no_window_came():
+    series = Series(("val_loss",))
+    series.update(Reading(0, 0, 0, {}, window(3.0, 2.0)))
+    assert series.update(Reading(1, 1, 1, {})).blocks is None
+    signals = series.update(Reading(2, 2, 2, {}, window(1.5, NAN, 1.0)))
+    assert signals.blocks is not None
+    assert signals.blocks.values == (3.0, 2.0, 1.5, 1.0)
+
+
+def test_restart_reaches_every_series():
+    series = Series(("val_loss", "val_loss_b"))
+    metrics = {"val_loss": 2.0, "val_loss_b": 3.0}
+    series.update(reading(0, metrics, 1.0))
+    series.restart()
+    signals = series.update(reading(1, {name: value / 2 for name, value in metrics.items()}, 0.5))
+    followed = [*signals.monitors, signals.train, signals.blocks, *signals.gaps.values()]
+    assert [s.values for s in followed if s] == [(1.0,), (1.5,), (0.5,), (0.5,), (0.5,), (1.0,)]
+    assert [s.first for s in signals.monitors] == [2.0, 3.0]
+
+
+def test_a_metric_that_nobody_monitors_is_not_followed():
+    signals = Series(("val_loss",)).update(reading(0, {"val_acc": 0.5}))
+    assert [s.name for s in signals.monitors] == ["val_loss"]
+    assert signals.fresh == ()
+
+
+def test_a_monitor_that_was_not_followed_before_starts_afresh():
+    old, new = Series(("val_loss",)), Series(("val_loss", "val_loss_b"))
+    old.update(reading(0, {"val_loss": 1.0}, 1.0))
+    new.load_state_dict(old.state_dict())
+    first, second = new.update(reading(1, {"val_loss": 2.0, "val_loss_b": 5.0}, 1.0)).monitors
+    assert (first.best, first.best_check) == (1.0, 0)
+    assert (second.best, second.best_check) == (5.0, 1)
+
+
+def test_the_numbers_of_max_are_those_of_min_turned_round():
+    low, high = Series(("val_x",), Mode.MIN, "train_x"), Series(("val_x",), Mode.MAX, "train_x")
+    for check, value in enumerate([3.0, NAN, 2.0, 2.5, 0.0]):
+        one = low.update(reading(check, {"val_x": value}, 1.0, value - 1))
+        other = high.update(reading(check, {"val_x": -value}, 1.0, 1 - value))
+    assert [repr(s) for s in one.monitors] == [repr(replace(s, sign=1)) for s in other.monitors]
+    assert repr(one.gaps) == repr(other.gaps)
+    assert not math.isnan(one.gaps["val_x"].value)
