@@ -1,10 +1,13 @@
 """Patience, cooldown and warm-up checks.
 
-A script has one letter a check: ``y`` plateau, ``u`` cannot be told, ``n`` ruled out, ``-`` nobody could ask, ``!`` divergence.
-A timeline has one letter a check: ``A`` time to act, ``p`` patience, ``c`` cooling down, ``w`` warm-up, ``.`` nothing to wait for.
+A script has one letter a check: ``y`` plateau, ``u`` cannot be told, ``n`` ruled out, ``-`` nobody could ask,
+``!`` divergence. A timeline has one letter a check: ``A`` time to act, ``p`` patience, ``c`` cooling down,
+``w`` warm-up, ``.`` nothing to wait for.
 """
 
 from __future__ import annotations
+
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -133,6 +136,6 @@ def test_two_adjustments_that_are_not_urgent_are_never_closer_than_cooldown_and_
 ):
     line = timeline(Debounce(cooldown, warmup), script, patience)
     calm = [check for check, (act, letter) in enumerate(zip(line, script, strict=True)) if act == "A" and letter != "!"]
-    assert all(later - earlier >= max(cooldown + 1, patience) for earlier, later in zip(calm, calm[1:], strict=False))
+    assert all(later - earlier >= max(cooldown + 1, patience) for earlier, later in pairwise(calm))
     assert all(check >= warmup for check in calm)
     assert all(script[check] in "y!" for check, act in enumerate(line) if act == "A"), "undecided never acts"

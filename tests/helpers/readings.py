@@ -192,7 +192,8 @@ def reading_lists(
 @st.composite
 def settings_of(draw: st.DrawFn, monitors: Sequence[str] = ("val_loss",)) -> Settings:
     """Settings of every kind: presets, tuned ones, recipes, tables of one's own."""
-    own = st.builds(Response, st.sampled_from([Action.REDUCE, Action.RESTORE]), st.floats(0.05, 0.95), st.integers(1, 4))
+    moves = st.sampled_from([Action.REDUCE, Action.RESTORE])
+    own = st.builds(Response, moves, st.floats(0.05, 0.95), st.integers(1, 4))
     tables = st.dictionaries(st.sampled_from([c for c in Condition if c is not Condition.HEALTHY]), own)
     policies = st.one_of(
         st.sampled_from(list(PRESETS.values())),

@@ -1,0 +1,45 @@
+"""The settings of the core."""
+
+from __future__ import annotations
+
+from dataclasses import FrozenInstanceError, fields
+
+import pytest
+
+from lightning_lr.core.policy import PRESETS
+from lightning_lr.core.settings import Settings
+from lightning_lr.core.vocabulary import Mode, Vote
+
+
+@pytest.mark.parametrize(
+    ("why", "min_lr", "max_lr", "group", "expected"),
+    [
+        ("no bounds", 0.0, None, 0, (0.0, None)),
+        ("one number serves every group", 1e-4, 1.0, 7, (1e-4, 1.0)),
+        ("one a group", (1e-4, 1e-5), (1.0, 2.0), 1, (1e-5, 2.0)),
+        ("a list that is too short serves with its last", (1e-4, 1e-5), (1.0, 2.0), 5, (1e-5, 2.0)),
+        ("a list of one", (1e-4,), (1.0,), 3, (1e-4, 1.0)),
+        ("a list for one bound only", (1e-4, 1e-5), None, 0, (1e-4, None)),
+    ],
+)
+def test_bounds(why, min_lr, max_lr, group, expected):
+    assert Settings(min_lr=min_lr, max_lr=max_lr).bounds(group) == expected, why
+
+
+def test_defaults():
+    settings = Settings()
+    assert settings.monitors == ("val_loss",)
+    assert (settings.mode, settings.vote) == (Mode.MIN, Vote.MAJORITY)
+    assert settings.policy is PRESETS["auto"]
+    assert (settings.cooldown, settings.warmup_checks) == (0, 0)
+
+
+@pytest.mark.parametrize("name", [field.name for field in fields(Settings)])
+def test_settings_do_not_change_under_way(name):
+    with pytest.raises(FrozenInstanceError):
+        setattr(Settings(), name, None)
+
+
+@pytest.mark.parametrize("name", [field.name for field in fields(Settings)])
+def test_every_setting_is_explained(name):
+    assert f"        {name}: " in (Settings.__doc__ or "")
