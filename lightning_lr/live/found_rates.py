@@ -13,23 +13,58 @@ from typing import Any
 SHOWN = 3  # as many groups as a sentence names one by one
 
 
-def rescheduled(found: float, scheduled: float, applied: float) -> float:
+def rescheduled(found: float, scheduled: float, applied: float, sets: bool | None = None) -> float:
     """The scheduled rate that an outside writer had in mind.
 
     The writer may have set the rate (``found`` is the new schedule) or have multiplied what was there, which was our
-    applied rate (then the schedule changes by the same ratio). The reading that is the smaller change, in log, is
-    taken; so our scale never enters twice. Where the scale is 1 both are the same.
+    applied rate (then the schedule changes by the same ratio). Where it is not known which of the two it does, the
+    reading that is the smaller change, in log, is taken; so our scale never enters twice. Where the scale is 1 both
+    are the same.
+
+    Args:
+        found: what the group holds.
+        scheduled: what it was scheduled for before.
+        applied: what it held before.
+        sets: what :func:`habit` told of this writer.
 
     >>> rescheduled(0.1, scheduled=0.1, applied=0.05)  # the schedule's own rate was set again
     0.1
     >>> rescheduled(0.005, scheduled=0.1, applied=0.05)  # divided by ten
     0.01
+    >>> rescheduled(0.005, scheduled=0.1, applied=0.05, sets=True)
+    0.005
     """
-    if applied == scheduled or not all(0 < rate < math.inf for rate in (found, scheduled, applied)):
+    if applied == scheduled or not _comparable(found, scheduled, applied):
         return found
-    set_anew = abs(math.log(found / scheduled))
-    multiplied = abs(math.log(found / applied))
-    return found if set_anew <= multiplied else scheduled * (found / applied)
+    if sets is None:
+        set_anew, multiplied = _changes(found, scheduled, applied)
+        sets = set_anew <= multiplied
+    return found if sets else scheduled * (found / applied)
+
+
+def habit(found: float, scheduled: float, applied: float) -> bool | None:
+    """Whether a writer clearly sets rates (``True``) or multiplies what is there (``False``); ``None`` if unclear.
+
+    Clear is a change that is less than a third of what the other reading would make of it. Small steps tell: a writer
+    of each step or epoch is known by its first write after a cut, and believed when it later makes a large one.
+
+    >>> habit(0.095, scheduled=0.1, applied=0.05), habit(0.0475, scheduled=0.1, applied=0.05)
+    (True, False)
+    >>> habit(0.01, scheduled=0.1, applied=0.05)
+    """
+    if applied == scheduled or not _comparable(found, scheduled, applied):
+        return None
+    set_anew, multiplied = _changes(found, scheduled, applied)
+    return True if 3 * set_anew < multiplied else False if 3 * multiplied < set_anew else None
+
+
+def _comparable(*rates: float) -> bool:
+    return all(0 < rate < math.inf for rate in rates)
+
+
+def _changes(found: float, scheduled: float, applied: float) -> tuple[float, float]:
+    """How large a change it was, if the rate was set, and if it was multiplied."""
+    return abs(math.log(found / scheduled)), abs(math.log(found / applied))
 
 
 def same(one: float, other: float) -> bool:

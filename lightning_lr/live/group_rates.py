@@ -38,7 +38,23 @@ def rated_groups(optimizer: Any) -> list[Group]:
 
 def read(groups: Sequence[Group]) -> list[float]:
     """The rate of every group as a float."""
-    return [float(group["lr"]) for group in groups]
+    return [rate if type(rate) is float else number(rate) for rate in (group["lr"] for group in groups)]
+
+
+def number(rate: Any) -> float:
+    """A rate as a float; torch warns where a rate that is itself learned is read without saying so."""
+    return float(rate.detach() if isinstance(rate, torch.Tensor) else rate)
+
+
+def marks(groups: Sequence[Group]) -> list[Any]:
+    """What changes when a rate is written, without waiting for a device: a number itself, a tensor's write count."""
+    # Asked for at each step: to ask a float whether it is a tensor takes longer than all the rest.
+    rates = [group["lr"] for group in groups]
+    return [rate if type(rate) is float else _mark(rate) for rate in rates]
+
+
+def _mark(rate: Any) -> Any:
+    return (id(rate), rate._version) if isinstance(rate, torch.Tensor) else rate
 
 
 def rounded(rate: float, dtype: torch.dtype) -> float:

@@ -28,7 +28,7 @@ from lightning_lr.core.bounds import check_scale
 from lightning_lr.core.records import Rate
 from lightning_lr.errors import ArgumentError
 from lightning_lr.live import found_rates
-from lightning_lr.live.group_rates import Group, innermost, rated_groups, read, rounded, twins
+from lightning_lr.live.group_rates import Group, innermost, marks, number, rated_groups, read, rounded, twins
 from lightning_lr.live.scales import Scales
 from lightning_lr.live.scheduler_step import guard, release
 
@@ -66,6 +66,10 @@ class LearningRateControl:
         self._scales = Scales(len(self._scheduled))
         self._notes: deque[str] = deque(maxlen=100)  # who never asks must not fill the memory
         self._depth = 0
+        self._habits: dict[int, bool | None] = {}  # group → whether who writes there sets rates or multiplies them
+        self._told: set[int] = set()
+        self._hook: Any = None
+        self._marked: list[Any] = []
 
     @classmethod
     def of(cls, optimizer: Any) -> LearningRateControl:
@@ -111,9 +115,8 @@ class LearningRateControl:
         """
         if self._depth:
             return  # a scheduler is at work; this is done when it has finished
-        groups = self._groups()[: len(self._scheduled)]
-        # All rates first, then the writing: groups may share one tensor.
-        self._written[: len(groups)] = _write(groups, self._scales.applied(self._scheduled)[: len(groups)])
+        held = self._fill(self._scales.applied(self._scheduled))
+        self._written[: len(held)] = held
 
     # What schedulers do.
 
@@ -121,8 +124,12 @@ class LearningRateControl:
         """Hide the scale from schedulers of this optimizer while they step; return those that do not allow it.
 
         Give the outermost ones: what a ``SequentialLR`` steps inside needs nothing. Attaching twice does no harm.
-        For those returned, wrap whatever steps them with :meth:`around`.
+        For those returned, wrap whatever steps them with :meth:`around`. From now on each step of the optimizer is
+        preceded by a look at the groups, so that a rate written in between is scaled before it is used.
         """
+        register = getattr(self._optimizer(), "register_step_pre_hook", None)
+        if self._hook is None and register is not None:
+            self._hook = register(self._before_step)
         refused = []
         for scheduler in schedulers:
             if guard(scheduler, self.scheduled_visible):
@@ -136,6 +143,9 @@ class LearningRateControl:
         for scheduler in list(self._schedulers):
             release(scheduler)
         self._schedulers.clear()
+        if self._hook is not None:
+            self._hook.remove()
+            self._hook = None
 
     @contextmanager
     def scheduled_visible(self) -> Iterator[None]:
@@ -146,7 +156,7 @@ class LearningRateControl:
         if self._depth == 0:
             self._look()
             self._untouched = None
-            _write(self._groups(), self._scheduled)
+            self._fill(self._scheduled)
         self._depth += 1
         try:
             yield
@@ -182,11 +192,26 @@ class LearningRateControl:
         self._notes.clear()
         return notes
 
+    def _before_step(self, *_: Any) -> None:
+        """The optimizer is about to step: scale what somebody wrote since the last look."""
+        if self._scales.neutral or torch.compiler.is_compiling():
+            return  # nothing to scale, or a compiled step, which would be compiled anew for each rate
+        groups = self._groups()
+        if (marked := marks(groups)) == self._marked:
+            return
+        # ``torch.distributed.checkpoint`` steps with rates of 0 to see which state an optimizer has: nobody's wish.
+        if any(read(groups)):
+            self._look()
+            marked = marks(groups)
+        self._marked = marked
+
     def _look(self) -> None:
         """Compare the groups with what was written; follow outside writes and new groups."""
+        if self._depth or self._optimizer() is None:
+            return  # the scheduled rates are in the groups; or there are no groups any more, and the last rates stand
         groups = self._groups()
         found = read(groups)
-        if self._depth or found == self._written:
+        if found == self._written:
             return
         self._let_go(len(found))
         self._follow(found)
@@ -200,14 +225,22 @@ class LearningRateControl:
             self._notes.append(found_rates.left(lost))
             self._scales.shrink(count)
             del self._scheduled[count:], self._written[count:]
+            self._habits = {group: habit for group, habit in self._habits.items() if group < count}
+            self._told = {group for group in self._told if group < count}
 
     def _follow(self, found: Sequence[float]) -> None:
         """Take over rates that somebody else wrote."""
         changed = [i for i, held in enumerate(self._written) if not found_rates.same(found[i], held)]
         for i in changed:
-            self._scheduled[i] = found_rates.rescheduled(found[i], self._scheduled[i], self._written[i])
+            if self._habits.get(i) is None:
+                self._habits[i] = found_rates.habit(found[i], self._scheduled[i], self._written[i])
+            self._scheduled[i] = found_rates.rescheduled(
+                found[i], self._scheduled[i], self._written[i], self._habits[i]
+            )
         if changed:
             self._untouched = None
+        if not self._told.issuperset(changed):  # who writes at each step is reported once
+            self._told.update(changed)
             i = changed[0]
             self._notes.append(found_rates.changed_outside(changed, self._written[i], found[i], self._scheduled[i]))
 
@@ -222,7 +255,7 @@ class LearningRateControl:
         twin = twins(groups, known)
         default = getattr(self._optimizer(), "defaults", {}).get("lr")
         if new:
-            at_default = {i for i in new if known and default is not None and found[i] == float(default)}
+            at_default = {i for i in new if known and default is not None and found[i] == number(default)}
             self._scales.grow([twin.get(i, 0 if i in at_default else None) for i in new])
             self._scheduled += [self._scheduled[twin[i]] if i in twin else found[i] for i in new]
             self._written += found[known:]
@@ -231,13 +264,20 @@ class LearningRateControl:
     def _groups(self) -> list[Group]:
         return rated_groups(self._optimizer())
 
+    def _fill(self, rates: Sequence[float]) -> list[float]:
+        """Write into those groups that are known and still there."""
+        groups = self._groups()[: len(rates)]
+        return _write(groups, rates[: len(groups)])
+
     # What a checkpoint holds.
 
     def state(self, owner: str) -> dict[str, Any]:
         """What an owner saves in its checkpoint: plain numbers."""
         self._look()  # else an outside write of a moment ago would look like a change between the two runs
         scheduled, written = list(self._scheduled), list(self._written)
-        return {"version": 1, "scale": self.scale(owner), "scheduled": scheduled, "written": written}
+        state = {"version": 1, "scale": self.scale(owner), "scheduled": scheduled, "written": written}
+        habits = [self._habits.get(group) for group in range(len(scheduled))]
+        return state if habits.count(None) == len(habits) else {**state, "habits": habits}
 
     def load(self, owner: str, state: Mapping[str, Any]) -> list[str]:
         """Continue an owner's scale from its state, and say what differs.
@@ -247,6 +287,7 @@ class LearningRateControl:
         """
         self._scheduled, scales, notes = found_rates.resumed(self._as_restored(), state)
         self._scales.set(owner, scales)
+        self._habits = dict(enumerate(state.get("habits", ())))
         self.apply()
         return notes
 
@@ -275,7 +316,7 @@ def _put(group: Group, rate: float) -> float:
     held = group["lr"]
     if isinstance(held, torch.Tensor):
         rate = rounded(rate, held.dtype)
-        if float(held) != rate:
+        if number(held) != rate:
             held.detach().fill_(rate)  # detached: a rate that is itself learned refuses to be written in place
     elif held != rate:
         group["lr"] = rate

@@ -34,6 +34,7 @@ class Scales:
 
     Attributes:
         product: the product of the scales, per group; kept, because each step of a scheduler needs it.
+        neutral: whether every scheduled rate is applied as it is; kept, because each step of the optimizer asks.
     """
 
     def __init__(self, count: int) -> None:
@@ -99,6 +100,7 @@ class Scales:
         self.product = [math.prod((share.scale[i] for share in shares), start=1.0) for i in groups]
         self._lower = [max((share.lower[i] for share in shares), default=0.0) for i in groups]
         self._upper = [min((share.upper[i] for share in shares), default=math.inf) for i in groups]
+        self.neutral = all(scale == 1 for scale in self.product) and all(high == math.inf for high in self._upper)
 
     def _share(self, owner: str) -> Share:
         """What an owner says so far: at first, nothing that changes anything."""
