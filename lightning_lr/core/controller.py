@@ -31,7 +31,7 @@ STATE_VERSION = 1
 
 
 class Controller:
-    r"""Turns readings into decisions.
+    """Turns readings into decisions.
 
     Args:
         settings: what to watch and how to answer.
@@ -45,9 +45,8 @@ class Controller:
     >>> for check, loss in enumerate([1.0, 0.8, 0.7, 0.65, 0.65, 0.65, 0.65]):
     ...     decision = controller.step(Reading(check, epoch=check, step=check, metrics={"val_loss": loss}))
     ...     if decision.action != "hold":
-    ...         print(*str(decision).split(" → "), sep="\n→ ")
-    check 6 · epoch 6 · plateau: val_loss has had no new best for 3 checks (best 0.65 at check 3, slope +0 ± 0 a check)
-    → learning rate × 0.3
+    ...         print(decision)
+    check 6 · epoch 6 · plateau: val_loss has had no new best for 3 checks (best 0.65 ...) → learning rate × 0.3
     """
 
     def __init__(self, settings: Settings, detectors: Sequence[Detector] | None = None) -> None:
