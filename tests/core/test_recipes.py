@@ -1,0 +1,209 @@
+"""The plain recipes, as people tell them, on timelines of one check an epoch.
+
+Rows S5 ("halve every 10 to 15 epochs until a range performs well") and S8 ("exponential decay first, lower it slightly
+once learned") of what the users were promised.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from lightning_lr.core.controller import Controller
+from lightning_lr.core.policy import PRESETS, Policy
+from lightning_lr.core.recipes import Exponential, Halving, recipe_of
+from lightning_lr.core.settings import Settings
+from lightning_lr.core.vocabulary import Action, Condition, Mode
+from tests.helpers.readings import INF, NAN, Run, Says, actions, swapped, timeline
+
+HALVE_2 = Settings(policy=Policy("halving", recipe="halving", epochs=2))
+TRIED = "halving: this learning rate is tried for 1 more epoch"
+DECAY = Settings(policy=Policy("exponential", recipe="exponential", epochs=1, ratio=0.81))
+
+
+def halving(epochs: int) -> Settings:
+    return Settings(policy=replace(PRESETS["halving"], epochs=epochs))
+
+
+@pytest.mark.parametrize(
+    ("why", "epochs", "values", "expected"),
+    [
+        # Two epochs a period; the first value of the run is what the first period is measured by.
+        ("no gain: halve for ever", 2, [1, 1, 1, 1, 1, 1], ".r.r.r"),
+        ("one period performs well: not yet a range", 2, [1, 0.9, 0.9, 0.9], ".r.r"),
+        ("two in a row: a range, held", 2, [1, 0.9, 0.8, 0.7, 0.6, 0.5], ".r...."),
+        ("held until a period no longer performs well", 2, [1, 0.9, 0.8, 0.7, 0.7, 0.7, 0.7, 0.7], ".r...r.r"),
+        ("and a range can be found again", 2, [1, 0.9, 0.8, 0.7, 0.7, 0.7, 0.6, 0.5, 0.4, 0.3], ".r...r.r.."),
+        ("well, not, well, well", 2, [1, 0.9, 0.9, 0.9, 0.8, 0.7, 0.6, 0.5], ".r.r.r.."),
+        ("a gain of 1 % is not well, more is", 1, [1, 0.99, 0.97, 0.95], "rrr."),
+        ("the best of the period counts, not its last value", 2, [1, 0.5, 0.4, 0.9], ".r.."),
+        ("of a loss below zero more is lost in the same way", 2, [-1, -1, -0.9, -0.8, -0.7, -0.6], ".r.r.r"),
+        ("and gained", 2, [-1, -1.1, -1.2, -1.3], ".r.."),
+        ("NaN in the first period does not spoil the second", 2, [NAN, NAN, 1, 0.9, 0.8, 0.7], ".r.r.."),
+        ("nor does infinity", 2, [INF, NAN, 1, 0.9, 0.8, 0.7], ".r.r.."),
+        ("NaN later is no gain", 2, [1, 0.9, NAN, NAN, 0.8, 0.7, 0.6, 0.5], ".r.r.r.."),
+        ("only NaN", 2, [NAN] * 6, ".r.r.r"),
+        ("validation at every second epoch", 2, [None, 1, None, 0.9, None, 0.8], ".r.r.."),
+        ("a period of one epoch", 1, [1, 1, 1], "rrr"),
+        ("as it is usually told", 10, [1.0] * 21, ".........r.........r."),
+    ],
+)
+def test_halving(why, epochs, values, expected):
+    assert actions(halving(epochs), values) == expected, why
+
+
+@pytest.mark.parametrize(
+    ("values", "reasons"),
+    [
+        (
+            [1, 0.9, 0.8, 0.7, 0.7, 0.7],
+            [
+                TRIED,
+                "halving: 2 epochs at this learning rate performed well, no range is found yet"
+                " → learning rate × 0.5 (lr-SGD 0.1 → 0.05)",
+                TRIED,
+                "halving: 2 epochs at this learning rate performed well, as did the period before: a range is found",
+                TRIED,
+                "halving: 2 epochs at this learning rate improved the best by no more than 1 %, the range is left"
+                " → learning rate × 0.5 (lr-SGD 0.05 → 0.025)",
+            ],
+        ),
+        (
+            [1, 1],
+            [
+                TRIED,
+                "halving: 2 epochs at this learning rate improved the best by no more than 1 %, no range is found yet"
+                " → learning rate × 0.5 (lr-SGD 0.1 → 0.05)",
+            ],
+        ),
+    ],
+)
+def test_halving_says_why(values, reasons):
+    run = Run(Controller(HALVE_2))
+    assert [decision.reason for decision in run.feed(values)] == reasons
+
+
+@pytest.mark.parametrize(("left", "said"), [(3, "3 more epochs"), (2, "2 more epochs"), (1, "1 more epoch")])
+def test_halving_counts_the_epochs_that_are_left(left, said):
+    run = Run(Controller(halving(4)))
+    run.feed([1.0] * (4 - left))
+    assert run.decisions[-1].reason == f"halving: this learning rate is tried for {said}"
+
+
+def test_halving_more_is_better():
+    settings = replace(HALVE_2, mode=Mode.MAX, monitors=("val_acc",))
+    assert actions(settings, [0.5, 0.6, 0.7, 0.8, 0.8, 0.8]) == ".r...r"
+
+
+@pytest.mark.parametrize(
+    ("why", "epochs", "expected"),
+    [
+        # checks at epochs: the last epoch of a period is the one that decides, once
+        ("several checks an epoch", [0, 0, 1, 1, 2, 2, 3, 3], "..r...r."),
+        ("a check every second epoch", [1, 3, 5, 7], "rrrr"),
+        ("a check that comes late", [0, 4, 5, 6], ".r.r"),
+    ],
+)
+def test_the_clock_is_that_of_epochs(why, epochs, expected):
+    assert actions(HALVE_2, [1.0] * len(epochs), epochs=epochs) == expected, why
+
+
+@pytest.mark.parametrize(
+    ("why", "epochs", "script", "expected"),
+    [
+        # script: y where a plateau is diagnosed; the factors in units of the ratio 0.81, whose root is 0.9
+        ("decay at every epoch", 1, "nnn", [0.81, 0.81, 0.81]),
+        ("slower from the first plateau on", 1, "nynn", [0.81, 0.9, 0.9, 0.9]),
+        ("decay every second epoch", 2, "nnnn", [1, 0.81, 1, 0.81]),
+        ("a plateau in the middle of a period is remembered", 2, "ynnn", [1, 0.9, 1, 0.9]),
+        ("undecided is no plateau", 1, "uuu", [0.81, 0.81, 0.81]),
+    ],
+)
+def test_exponential(why, epochs, script, expected):
+    settings = replace(DECAY, policy=replace(DECAY.policy, epochs=epochs))
+    run = Run(Controller(settings, [Says(Condition.PLATEAU, script)]))
+    factors = [decision.factor for decision in run.feed([1.0] * len(script))]
+    assert factors == pytest.approx(expected), why
+
+
+def test_exponential_says_why():
+    settings = replace(DECAY, policy=replace(DECAY.policy, epochs=2))
+    run = Run(Controller(settings, [Says(Condition.PLATEAU, "nnny")]))
+    assert [decision.reason for decision in run.feed([1.0] * 4)] == [
+        "exponential: the next decay comes in 1 epoch",
+        "exponential: exponential decay → learning rate × 0.81 (lr-SGD 0.1 → 0.081)",
+        "exponential: the next decay comes in 1 epoch",
+        "exponential: exponential decay, slower since the run has converged → learning rate × 0.9"
+        " (lr-SGD 0.081 → 0.0729)",
+    ]
+
+
+def test_exponential_learns_of_a_plateau_from_the_metric_itself():
+    run = Run(Controller(DECAY))
+    run.feed([1.0, 0.9, 0.8] + [0.8] * 40)
+    assert run.decisions[2].factor == pytest.approx(0.81)
+    assert run.decisions[-1].factor == pytest.approx(0.9)
+
+
+RECIPES = [HALVE_2, DECAY]
+LONG = [1, 0.9, 0.8, 0.7, 0.7, NAN, 0.7, None, 0.6, 0.5, 0.4, 0.3]
+
+
+@pytest.mark.parametrize("settings", RECIPES, ids=lambda settings: settings.policy.name)
+@pytest.mark.parametrize("position", range(1, len(LONG)))
+def test_a_resumed_recipe_goes_on_as_if_it_had_never_stopped(settings, position):
+    whole, resumed = Run(Controller(settings)), Run(Controller(settings))
+    whole.feed(LONG)
+    resumed.feed(LONG[:position])
+    resumed.controller = swapped(resumed.controller, json.loads(json.dumps(resumed.controller.state_dict())))
+    resumed.feed(LONG[position:])
+    assert [str(decision) for decision in resumed.decisions] == [str(decision) for decision in whole.decisions]
+
+
+@pytest.mark.parametrize("settings", RECIPES, ids=lambda settings: settings.policy.name)
+@pytest.mark.parametrize(("cooldown", "warmup_checks"), [(1, 0), (5, 0), (0, 5), (3, 3)])
+def test_a_recipe_knows_neither_cooldown_nor_warm_up(settings, cooldown, warmup_checks):
+    patient = replace(settings, cooldown=cooldown, warmup_checks=warmup_checks)
+    assert actions(patient, LONG) == actions(settings, LONG)
+
+
+@pytest.mark.parametrize("condition", [c for c in Condition if c not in (Condition.HEALTHY, Condition.PLATEAU)])
+@pytest.mark.parametrize("settings", RECIPES, ids=lambda settings: settings.policy.name)
+def test_a_recipe_reacts_to_no_condition_and_records_it(settings, condition):
+    run = Run(Controller(settings, [Says(condition, "y" * len(LONG))]))
+    run.feed(LONG)
+    assert run.actions == actions(settings, LONG, detectors=[])
+    assert {decision.condition for decision in run.decisions} == {condition}
+
+
+@pytest.mark.parametrize(
+    ("settings", "values", "expected"),
+    [(replace(HALVE_2, min_lr=0.05), [1.0] * 6, ".r...."), (replace(DECAY, min_lr=0.09), [1.0] * 3, "r..")],
+)
+def test_a_recipe_holds_at_min_lr_and_says_so(settings, values, expected):
+    run = Run(Controller(settings))
+    run.feed(values)
+    assert run.actions == expected
+    assert run.decisions[-1].reason.endswith("; every learning rate is at its bound already")
+    assert run.decisions[-1].factor == 1.0
+
+
+@pytest.mark.parametrize("settings", RECIPES, ids=lambda settings: settings.policy.name)
+def test_without_rates_a_recipe_decides_the_same(settings):
+    assert actions(settings, LONG, groups=()) == actions(settings, LONG)
+
+
+@pytest.mark.parametrize(
+    ("policy", "kind"), [(PRESETS["halving"], Halving), (PRESETS["exponential"], Exponential), (PRESETS["auto"], None)]
+)
+def test_the_recipe_of_a_policy(policy, kind):
+    assert type(recipe_of(policy)) is (kind or type(None))
+
+
+def test_recipes_only_hold_and_reduce():
+    for settings in RECIPES:
+        run = Run(Controller(settings))
+        assert {decision.action for decision in run.feed(LONG)} <= {Action.HOLD, Action.REDUCE}
+        assert set(timeline(run.decisions)) <= {".", "r"}
