@@ -18,10 +18,10 @@ __all__ = ["LearningRateController"]
 
 
 class LearningRateController(DualCallback):
-    """Watches training and validation, says what is wrong, and changes the learning rate.
+    r"""Watches training and validation, says what is wrong, and changes the learning rate.
 
-    A *check* is one look at fresh values: at the end of a training epoch where validation runs once an epoch, else after
-    each validation (the rule of ``EarlyStopping``). All counts are counts of checks.
+    A *check* is one look at fresh values: at the end of a training epoch where validation runs once an epoch, else
+    after each validation (the rule of ``EarlyStopping``). All counts are counts of checks.
 
     Args:
         monitor: metric to watch, or several; the best state is that of the first. Where no validation runs and
@@ -35,7 +35,7 @@ class LearningRateController(DualCallback):
         cooldown: checks after an adjustment without another.
         factor: multiplier of one reduction, above 0 and below 1. ``None``: the policy's own.
         min_delta: least absolute change that counts as improvement.
-        rel_delta: least change relative to \\|best\\| that counts as improvement.
+        rel_delta: least change relative to \|best\| that counts as improvement.
         min_lr: lower bound of the applied rate, one number or one a group. A warm-up below it is left alone.
         max_lr: upper bound of the applied rate, likewise.
         train_monitor: logged metric to compare the monitor with, in place of the loss of ``training_step``.
@@ -253,7 +253,8 @@ class LearningRateController(DualCallback):
         settings, policy = self.settings, self.settings.policy
         waits = {r.patience for r in policy.responses.values() if r.patience > 1}
         said = f", patience={'/'.join(map(str, sorted(waits)))} check{plural(max(waits))}" if waits else ""
-        return f"{type(self).__name__}(monitor={list(settings.monitors)}, mode={str(settings.mode)!r}, policy={policy.name!r}{said})"
+        watched = f"monitor={list(settings.monitors)}, mode={str(settings.mode)!r}"
+        return f"{type(self).__name__}({watched}, policy={policy.name!r}{said})"
 
 
 def _moment(trainer: Any, epoch_over: bool) -> Moment:

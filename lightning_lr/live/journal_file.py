@@ -1,13 +1,14 @@
 """The journal as a file: opened, cut back on resume, one line a check, flushed at once.
 
-A journal that cannot be written never stops a training: there is one warning, and everything that a decision depends on is
-in the checkpoint anyway.
+A journal that cannot be written never stops a training: there is one warning, and everything that a decision depends on
+is in the checkpoint anyway.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -31,18 +32,31 @@ class JournalFile:
         self._lost = path is None
 
     @classmethod
+    def begun(cls, path: Path | None, header: str, warn: Callable[[str], None]) -> JournalFile:
+        """A new journal, under the next free name where a file lies there already.
+
+        The file is made at once: two runs that start side by side in one folder must not choose the same name.
+        """
+        journal = cls(path, header, warn)
+        if path is not None:
+            with journal._lost_on_error():
+                path.parent.mkdir(parents=True, exist_ok=True)
+                journal.path = _reserved(path)
+        return journal
+
+    @classmethod
     def resumed(
         cls, state: Mapping[str, Any] | None, path: Path | None, header: str, warn: Callable[[str], None]
     ) -> JournalFile:
         """The journal of a run that goes on: the former file cut back to the checkpoint, else a new one at ``path``."""
         if not state or not state.get("path"):
-            return cls(path, header, warn)
+            return cls.begun(path, header, warn)
         former = Path(state["path"])
         try:
             size = _cut_back(former, int(state["size"]))
         except OSError as error:
             warn(f"The journal {former} cannot be continued ({error}); a new one begins at {path}.")
-            return cls(path, header, warn)
+            return cls.begun(path, header, warn)
         if size < int(state["size"]):
             warn(f"The journal {former} had lost its end; it was repaired to its last whole line, {size} bytes.")
         journal = cls(former, header, warn)
@@ -54,15 +68,20 @@ class JournalFile:
         if self._lost or self.path is None:
             return
         text = f"{line}\n" if self.size else f"{self.header}\n{line}\n"
-        try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            with open(self.path, "ab") as file:
-                file.truncate(self.size)
-                file.write(text.encode())
-                file.flush()
+        with self._lost_on_error(), self.path.open("ab") as file:
+            file.truncate(self.size)
+            file.write(text.encode())
+            file.flush()
             self.size += len(text.encode())
+
+    @contextmanager
+    def _lost_on_error(self) -> Iterator[None]:
+        try:
+            yield
         except OSError as error:
             self._lost = True
+            with suppress(OSError):  # a full disk may have taken half a line
+                os.truncate(str(self.path), self.size)
             self._warn(f"The journal {self.path} cannot be written ({error}); training goes on without it.")
 
     def state_dict(self) -> dict[str, Any]:
@@ -72,7 +91,7 @@ class JournalFile:
 
 def _cut_back(path: Path, size: int) -> int:
     """Truncate to ``size`` bytes, or to the last whole line where the file is shorter; returns the new length."""
-    with open(path, "r+b") as file:
+    with path.open("r+b") as file:
         length = min(size, file.seek(0, os.SEEK_END))
         file.seek(0)
         kept = file.read(length).rfind(b"\n") + 1
@@ -80,13 +99,21 @@ def _cut_back(path: Path, size: int) -> int:
     return kept
 
 
-def unused(path: Path) -> Path:
-    """The path itself, or with the next free number where a file lies there: a former run's journal is not overwritten."""
+def _reserved(path: Path) -> Path:
+    """An empty file of that name, or of the next free one: a former run's journal is not overwritten."""
     number, free = 1, path
-    while free.exists():
+    while not _made(free):
         number += 1
         free = path.with_name(f"{path.stem}-{number}{path.suffix}")
     return free
+
+
+def _made(path: Path) -> bool:
+    try:
+        path.touch(exist_ok=False)
+    except FileExistsError:
+        return False
+    return True
 
 
 def journal_path(given: str | None, loggers: list[Any], default_root_dir: str, name: str | None) -> Path | None:

@@ -14,7 +14,7 @@ from lightning_lr.core.series import TRAIN_LOSS, same_quantity
 from lightning_lr.core.settings import Settings
 from lightning_lr.live.callback_base import say, warn
 from lightning_lr.live.controlled_groups import ControlledGroups
-from lightning_lr.live.journal_file import JournalFile, journal_path, unused
+from lightning_lr.live.journal_file import JournalFile, journal_path
 from lightning_lr.live.lr_control import LearningRateControl
 from lightning_lr.live.ranks import Ranks
 from lightning_lr.live.session import Session
@@ -133,7 +133,7 @@ def _open_journal(
     if ranks.rank:
         return JournalFile(None, header, warn)
     path = journal_path(callback.journal, trainer.loggers, trainer.default_root_dir, callback.name)
-    return JournalFile.resumed(state.get("journal"), path and unused(path), header, warn)
+    return JournalFile.resumed(state.get("journal"), path, header, warn)
 
 
 def _facts(callback: LearningRateController, settings: Settings, trainer: Any) -> dict[str, str]:

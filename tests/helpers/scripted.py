@@ -1,4 +1,4 @@
-"""A tiny model whose metrics are what a test says, and a Trainer that is quiet and quick (a tenth of a second for five epochs)."""
+"""A tiny model whose metrics are what a test says, and a quiet Trainer; five epochs take a tenth of a second."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from typing import Any
 import torch
 from lightning.pytorch import LightningModule, Trainer
 from torch.utils.data import DataLoader, IterableDataset, TensorDataset
+
+from lightning_lr import LearningRateController
 
 QUIET: dict[str, Any] = {
     "accelerator": "cpu",
@@ -83,3 +85,9 @@ def _at(values: Sequence[float], index: int) -> float:
 def trainer(callbacks: Any, folder: Path | None = None, **options: Any) -> Trainer:
     """A quiet Trainer on one CPU; ``folder`` is its ``default_root_dir``."""
     return Trainer(callbacks=callbacks, **{**QUIET, "default_root_dir": folder, **options})
+
+
+def eager(monitor: str | Sequence[str] = "val_loss", **arguments: Any) -> LearningRateController:
+    """A controller that halves the rate at every check, whatever the detectors think of the run."""
+    plain = {"policy": "exponential", "epochs": 1, "ratio": 0.5, "verbose": False}
+    return LearningRateController(monitor, **{**plain, **arguments})

@@ -1,0 +1,217 @@
+"""Every logger gets the numbers, none is needed, and the journal lies where its rules say."""
+
+from __future__ import annotations
+
+import csv
+import json
+import resource
+import warnings
+from pathlib import Path
+from typing import Any
+
+import pytest
+from lightning.pytorch.loggers import CSVLogger, Logger, MLFlowLogger, TensorBoardLogger, WandbLogger
+
+from tests.helpers.scripted import Scripted, data, eager, trainer
+
+FALLS = [1.0 - 0.05 * i for i in range(9)]
+BAD = "a|b <script>alert(1)</script>\nü→漢"
+NUMBERS = ("lr/lr-SGD", "scale", "gap", "train", "condition", "val_loss/best")
+
+
+def fit(folder: Path | None, logger: Any, *controls: Any, script: Any = None, **options: Any) -> Scripted:
+    model = Scripted({"val_loss": FALLS} if script is None else script)
+    controls = controls or (eager(),)
+    trainer(list(controls), folder, logger=logger, **{"max_epochs": 4, **options}).fit(model, data(), data())
+    return model
+
+
+def lines(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def test_csv(tmp_path):
+    """New columns in mid-run are welcome to it; each check is one row, at the step of ``val_loss``."""
+    fit(tmp_path, CSVLogger(tmp_path), script={"val_loss": FALLS, BAD: FALLS})
+    with next(tmp_path.rglob("metrics.csv")).open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    ours = [row for row in rows if row["lr_controller/scale"]]
+    assert [row["step"] for row in ours] == [row["step"] for row in rows if row["val_loss"]] == ["1", "3", "5", "7"]
+    assert [float(row["lr_controller/lr/lr-SGD"]) for row in ours] == pytest.approx([0.05, 0.025, 0.0125, 0.00625])
+    assert {f"lr_controller/{name}" for name in NUMBERS} | {BAD} <= rows[0].keys()
+
+
+def test_mlflow(tmp_path):
+    """With a store of plain files, and names that it must shorten (Lightning says so)."""
+    logger = MLFlowLogger(tracking_uri=f"file:{tmp_path}/mlruns")
+    with pytest.warns(RuntimeWarning, match="MLFlow only allows"):
+        fit(
+            tmp_path,
+            logger,
+            eager(["val_loss", BAD]),
+            script={"val_loss": FALLS, BAD: FALLS},
+        )
+    run = logger.experiment.get_run(logger.run_id)
+    assert run.info.status == "FINISHED"
+    expected = {f"lr_controller/{name}" for name in NUMBERS if name != "gap"} | {"lr_controller/gap"}
+    assert expected <= run.data.metrics.keys()
+    history = logger.experiment.get_metric_history(logger.run_id, "lr_controller/scale")
+    assert [(point.step, point.value) for point in history] == [(1, 0.5), (3, 0.25), (5, 0.125), (7, 0.0625)]
+
+
+def test_wandb(tmp_path):
+    """Offline: the file that would be sent holds our numbers beside the user's."""
+    wandb = pytest.importorskip("wandb")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # its own, about its own
+        fit(tmp_path, WandbLogger(save_dir=tmp_path, mode="offline"), script={"val_loss": FALLS, BAD: FALLS})
+        wandb.finish()
+    found = wandb_rows(next(tmp_path.rglob("*.wandb")).read_bytes())
+    scales = {row["trainer/global_step"]: row["lr_controller/scale"] for row in found if "lr_controller/scale" in row}
+    assert scales == {1: 0.5, 3: 0.25, 5: 0.125, 7: 0.0625}
+    assert {f"lr_controller/{name}" for name in NUMBERS} <= {key for row in found for key in row}
+
+
+def wandb_rows(content: bytes) -> list[dict[str, Any]]:
+    """The history in its file: records in blocks of 32 KB as LevelDB writes them, each part led by seven bytes."""
+    from wandb.proto.wandb_internal_pb2 import Record
+
+    at, record, rows = 7, b"", []
+    while at + 7 <= len(content):
+        if 32768 - at % 32768 < 7:  # what is left of a block
+            at += 32768 - at % 32768
+        length, kind = int.from_bytes(content[at + 4 : at + 6], "little"), content[at + 6]
+        record += content[at + 7 : at + 7 + length]
+        at += 7 + length
+        if kind in (1, 4):  # whole, or its last part
+            items = Record.FromString(record).history.item
+            rows.append({"/".join(item.nested_key) or item.key: json.loads(item.value_json) for item in items})
+            record = b""
+    return rows
+
+
+def test_several_loggers_and_none(tmp_path):
+    """Each one gets all; with none nothing is missed."""
+    fit(tmp_path, [CSVLogger(tmp_path / "one"), TensorBoardLogger(tmp_path / "two"), CSVLogger(tmp_path / "three")])
+    tables = [path.read_text() for path in sorted(tmp_path.rglob("metrics.csv"))]
+    assert len(tables) == 2
+    assert tables[0] == tables[1]
+    assert "lr_controller/scale" in tables[0]
+    silent = eager()
+    fit(None, False, silent)
+    assert len(silent.decisions) == 4
+
+
+class Elsewhere(Logger):
+    """A logger without a folder, as those of a service are."""
+
+    name, version = "elsewhere", 0
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__()
+
+    def log_metrics(self, metrics: Any, step: int | None = None) -> None:
+        assert all(isinstance(value, float) for name, value in metrics.items() if name.startswith("lr_controller/"))
+
+    def log_hyperparams(self, params: Any) -> None:
+        pass
+
+
+# (loggers, whether there is a default_root_dir, the user's path, name) → where the journal lies, from the test's folder
+PLACES = [
+    pytest.param([CSVLogger], True, None, None, "log0/lightning_logs/version_0/lr_journal.jsonl", id="csv"),
+    pytest.param(
+        [TensorBoardLogger], True, None, None, "log0/lightning_logs/version_0/lr_journal.jsonl", id="tensorboard"
+    ),
+    pytest.param(
+        [Elsewhere, CSVLogger], True, None, None, "log1/lightning_logs/version_0/lr_journal.jsonl", id="second"
+    ),
+    pytest.param([Elsewhere], True, None, None, "root/lr_journal.jsonl", id="logger-without-folder"),
+    pytest.param([], True, None, None, "root/lr_journal.jsonl", id="root"),
+    pytest.param([], True, None, "mine", "root/lr_journal_mine.jsonl", id="named"),
+    pytest.param([], False, None, None, None, id="nowhere"),
+    pytest.param([], False, "deep/in/run.jsonl", None, "deep/in/run.jsonl", id="user-path"),
+    pytest.param([CSVLogger], True, "run.jsonl", None, "run.jsonl", id="user-path-before-logger"),
+]
+
+
+@pytest.mark.parametrize(("loggers", "root", "given", "name", "expected"), PLACES)
+def test_where_the_journal_lies(tmp_path, monkeypatch, loggers, root, given, name, expected):
+    """Beside the first logger that has a folder, else where the user said, else nowhere."""
+    monkeypatch.chdir(tmp_path)
+    made = [logger(tmp_path / f"log{index}") for index, logger in enumerate(loggers)]
+    control = eager(journal=given, name=name)
+    fit(tmp_path / "root" if root else None, made or False, control)
+    found = [str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*.jsonl")]
+    assert found == ([expected] if expected else [])
+    if expected:
+        header, *checks = lines(tmp_path / expected)
+        assert "schema" in header
+        assert len(checks) == 4
+
+
+@pytest.mark.parametrize("given", [None, "kept.jsonl"])
+def test_a_former_journal_is_not_overwritten(tmp_path, monkeypatch, given):
+    """A second and third run in one folder write beside it."""
+    monkeypatch.chdir(tmp_path)
+    kept = []
+    for epochs in (2, 3, 4):
+        fit(tmp_path / "root", False, eager(journal=given), max_epochs=epochs)
+        kept.append(sorted((path.name, len(lines(path))) for path in tmp_path.rglob("*.jsonl")))
+    stem = "kept" if given else "lr_journal"
+    assert kept[-1] == sorted([(f"{stem}.jsonl", 3), (f"{stem}-2.jsonl", 4), (f"{stem}-3.jsonl", 5)])
+
+
+def test_two_instances_write_two_journals(tmp_path):
+    """Two monitors, two callbacks, no names: they must not cut each other's file."""
+    controls = [eager(monitor) for monitor in ("val_loss", "other")]
+    fit(tmp_path, False, *controls, script={"val_loss": FALLS, "other": FALLS})
+    found = [lines(path) for path in sorted(tmp_path.glob("*.jsonl"))]
+    assert [len(rows) for rows in found] == [5, 5]
+
+
+def test_a_journal_that_cannot_be_made(tmp_path):
+    """A folder that is a file, as good as read-only: one warning, and training goes on."""
+    (tmp_path / "file").write_text("")
+    control = eager(journal=str(tmp_path / "file" / "j.jsonl"))
+    with pytest.warns(
+        UserWarning, match=r"The journal .*j\.jsonl cannot be written \(.*\); training goes on"
+    ) as caught:
+        model = fit(None, False, control)
+    assert sum("The journal" in str(warning.message) for warning in caught) == 1
+    assert model.validations == 4
+    assert len(control.decisions) == 4
+
+
+def test_a_disk_that_fills_up(tmp_path):
+    """The system refuses in mid-line: one warning, training goes on, and what stands in the file is whole lines."""
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    control = eager()
+
+    class Full(Scripted):
+        def on_train_epoch_start(self) -> None:
+            if self.current_epoch == 2:
+                size = (tmp_path / "lr_journal.jsonl").stat().st_size
+                resource.setrlimit(resource.RLIMIT_FSIZE, (size + 20, limits[1]))
+
+    try:
+        with pytest.warns(UserWarning, match=r"The journal .* cannot be written \(.*File too large.*\)") as caught:
+            trainer(control, tmp_path, max_epochs=6).fit(Full({"val_loss": FALLS}), data(), data())
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert sum("The journal" in str(warning.message) for warning in caught) == 1
+    assert len(lines(tmp_path / "lr_journal.jsonl")) == 3  # header, two checks
+    assert len(control.decisions) == 6
+
+
+def test_only_the_table_goes_to_tensorboard_alone(tmp_path):
+    """A logger that merely has an ``experiment`` gets no texts: none of them would know what to do."""
+
+    class Own(CSVLogger):
+        @property
+        def experiment(self) -> Any:
+            plain = super().experiment
+            plain.add_text = lambda *_: pytest.fail("a text for a logger that is not TensorBoard's")
+            return plain
+
+    fit(tmp_path, Own(tmp_path))
