@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Literal
 
+from lightning_lr.core.arguments import settings_from
 from lightning_lr.core.policy import Policy
 from lightning_lr.core.records import Decision
 from lightning_lr.core.wording import plural
-from lightning_lr.live.arguments import settings_from
 from lightning_lr.live.callback_base import DualCallback
 from lightning_lr.live.decision_history import DecisionHistory
 from lightning_lr.live.session import Moment, Session

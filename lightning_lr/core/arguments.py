@@ -1,4 +1,4 @@
-"""The constructor's arguments, checked, as the settings of the core.
+"""The callback's arguments, checked, as the settings of the core; the command line's ``--set`` goes the same way.
 
 Each message says what was expected, what came, and where that does not tell by itself, what to write.
 """
@@ -22,30 +22,31 @@ W = TypeVar("W", bound=Enum)
 
 def settings_from(
     *,
-    monitor: Any,
-    mode: Any,
-    policy: Any,
-    patience: Any,
-    cooldown: Any,
-    factor: Any,
-    min_delta: Any,
-    rel_delta: Any,
-    min_lr: Any,
-    max_lr: Any,
-    train_monitor: Any,
-    vote: Any,
-    restore_best: Any,
-    warmup_checks: Any,
-    epochs: Any,
-    ratio: Any,
+    monitor: Any = "val_loss",
+    mode: Any = "min",
+    policy: Any = "auto",
+    patience: Any = None,
+    cooldown: Any = 0,
+    factor: Any = None,
+    min_delta: Any = 0.0,
+    rel_delta: Any = 1e-3,
+    min_lr: Any = 0.0,
+    max_lr: Any = None,
+    train_monitor: Any = None,
+    vote: Any = "majority",
+    restore_best: Any = None,
+    warmup_checks: Any = 0,
+    epochs: Any = None,
+    ratio: Any = None,
 ) -> Settings:
-    """The settings of the core.
+    """The settings of the core. The defaults are those of the callback.
 
     Raises:
         ArgumentError: where an argument cannot work.
 
-    >>> from lightning_lr.live.controller import LearningRateController
-    >>> LearningRateController(patience=0)
+    >>> settings_from(policy="halving", epochs=12).policy.epochs
+    12
+    >>> settings_from(patience=0)
     Traceback (most recent call last):
     lightning_lr.errors.ArgumentError: Expected `patience` to be an integer ≥ 1 but got 0.
     """
