@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any, Literal
 
 from lightning_lr.core.arguments import settings_from
@@ -121,6 +122,7 @@ class LearningRateController(DualCallback):
         self.journal = journal
         self.save_snapshot = save_snapshot
         self.name = name
+        self._stage: str | None = None
         self._session: Session | None = None
         self._history = DecisionHistory()
         self._state: dict[str, Any] = {}
@@ -150,6 +152,7 @@ class LearningRateController(DualCallback):
 
     def setup(self, trainer: Any, pl_module: Any, stage: str) -> None:
         """Begin afresh: each ``fit`` is a run of its own, unless a checkpoint says otherwise."""
+        self._stage = stage
         if stage == "fit":
             self._session, self._history, self._state, self._checkpointed = None, DecisionHistory(), {}, {}
 
@@ -199,11 +202,14 @@ class LearningRateController(DualCallback):
 
     def on_train_end(self, trainer: Any, pl_module: Any) -> None:
         """Say how it went, and leave nothing of ours behind."""
-        self._end(trainer)
+        self._keep(together=True)
+        self._end()
 
     def on_exception(self, trainer: Any, pl_module: Any, exception: BaseException) -> None:
         """Leave nothing of ours behind either: after an exception no other hook is called."""
-        self._end(trainer)
+        with suppress(Exception):  # a broken device cannot be read, and the user's own error is the one to see
+            self._keep(together=False)
+        self._end()
 
     def _check(self, trainer: Any, moment: Moment) -> None:
         assert self._session is not None
@@ -211,10 +217,15 @@ class LearningRateController(DualCallback):
         if decision is not None and decision.action == "stop" and not self.dry_run:
             trainer.should_stop = True
 
-    def _end(self, trainer: Any) -> None:
+    def _keep(self, together: bool) -> None:
+        """What is asked for after the fit: Lightning, or the user, may write one more checkpoint then."""
         if self._session is not None:
-            # All of them: a checkpoint has no room for more than some fifty.
+            # The whole history: a checkpoint has no room for more than some fifty.
             self._history, self._state = self._session.history, self.state_dict()
+            self._checkpointed = to_checkpoint(self._session, self.save_snapshot, together)
+
+    def _end(self) -> None:
+        if self._session is not None:
             self._session.end()
             self._session = None
 
@@ -226,6 +237,8 @@ class LearningRateController(DualCallback):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Keep the state for ``on_train_start``: the optimizers do not exist yet."""
+        if self._stage not in (None, "fit"):
+            return  # a checkpoint that is only evaluated: what the last fit came to stays
         self._state = dict(state_dict)
         self._history = DecisionHistory.from_state(state_dict["history"]) if state_dict else DecisionHistory()
 
@@ -233,6 +246,8 @@ class LearningRateController(DualCallback):
         """Add the snapshot that a decision after the resume may need, and the readings of the other ranks."""
         if self._session is not None:
             checkpoint[self._checkpoint_key] = to_checkpoint(self._session, self.save_snapshot)
+        elif self._checkpointed:  # after the fit, or before it: a learning rate finder saves and loads at its start
+            checkpoint[self._checkpoint_key] = self._checkpointed
 
     def on_load_checkpoint(self, trainer: Any, pl_module: Any, checkpoint: dict[str, Any]) -> None:
         """Take them back, where the checkpoint is loaded to train on."""
@@ -247,7 +262,7 @@ class LearningRateController(DualCallback):
         # A session holds hooks into a running Trainer; Lightning hangs the module's bound ``log`` on every callback.
         kept = {key: value for key, value in self.__dict__.items() if key not in ("_session", "log")}
         history = self._history if self._session is None else self._session.history
-        return {**kept, "_session": None, "_history": history, "_state": self.state_dict()}
+        return {**kept, "_session": None, "_history": history, "_state": self.state_dict(), "_checkpointed": {}}
 
     def __repr__(self) -> str:
         settings, policy = self.settings, self.settings.policy

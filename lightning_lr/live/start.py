@@ -69,10 +69,16 @@ def begin_session(
     return session
 
 
-def to_checkpoint(session: Session, save_snapshot: bool) -> dict[str, Any]:
-    """What a checkpoint carries beside the callback's own state: tensors, and what differs between ranks."""
+def to_checkpoint(session: Session, save_snapshot: bool, together: bool = True) -> dict[str, Any]:
+    """What a checkpoint carries beside the callback's own state: tensors, and what differs between ranks.
+
+    Args:
+        session: of the fit.
+        save_snapshot: whether to carry the snapshot.
+        together: whether all ranks are here; after an exception they are not, and nobody may wait for them.
+    """
     snapshot = session.snapshot.payload() if save_snapshot and session.snapshot is not None else None
-    return {"readings": session.readings_of_ranks(), "snapshot": snapshot}
+    return {"readings": session.readings_of_ranks() if together else [], "snapshot": snapshot}
 
 
 def _settings_for(callback: LearningRateController, trainer: Any) -> Settings:
