@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from lightning_lr.core.bounds import bounded
@@ -147,6 +148,9 @@ def swapped(controller: Controller, state: dict[str, Any]) -> Controller:
 
 FLOAT32_MAX = 3.0e38
 
+few = hypothesis_settings(max_examples=30)
+"""For tests that run whole controllers over whole runs: each example is a dozen checks already."""
+
 levels = st.sampled_from([0.0, 0.25, 0.5, 0.7, 0.9, 1.0, 1.5, 10.0, -0.5, -1.0])
 """Few enough for values to repeat: plateaus, and metrics of zero and below."""
 
@@ -165,7 +169,7 @@ windows = st.lists(values, min_size=1, max_size=4).map(lambda losses: window(*lo
 
 @st.composite
 def reading_lists(
-    draw: st.DrawFn, monitors: Sequence[str] = ("val_loss",), longest: int = 25, train: bool = True
+    draw: st.DrawFn, monitors: Sequence[str] = ("val_loss",), longest: int = 14, train: bool = True
 ) -> list[Reading]:
     """The readings of a run: checks count up, epochs and steps never go back, everything else is random."""
     readings: list[Reading] = []
