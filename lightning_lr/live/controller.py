@@ -259,8 +259,8 @@ class LearningRateController(DualCallback):
         return f"lightning_lr/{self.state_key}"
 
     def __getstate__(self) -> dict[str, Any]:
-        # A session holds hooks into a running Trainer; Lightning hangs the module's bound ``log`` on every callback.
-        kept = {key: value for key, value in self.__dict__.items() if key not in ("_session", "log")}
+        # A session holds hooks into a running Trainer; Lightning hangs bound methods of the module on every callback.
+        kept = {key: value for key, value in self.__dict__.items() if key not in ("_session", "log", "log_dict")}
         history = self._history if self._session is None else self._session.history
         return {**kept, "_session": None, "_history": history, "_state": self.state_dict(), "_checkpointed": {}}
 
