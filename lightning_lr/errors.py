@@ -6,7 +6,8 @@
     ├── ArgumentError          (also ValueError)   a setting that cannot work, found at construction
     ├── MissingMetricError     (also KeyError)     a monitor that was never logged
     ├── UnsupportedError       (also RuntimeError) a Trainer that the asked-for feature cannot work with
-    └── JournalError           (also ValueError)   a journal line that cannot be read
+    ├── JournalError           (also ValueError)   a journal line that cannot be read
+    └── LogError               (also ValueError)   a run, of whatever logger, that cannot be read or holds nothing to read
 
 Each message says what was expected, what was found, and what to do.
 """
@@ -34,3 +35,7 @@ class UnsupportedError(LightningLRError, RuntimeError):
 
 class JournalError(LightningLRError, ValueError):
     """A journal line that cannot be read."""
+
+
+class LogError(LightningLRError, ValueError):
+    """A run, of whatever logger, that cannot be read, or that holds nothing to read."""

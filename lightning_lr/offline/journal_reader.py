@@ -1,7 +1,8 @@
-"""A journal file → its records."""
+"""A journal file → its records, at once or one after the other."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,15 +33,48 @@ def read_journal(path: Path) -> Journal:
     Raises:
         JournalError: where a line cannot be read; the message names file and line.
     """
-    lines = path.read_text(encoding="utf-8").splitlines()
-    if not lines:
-        raise JournalError(f"Expected a journal in {path} but the file is empty.")
-    number = 1
+    settings, run = journal_header(path)
+    return Journal(settings, run, tuple(journal_lines(path)))
+
+
+def journal_header(path: Path) -> tuple[Settings, dict[str, Any]]:
+    """Settings and description of the run, from the first line alone.
+
+    Raises:
+        JournalError: where the file is empty, or begins with anything else.
+    """
+    for _, line in _numbered(path):
+        try:
+            return read_header(line)
+        except JournalError as error:
+            raise JournalError(f"{path}, line 1: {error}") from error
+    raise JournalError(f"Expected a journal in {path} but the file is empty.")
+
+
+def journal_lines(path: Path, partial: bool = False) -> Iterator[JournalLine]:
+    """The checks, one after the other: memory does not grow with the run.
+
+    Args:
+        path: the journal.
+        partial: end quietly where the last line was cut off.
+
+    Raises:
+        JournalError: where a line cannot be read; the message names file and line.
+    """
+    for number, line in _numbered(path):
+        if number == 1:
+            continue
+        if partial and not line.endswith("\n"):
+            return
+        try:
+            yield read_line(line)
+        except JournalError as error:
+            raise JournalError(f"{path}, line {number}: {error}") from error
+
+
+def _numbered(path: Path) -> Iterator[tuple[int, str]]:
     try:
-        settings, run = read_header(lines[0])
-        checks = []
-        for number, line in enumerate(lines[1:], start=2):
-            checks.append(read_line(line))
-    except JournalError as error:
-        raise JournalError(f"{path}, line {number}: {error}") from error
-    return Journal(settings, run, tuple(checks))
+        with path.open(encoding="utf-8", newline="\n") as file:
+            yield from enumerate(file, start=1)
+    except UnicodeDecodeError as error:
+        raise JournalError(f"Expected a journal in {path} but it is no text.") from error

@@ -1,0 +1,49 @@
+"""A CSVLogger's ``metrics.csv`` → columns."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+from lightning_lr.errors import LogError
+from lightning_lr.offline.columns import Log
+
+NAME = "metrics.csv"
+
+
+def read_csv(path: Path) -> Log:
+    """Read a whole file, whichever columns it has; cells that are empty or no number are skipped.
+
+    Raises:
+        LogError: where it is no table of metrics with a column ``step``.
+    """
+    log = Log("CSVLogger's metrics.csv", (path,))
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            rows = csv.reader(file)
+            names = next(rows, [])
+            if "step" not in names:
+                raise LogError(f"Expected a CSVLogger's metrics in {path} but it has no column 'step'.")
+            place = names.index("step")
+            for row in rows:
+                _take(log, names, row, place)
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise LogError(f"Expected a CSVLogger's metrics in {path} but it is no text table ({error}).") from error
+    return log
+
+
+def _take(log: Log, names: list[str], row: list[str], place: int) -> None:
+    step = _number(row[place]) if place < len(row) else None
+    if step is None or not step.is_integer():
+        return
+    for name, cell in zip(names, row):
+        value = _number(cell) if name != "step" else None
+        if value is not None:
+            log.add(name, int(step), value)
+
+
+def _number(cell: str) -> float | None:
+    try:
+        return float(cell) if cell else None
+    except ValueError:
+        return None

@@ -1,0 +1,98 @@
+"""Readings → controller → decisions: a recorded run decided once more, with its own settings or with others.
+
+With its own settings a journal gives its own decisions again, sentence for sentence. With others, the controller's rates
+and its snapshot are followed as the live side would have followed them, but the metrics stay those of the run as it was.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+
+from lightning_lr.core.bounds import bounded
+from lightning_lr.core.controller import Controller
+from lightning_lr.core.journal import JournalLine
+from lightning_lr.core.records import Decision, Rate, Reading
+from lightning_lr.core.settings import Settings
+from lightning_lr.core.vocabulary import Action
+
+UNKNOWN = (
+    "What replay cannot know: how the metrics would have changed. From the first decision that differs from what really "
+    "happened, every later one rests on metrics of a run that went another way."
+)
+"""Said under every replay that differs."""
+
+
+@dataclass(frozen=True)
+class Replayed:
+    """One check: what was recorded, and what each of the settings decides.
+
+    Attributes:
+        line: as it was recorded.
+        decisions: one for each of the settings, in their order.
+    """
+
+    line: JournalLine
+    decisions: tuple[Decision, ...]
+
+    @property
+    def acted(self) -> bool:
+        """Whether anything but holding was decided, then or now."""
+        return any(decision.action is not Action.HOLD for decision in (self.line.decision, *self.decisions))
+
+
+class Replayer:
+    """Decides one run once more.
+
+    Args:
+        settings: what to watch and how to answer.
+        as_recorded: take rates and snapshots from the record: the run was made with these very settings. Else they
+            follow from the replay's own decisions.
+    """
+
+    def __init__(self, settings: Settings, as_recorded: bool = True) -> None:
+        self.settings = settings
+        self.as_recorded = as_recorded
+        self.controller = Controller(settings)
+        self._scale = 1.0
+        self._snapshot = -1
+
+    def step(self, reading: Reading) -> Decision:
+        """Decide at one check."""
+        if self.as_recorded:
+            return self.controller.step(reading)
+        decision = self.controller.step(self._own(reading))
+        if self.controller.is_best:
+            self._snapshot = reading.check
+        self._scale *= decision.factor
+        return decision
+
+    def _own(self, reading: Reading) -> Reading:
+        rates = {
+            name: Rate(r.scheduled, self._scale, bounded(r.scheduled, self._scale, *self.settings.bounds(group)))
+            for group, (name, r) in enumerate(reading.rates.items())
+        }
+        return replace(reading, rates=rates, snapshot_check=self._snapshot)
+
+
+def replay(lines: Iterable[JournalLine], replayers: Sequence[Replayer]) -> Iterator[Replayed]:
+    """Decide a run once more, check by check; nothing is kept but what the controllers remember.
+
+    >>> from lightning_lr.offline.curves import overfitting, readings_of
+    >>> from lightning_lr.offline.log_readings import held
+    >>> lines = [JournalLine(r, held(r, {}), None) for r in overfitting(seed=1).readings]
+    >>> [r.line.reading.check for r in replay(lines, [Replayer(Settings())]) if r.acted][:1] != []
+    True
+    """
+    for line in lines:
+        yield Replayed(line, tuple(replayer.step(line.reading) for replayer in replayers))
+
+
+def differences(lines: Iterable[JournalLine], settings: Settings) -> list[str]:
+    """Where a journal's decisions are not those of the core today, one sentence a check; empty: the same."""
+    found = []
+    for replayed in replay(lines, [Replayer(settings)]):
+        recorded, (now,) = replayed.line.decision, replayed.decisions
+        if recorded != now and repr(recorded) != repr(now):  # NaN in the evidence equals no NaN
+            found.append(f"recorded: {recorded}\nreplayed: {now}" if str(recorded) != str(now) else f"{recorded!r}\n{now!r}")
+    return found
