@@ -58,6 +58,8 @@ def begin_session(
         dry_run=callback.dry_run,
     )
     session.rescan(trainer)
+    if not session.groups.rates():
+        warn("No optimizer has a learning rate that could be changed: decisions are only recorded.")
     _hide_scale_in_module(session, module)
     if settings.policy.restores and not callback.dry_run:
         scaler = getattr(trainer.precision_plugin, "scaler", None)

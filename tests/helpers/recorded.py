@@ -22,6 +22,7 @@ class Recorder(Callback):
     Attributes:
         used: for each step of any optimizer the rate of every group.
         shown: the same at the start of each training batch, for the first optimizer.
+        left: what the groups of the first optimizer hold in the end.
         ours: what to note at each step beside it, usually the scale.
     """
 
@@ -29,6 +30,7 @@ class Recorder(Callback):
     used: list[list[float]] = field(default_factory=list)
     noted: list[Any] = field(default_factory=list)
     shown: list[list[float]] = field(default_factory=list)
+    left: list[float] = field(default_factory=list)
 
     __hash__ = object.__hash__
 
@@ -43,6 +45,9 @@ class Recorder(Callback):
 
     def on_train_batch_start(self, trainer: Any, *_: Any) -> None:
         self.shown.append(rates(trainer.optimizers[0]))
+
+    def on_train_end(self, trainer: Any, *_: Any) -> None:
+        self.left = rates(trainer.optimizers[0])
 
     def _record(self, optimizer: Any, *_: Any) -> None:
         self.used.append(rates(optimizer))
