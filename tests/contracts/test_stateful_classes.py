@@ -1,0 +1,372 @@
+"""What every stateful class of the core promises, whoever wrote it.
+
+A class is stateful if it has ``state_dict`` and ``load_state_dict``; they are found by looking at the package, so that
+a new one cannot be forgotten: it fails here until ``STREAMS`` says how it is fed.
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import io
+import json
+import math
+import pickle
+import pkgutil
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import lightning_lr.core
+from lightning_lr.core.controller import Controller
+from lightning_lr.core.debounce import Debounce
+from lightning_lr.core.policy import PRESETS, Policy
+from lightning_lr.core.recipes import Exponential, Halving, Recipe
+from lightning_lr.core.records import Diagnosis, Finding, Rate, Reading
+from lightning_lr.core.series import Series
+from lightning_lr.core.settings import Settings
+from lightning_lr.core.signals import SignalTracker
+from lightning_lr.core.vocabulary import Condition, Mode, Verdict
+from tests.helpers.readings import INF, NAN, few, negated, reading_lists, settings_of, swapped, values, window
+
+# --- the classes, and how each is fed ---------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Stream:
+    """How a stateful object is made and fed.
+
+    Attributes:
+        make: gives a fresh object, with settings that are not the defaults.
+        feed: gives it one item, and returns its answer.
+        items: a stream in which everything happens: gains, plateaus, NaN, infinities, checks without a value.
+    """
+
+    make: Callable[[], Any]
+    feed: Callable[[Any, Any], Any]
+    items: Sequence[Any]
+
+
+SERIES = [NAN, 3.0, 2.0, 1.5, NAN, 1.4, 1.4, None, 1.4, 1.4, INF, 1.4, 1.6, 1.8, 2.5, 4.0, NAN, NAN, 1.0, 0.5, 0.5]
+READINGS = [
+    Reading(
+        check,
+        check,
+        10 * check,
+        {} if value is None else {"val_loss": value, "val_loss_b": value + 1},
+        window(1 / (check + 1), NAN if value is None else value),
+        rates={"lr-SGD": Rate(0.1, 1.0, 0.1)},
+        snapshot_check=check - 2 if check else None,
+    )
+    for check, value in enumerate(SERIES)
+]
+
+
+def diagnosis(reading: Reading) -> Diagnosis:
+    """A plateau where the monitor repeats itself, by and large; enough to count on."""
+    value = reading.metrics.get("val_loss")
+    verdict = Verdict.UNDECIDED if value is None else Verdict.YES if value < 1.6 else Verdict.NO
+    finding = Finding(Condition.PLATEAU, verdict, "val_loss", 0.0, 1.0, "flat")
+    condition = Condition.PLATEAU if verdict is Verdict.YES else Condition.HEALTHY
+    suspected = frozenset() if verdict is Verdict.NO else frozenset({Condition.PLATEAU})
+    return Diagnosis(condition, (finding,), "flat", suspected)
+
+
+def feed_debounce(debounce: Debounce, reading: Reading) -> str:
+    waiting = debounce.wait(diagnosis(reading), patience=2)
+    if not waiting and reading.check % 3 == 0:
+        debounce.adjusted()
+    return waiting
+
+
+def feed_recipe(recipe: Recipe, reading: Reading) -> tuple[float, str]:
+    """The signals are those of a series of its own, so that the recipe's memory is the only one that is swapped."""
+    series = Series(("val_loss",))
+    for earlier in READINGS[: reading.check + 1]:
+        signals = series.update(earlier)
+    return recipe.propose(reading, signals, diagnosis(reading))
+
+
+SETTINGS = Settings(monitors=("val_loss", "val_loss_b"), cooldown=1, warmup_checks=2, rel_delta=0.01)
+STREAMS: Mapping[type, Stream] = {
+    SignalTracker: Stream(
+        lambda: SignalTracker("val_loss", -1, 0.01, 0.01),
+        lambda tracker, item: tracker.update(item[1], item[0]),
+        [*enumerate(SERIES)],
+    ),
+    Series: Stream(lambda: Series(("val_loss", "val_loss_b")), Series.update, READINGS),
+    Debounce: Stream(lambda: Debounce(cooldown=2, warmup_checks=3), feed_debounce, READINGS),
+    Halving: Stream(lambda: Halving(Policy("h", recipe="halving", epochs=2)), feed_recipe, READINGS),
+    Exponential: Stream(lambda: Exponential(Policy("e", recipe="exponential", epochs=2)), feed_recipe, READINGS),
+    Controller: Stream(lambda: Controller(SETTINGS), Controller.step, READINGS),
+}
+
+
+def stateful_classes() -> Iterator[type]:
+    """Classes of the core that save and load a state; of a family, those that nothing is derived from."""
+    found = set()
+    for module in pkgutil.walk_packages(lightning_lr.core.__path__, "lightning_lr.core."):
+        for _, one in inspect.getmembers(importlib.import_module(module.name), inspect.isclass):
+            ours = one.__module__.startswith("lightning_lr.core") and not getattr(one, "_is_protocol", False)
+            if ours and (hasattr(one, "state_dict") or hasattr(one, "load_state_dict")):
+                found.add(one)
+    yield from sorted((one for one in found if not one.__subclasses__()), key=lambda one: one.__qualname__)
+
+
+CLASSES = [*stateful_classes()]
+every_class = pytest.mark.parametrize("cls", CLASSES, ids=lambda cls: cls.__name__)
+
+
+def stream_of(cls: type) -> Stream:
+    assert cls in STREAMS, f"{cls.__name__} is stateful: add to STREAMS in {__file__} how it is made and fed."
+    return STREAMS[cls]
+
+
+def run(stream: Stream, swap: Callable[[Any, int], Any] = lambda one, position: one) -> list[str]:
+    """The answers as text: NaN equals NaN there. ``swap`` may put another object in the place of this one."""
+    one, answers = stream.make(), []
+    for position, item in enumerate(stream.items):
+        one = swap(one, position)
+        answers.append(repr(stream.feed(one, item)))
+    return answers
+
+
+def restored(stream: Stream, state: dict[str, Any]) -> Any:
+    fresh = stream.make()
+    fresh.load_state_dict(state)
+    return fresh
+
+
+# --- what they promise ------------------------------------------------------------------------------------------------
+
+
+def test_the_stateful_classes_are_found():
+    assert {SignalTracker, Series, Debounce, Halving, Exponential, Controller} <= set(CLASSES)
+
+
+@every_class
+def test_it_has_both_halves_and_says_what_it_is(cls):
+    assert callable(cls.state_dict)
+    assert callable(cls.load_state_dict)
+    assert len(inspect.getdoc(cls) or "") > 20
+    for name, method in inspect.getmembers(cls, inspect.isfunction):
+        if not name.startswith("_"):
+            assert inspect.getdoc(method), f"{cls.__name__}.{name} has no docstring"
+
+
+@every_class
+def test_a_fresh_object_swapped_in_at_any_check_carries_on_the_same(cls):
+    stream = stream_of(cls)
+    whole = run(stream)
+    for where in range(len(stream.items)):
+        found = run(stream, lambda one, now, at=where: restored(stream, one.state_dict()) if now == at else one)
+        assert found == whole, f"swapped before item {where}"
+
+
+WAYS = {
+    "json": lambda state: json.loads(json.dumps(state)),
+    "pickle": lambda state: _Bare(io.BytesIO(pickle.dumps(state))).load(),
+}
+
+
+class _Bare(pickle.Unpickler):
+    """Refuses whatever is not a plain value, as ``torch.load(weights_only=True)`` does, without torch."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        raise AssertionError(f"the state holds a {module}.{name}")
+
+
+@every_class
+@pytest.mark.parametrize("way", WAYS)
+def test_it_carries_on_the_same_where_every_check_is_a_resume_from_a_file(cls, way):
+    stream = stream_of(cls)
+    assert run(stream, lambda one, _: restored(stream, WAYS[way](one.state_dict()))) == run(stream)
+
+
+@every_class
+def test_its_state_is_plain_at_every_check(cls):
+    stream = stream_of(cls)
+
+    def check(one: Any, position: int) -> Any:
+        assert unplain(one.state_dict()) == []
+        return one
+
+    run(stream, check)
+
+
+def unplain(value: Any, path: str = "state") -> list[str]:
+    """Where a state holds something else than int, float, str, bool, None, list and dict (no subclasses: no enums)."""
+    if type(value) is dict:
+        keys = [f"{path}: key {key!r}" for key in value if type(key) is not str]
+        return keys + [fault for key, item in value.items() for fault in unplain(item, f"{path}.{key}")]
+    if type(value) is list:
+        return [fault for index, item in enumerate(value) for fault in unplain(item, f"{path}[{index}]")]
+    return [] if type(value) in (int, float, str, bool, type(None)) else [f"{path}: {type(value).__name__}"]
+
+
+def test_the_check_for_plain_values_finds_what_is_not():
+    assert unplain({"a": [1, 2.0, None, True, {"b": "c"}]}) == []
+    assert unplain({"a": (1,), "b": {Mode.MIN: 1}, "c": [Mode.MAX]}) == [
+        "state.a: tuple",
+        f"state.b: key {Mode.MIN!r}",
+        "state.c[0]: Mode",
+    ]
+
+
+@every_class
+def test_its_state_is_whole(cls):
+    """Whatever feeding changes in the object is in the state: nothing else distinguishes it from a fresh one."""
+    stream = stream_of(cls)
+
+    def check(one: Any, position: int) -> Any:
+        assert memory(restored(stream, one.state_dict())) == memory(one), f"before item {position}"
+        return one
+
+    run(stream, check)
+
+
+ANSWERS = {"signals", "diagnosis"}
+"""What the controller keeps of its last answer for others to look at; the next one does not depend on it."""
+
+
+def memory(thing: Any) -> Any:
+    """All that an object holds, down to plain values, as text that can be compared."""
+    if isinstance(thing, (list, tuple)):
+        return [memory(item) for item in thing]
+    if isinstance(thing, Mapping):
+        return {str(key): memory(item) for key, item in thing.items()}
+    if type(thing).__module__.startswith("lightning_lr") and hasattr(thing, "__dict__"):
+        return {key: memory(item) for key, item in vars(thing).items() if key not in ANSWERS}
+    return repr(thing)
+
+
+@every_class
+def test_its_state_is_a_copy(cls):
+    """A state that was saved does not change as the run goes on, nor does loading tie two objects together."""
+    stream = stream_of(cls)
+    one = stream.make()
+    half = len(stream.items) // 2
+    for item in stream.items[:half]:
+        stream.feed(one, item)
+    state = one.state_dict()
+    before = repr(state)
+    other = restored(stream, state)
+    for item in stream.items[half:]:
+        stream.feed(one, item)
+        stream.feed(other, item)
+    assert repr(state) == before
+
+
+@every_class
+def test_nothing_that_is_not_finite_stays_in_its_memory(cls):
+    """NaN and infinity come and go; in the state, NaN may only say "none yet", and does not once a value came."""
+    stream = stream_of(cls)
+    one = stream.make()
+    for item in stream.items:
+        stream.feed(one, item)
+    assert [path for path, number in numbers(one.state_dict()) if not math.isfinite(number)] == []
+
+
+def numbers(value: Any, path: str = "state") -> Iterator[tuple[str, float]]:
+    if isinstance(value, dict):
+        for key, item in value.items():
+            yield from numbers(item, f"{path}.{key}")
+    elif isinstance(value, list):
+        for index, item in enumerate(value):
+            yield from numbers(item, f"{path}[{index}]")
+    elif isinstance(value, (int, float)):
+        yield path, value
+
+
+@every_class
+def test_two_of_them_do_not_share_anything(cls):
+    stream = stream_of(cls)
+    fresh = repr(stream.make().state_dict())
+    run(stream)
+    assert repr(stream.make().state_dict()) == fresh
+
+
+# --- random streams ---------------------------------------------------------------------------------------------------
+
+
+@given(st.lists(st.none() | values, max_size=30), st.sampled_from([0.0, 0.01]), st.sampled_from([0.0, 0.1]))
+def test_a_tracker_swapped_at_every_position(series, min_delta, rel_delta):
+    whole, resumed = (SignalTracker("m", 1, min_delta, rel_delta) for _ in range(2))
+    for check, value in enumerate(series):
+        fresh = SignalTracker("m", 1, min_delta, rel_delta)
+        fresh.load_state_dict(json.loads(json.dumps(resumed.state_dict())))
+        resumed = fresh
+        assert repr(resumed.update(value, check)) == repr(whole.update(value, check))
+
+
+@few
+@given(settings_of(("val_loss", "val_b")), reading_lists(("val_loss", "val_b")))
+def test_a_controller_swapped_at_every_position(settings, readings):
+    whole = resumed = Controller(settings)
+    expected, states = [], []
+    for reading in readings:
+        states.append(json.dumps(whole.state_dict()))
+        expected.append(repr(whole.step(reading)))
+    for position, state in enumerate(states):
+        resumed = swapped(whole, json.loads(state))
+        assert [repr(resumed.step(reading)) for reading in readings[position:]] == expected[position:], position
+
+
+# --- less is better ≡ more is better ----------------------------------------------------------------------------------
+
+
+@given(st.lists(st.none() | values, max_size=30), st.sampled_from([0.0, 0.01]), st.sampled_from([0.0, 0.1]))
+def test_min_of_x_is_max_of_minus_x_for_a_tracker(series, min_delta, rel_delta):
+    low, high = SignalTracker("m", 1, min_delta, rel_delta), SignalTracker("m", -1, min_delta, rel_delta)
+    for check, value in enumerate(series):
+        one, other = low.update(value, check), high.update(None if value is None else -value, check)
+        assert repr(one) == repr(replace(other, sign=1))
+        assert one.shown(one.best) == -other.shown(other.best) or math.isnan(one.best)
+
+
+@few
+@given(settings_of(("val_score",)), reading_lists(("val_score",), train=False))
+def test_min_of_x_is_max_of_minus_x_for_a_controller(settings, readings):
+    assert_mirrored(replace(settings, train_monitor=None), readings)
+
+
+@few
+@given(settings_of(("val_score",)), reading_lists(("val_score",)))
+def test_min_of_x_is_max_of_minus_x_for_a_controller_with_a_training_metric(settings, readings):
+    assert_mirrored(replace(settings, train_monitor="train_score"), [replace(r, train=None) for r in readings])
+
+
+@pytest.mark.parametrize("name", PRESETS)
+@pytest.mark.parametrize("monitor", ["val_score"])
+def test_min_of_x_is_max_of_minus_x_for_every_preset(name, monitor):
+    readings = [
+        Reading(check, check, check, {} if value is None else {monitor: value}) for check, value in enumerate(SERIES)
+    ]
+    assert_mirrored(Settings(monitors=(monitor,), policy=PRESETS[name]), readings)
+
+
+def assert_mirrored(settings: Settings, readings: Sequence[Reading]) -> None:
+    low, high = Controller(replace(settings, mode=Mode.MIN)), Controller(replace(settings, mode=Mode.MAX))
+    for reading, turned in zip(readings, negated(readings), strict=True):
+        one, other = low.step(reading), high.step(turned)
+        assert (one.action, one.condition, one.factor, one.new_lr, one.snapshot_check) == (
+            other.action,
+            other.condition,
+            other.factor,
+            other.new_lr,
+            other.snapshot_check,
+        )
+        assert low.is_best == high.is_best
+        assert low.diagnosis is not None
+        assert high.diagnosis is not None
+        assert low.diagnosis.suspected == high.diagnosis.suspected
+        assert magnitudes(one.evidence) == magnitudes(other.evidence)
+
+
+def magnitudes(evidence: Mapping[str, float]) -> dict[str, str]:
+    """Numbers that the user sees change their sign with the mode; nothing else does."""
+    return {name: repr(abs(number)) for name, number in evidence.items()}
