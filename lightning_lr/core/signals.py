@@ -17,6 +17,9 @@ from lightning_lr.core.statistics import robust_noise, trend
 WINDOW = 64
 """Values kept of one series. Enough for a slope error of 1 % of the noise; few enough for a check to stay fast."""
 
+NOISE_WINDOW = 32
+"""Newest values from which the noise is read: its error is then an eighth of it, and annealed runs are calmer at their end."""
+
 SHORTEST_TREND = 5
 """Fewest values a slope is read from where there are as many: below, one outlier turns its sign."""
 
@@ -102,7 +105,7 @@ class SignalTracker:
 
     def _signal(self, value: float | None) -> Signal:
         state = self.state
-        noise = robust_noise(state.values)
+        noise = robust_noise(state.values[-NOISE_WINDOW:])
         if not math.isnan(noise):
             state.noise = noise
         recent = state.values[-max(SHORTEST_TREND, len(state.values) // 2) :]

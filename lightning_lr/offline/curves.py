@@ -210,7 +210,7 @@ def plateau(seed: int, checks: int = 120, noise: float = 0.01, phi: float = 0.0,
     plateau-1: plateau from check 50 on, 120 checks
     """
     rng = Random(f"pace {name} {seed}")
-    onset, pace = rng.randint(checks // 3, checks // 2), rng.uniform(0.3, 1.0)
+    onset, pace = rng.randint(checks // 3, checks // 2), rng.uniform(0.6, 1.2)
     fall = exponential(pace * onset) if rng.random() < 0.5 else power(rng.uniform(0.3, 0.8))
 
     def val(check: float) -> float:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
-from statistics import fmean
+from itertools import accumulate
 
 from lightning_lr.core.records import Finding, Signal, Signals
-from lightning_lr.core.statistics import cusum, robust_noise
+from lightning_lr.core.signals import NOISE_WINDOW
+from lightning_lr.core.statistics import cusum, mean, robust_noise
 from lightning_lr.core.vocabulary import Condition, Verdict
 
 
@@ -15,38 +17,39 @@ from lightning_lr.core.vocabulary import Condition, Verdict
 class DivergenceDetector:
     """Finds a training loss that rises and does not come back.
 
-    Two statistics must agree, on block means of the training loss:
+    It looks at block means of the training loss, and at the level L̄ of each check, the mean of its blocks. Yes where
 
-    * *ground lost*, ρ = (L̄ − L_best)/(L_0 − L_best): the share of all progress that is gone; free of scale and unit. A loss
-      above where it began (ρ > 1) is the case "it never learned";
-    * a CUSUM of the blocks since the lowest one against a *frozen* baseline: the level and the noise of the blocks
-      up to the lowest. Frozen, because a running mean would chase the very rise that is looked for.
+    * *ground is lost*: ρ = (L̄ − L_best)/(L_0 − L_best), the share of all progress that is gone, exceeds ``ground`` at this
+      check and at the one before; free of scale and unit. A loss above where it began (ρ > 1) is the case "it never learned";
+    * the rise is *real*: a CUSUM of the blocks since the lowest level against a *frozen* baseline, that level and the
+      noise of the blocks up to it, passes ``alarm``. Frozen, because a running mean would chase the very rise that is looked for;
+    * it is *not coming back*: the level has not fallen since the check before, beyond noise.
 
-    A single spike cannot fire it: L̄ is the mean of the last ``recent`` blocks, and the newest block must itself
-    have lost the ground.
+    A single spike cannot fire it, however high: it must fill two checks without falling. Undecided where half of the
+    ground is lost and a condition is missing.
 
     Args:
         ground: ρ from which on ground counts as lost. 0.25: spikes of half that size come and go in healthy runs.
         alarm: CUSUM from which on a rise counts as real. 5: one false alarm in about 930 blocks of pure noise.
-        recent: blocks in L̄.
-        fewest: blocks needed before anything is said.
+        back: standard errors by which the level may fall from one check to the next without counting as coming back. 2.
+        fewest: blocks needed before anything is said. 10: with fewer, neither the noise nor the gain to lose is known.
 
     References:
         E. S. Page, "Continuous inspection schemes", 1954 (CUSUM).
 
     >>> from lightning_lr.core.signals import SignalTracker
     >>> blocks, detector = SignalTracker("train_loss"), DivergenceDetector()
-    >>> for check, loss in enumerate([2.3, 2.0, 1.6, 1.4, 1.3, 1.25, 1.3, 1.9, 2.6, 3.8]):
+    >>> for check, loss in enumerate([2.3, 2.0, 1.6, 1.4, 1.3, 1.27, 1.25, 1.3, 1.9, 2.6, 3.8]):
     ...     signal = blocks.update(loss, check)
-    >>> for finding in detector.examine(Signals(9, (), blocks=signal)):
+    >>> for finding in detector.examine(Signals(10, (), blocks=signal)):
     ...     print(finding)
-    divergence: yes (the training loss rose from 1.25 to 2.767: 144 % of all progress is lost)
+    divergence: yes (the training loss rose from 1.25 to 3.8: 243 % of all progress is lost)
     """
 
     ground: float = 0.25
     alarm: float = 5.0
-    recent: int = 3
-    fewest: int = 6
+    back: float = 2.0
+    fewest: int = 10
     condition: Condition = Condition.DIVERGENCE
 
     def examine(self, signals: Signals) -> tuple[Finding, ...]:
@@ -54,33 +57,39 @@ class DivergenceDetector:
         series = signals.blocks or (signals.fresh[0] if signals.fresh else None)
         if series is None or len(series.values) < self.fewest:
             return ()
-        return (self._examine(series),)
+        blocks = len(signals.window.blocks) if signals.blocks and signals.window else 1
+        return (self._examine(series, max(1, blocks)),)
 
-    def _examine(self, series: Signal) -> Finding:
-        values = series.values
-        lowest = values.index(min(values))
-        level, rise = fmean(values[-self.recent :]), 0.0
-        noise = self._noise(series, lowest)
-        if noise > 0:
-            rise = cusum(values[lowest + 1 :], min(values), noise)
-        lost = self._ground_lost(series, level)
-        newest = self._ground_lost(series, values[-1])
+    def _examine(self, series: Signal, blocks: int) -> Finding:
+        levels = running_means(series.values, blocks)
+        lowest = levels.index(min(levels))
+        level, before = levels[-1], levels[max(0, len(levels) - 1 - blocks)]
+        noise = self._noise(series, lowest + blocks)
+        rise = cusum(series.values[lowest + blocks :], levels[lowest], noise)
+        lost, lost_before = self._ground_lost(series, level), self._ground_lost(series, before)
+        returning = before - level > self.back * noise * math.sqrt(2 / blocks)
         return Finding(
             condition=self.condition,
-            verdict=self._verdict(min(lost, newest), rise),
+            verdict=self._verdict(lost, min(lost, lost_before), rise, returning),
             monitor=series.name,
             score=lost,
             threshold=self.ground,
             reason=(
-                f"the training loss rose from {series.shown(min(series.best, min(values))):.4g} to "
+                f"the training loss rose from {series.shown(min(series.best, levels[lowest])):.4g} to "
                 f"{series.shown(level):.4g}: {100 * lost:.0f} % of all progress is lost"
             ),
-            evidence={"ground_lost": lost, "cusum": rise, "cusum_alarm": self.alarm, "noise": noise},
+            evidence={
+                "ground_lost": lost,
+                "ground_lost_before": lost_before,
+                "cusum": rise,
+                "cusum_alarm": self.alarm,
+                "noise": noise,
+            },
         )
 
-    def _noise(self, series: Signal, lowest: int) -> float:
-        """Noise of the blocks up to the lowest; of all of them where those are too few."""
-        before = robust_noise(series.values[: lowest + 1])
+    def _noise(self, series: Signal, until: int) -> float:
+        """Noise of the blocks up to the lowest level; of all of them where those are too few."""
+        before = robust_noise(series.values[max(0, until - NOISE_WINDOW) : until])
         return before if before > 0 else max(series.noise, 1e-12 * abs(series.first), 1e-300)
 
     def _ground_lost(self, series: Signal, level: float) -> float:
@@ -91,9 +100,19 @@ class DivergenceDetector:
             gain = 0.1 * abs(series.first) or 1.0
         return (level - best) / gain
 
-    def _verdict(self, lost: float, rise: float) -> Verdict:
+    def _verdict(self, lost: float, lost_twice: float, rise: float, returning: bool) -> Verdict:
         if lost <= self.ground / 2 or not math.isfinite(lost):
             return Verdict.NO
-        if lost > self.ground and rise > self.alarm:
-            return Verdict.YES
-        return Verdict.UNDECIDED
+        return Verdict.YES if lost_twice > self.ground and rise > self.alarm and not returning else Verdict.UNDECIDED
+
+
+def running_means(values: Sequence[float], width: int) -> list[float]:
+    """Mean of each run of ``width`` neighbours; of all where there are fewer.
+
+    >>> running_means([1.0, 3.0, 5.0], 2)
+    [2.0, 4.0]
+    """
+    if len(values) <= width:
+        return [mean(values)]
+    total = (0.0, *accumulate(values))
+    return [(late - early) / width for early, late in zip(total, total[width:])]

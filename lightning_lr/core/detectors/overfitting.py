@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from statistics import fmean
 
-from lightning_lr.core.records import Finding, Signal, Signals
+from lightning_lr.core.records import Finding, Signal, Signals, Trend
+from lightning_lr.core.statistics import mean, trend
 from lightning_lr.core.vocabulary import Condition, Verdict
 
 
@@ -26,18 +27,23 @@ class OverfittingDetector:
                          where the two sides measure different quantities (accuracy against loss)
     ==================== ==============================================================================
 
-    Yes where ``agree`` ways say so at a check that brings no new best and training is not getting worse (else it is
-    divergence); undecided where at least one does; no otherwise. The single ways are known to be hasty (Prechelt's table of 1296
-    runs); two of them seldom err together.
+    Yes where ``agree`` ways say so and three facts hold, each beyond noise: the metric has *risen* (the mean of its newest
+    three values lies ``noise_rise`` deviations above the best, which is itself a lucky value), it is *still rising* (over the
+    checks since the best; a jump that is being made good is none), and training *has gained* since that best (else
+    it is divergence, or a plateau). Undecided where a way says so and a fact is missing; no otherwise. The single ways are
+    known to be hasty (Prechelt's table of 1296 runs); two of them seldom err together.
 
     Args:
         rise: GL from which on it counts, in percent of |best|. 2: below, validation sets of a thousand samples
             cannot tell.
-        noise_rise: the rise must also be this many standard deviations of one value.
+        noise_rise: the rise must also be this many standard deviations of one value. 4: the best of fifty values
+            lies 2.3 below their mean by luck, the mean of three varies by 0.6.
         quotient: PQ from which on it counts. 1: the rise in percent equals the training progress in per mille.
-        strip: checks in one strip, and the k of P_k is 5 as in the paper.
+        strip: checks in one strip; the k of P_k is 5 as in the paper.
         strips: how many strips must rise in succession.
         agree: how many ways must say yes.
+        steep: standard errors by which the slope since the best must be above zero. 3: it is asked again at every check.
+        trained: standard errors by which the training loss must have fallen since the best. 2: one look in forty.
 
     References:
         L. Prechelt, "Early Stopping, But When?", 1998.
@@ -53,7 +59,7 @@ class OverfittingDetector:
     ...     if finding.verdict is Verdict.YES:
     ...         break
     >>> print(check, finding.reason)
-    7 val_loss is 20 % above its best 0.5 of check 5 while training still improves (gap, generalization_loss)
+    8 val_loss is 30 % above its best 0.5 of check 5 while training still improves (gap, generalization_loss)
     """
 
     rise: float = 2.0
@@ -62,6 +68,8 @@ class OverfittingDetector:
     strip: int = 2
     strips: int = 2
     agree: int = 2
+    trained: float = 2.0
+    steep: float = 3.0
     condition: Condition = Condition.OVERFITTING
 
     def examine(self, signals: Signals) -> tuple[Finding, ...]:
@@ -74,7 +82,8 @@ class OverfittingDetector:
     def _examine(self, signal: Signal, train: Signal, gap: Signal | None) -> Finding:
         loss = generalization_loss(signal)
         quotient = progress_quotient(loss, train.values)
-        ways = self._ways(signal, train, gap, loss, quotient)
+        gap_trend = since_best(gap, signal.since_best + 1) if gap else None
+        ways = self._ways(signal, train, gap_trend, loss, quotient)
         agreed = [name for name, fires in ways.items() if fires]
         return Finding(
             condition=self.condition,
@@ -83,37 +92,59 @@ class OverfittingDetector:
             score=float(len(agreed)),
             threshold=float(min(self.agree, len(ways))),
             reason=(
-                f"{signal.name} is {loss:.2g} % above its best {signal.shown(signal.best):.4g} of check "
-                f"{signal.best_check} while training still improves ({', '.join(agreed) or 'no way to tell agrees'})"
-            ).replace("above", "above" if signal.sign > 0 else "below"),
+                f"{signal.name} is {loss:.2g} % {'above' if signal.sign > 0 else 'below'} its best "
+                f"{signal.shown(signal.best):.4g} of check {signal.best_check} while training still improves "
+                f"({', '.join(agreed) or 'no way to tell agrees'})"
+            ),
             evidence={
                 "generalization_loss": loss,
                 "progress_quotient": quotient,
-                "gap": gap.value if gap else float("nan"),
-                "gap_slope": gap.trend.slope if gap else float("nan"),
+                "gap": gap.value if gap else math.nan,
+                "gap_slope": gap_trend.slope if gap_trend else math.nan,
                 **{f"way_{name}": float(fires) for name, fires in ways.items()},
             },
         )
 
     def _ways(
-        self, signal: Signal, train: Signal, gap: Signal | None, loss: float, quotient: float
+        self, signal: Signal, train: Signal, gap: Trend | None, loss: float, quotient: float
     ) -> Mapping[str, bool]:
-        risen = signal.value - signal.best > self.noise_rise * signal.noise
         strips = rises(strip_means(signal.values, self.strip)) >= self.strips
         if gap is None:
-            opposite = signal.trend.rising is Verdict.YES and train.trend.improving is Verdict.YES
-            return {"opposite_trends": opposite, "rising_strips": strips}
+            return {"opposite_trends": signal.since_best > 0 and self._trained(signal, train), "rising_strips": strips}
         return {
-            "gap": gap.trend.rising is Verdict.YES,
-            "generalization_loss": loss > self.rise and risen,
-            "progress_quotient": quotient > self.quotient and risen,
+            "gap": gap.rising is Verdict.YES,
+            "generalization_loss": loss > self.rise,
+            "progress_quotient": quotient > self.quotient,
             "rising_strips": strips,
         }
 
     def _verdict(self, signal: Signal, train: Signal, agreed: int) -> Verdict:
-        if signal.since_best == 0 or train.trend.rising is Verdict.YES or not agreed:
+        if signal.since_best == 0 or not agreed:
             return Verdict.NO
-        return Verdict.YES if agreed >= self.agree else Verdict.UNDECIDED
+        risen = mean(signal.values[-3:]) - signal.best > self.noise_rise * signal.noise
+        if agreed >= self.agree and risen and self._rising(signal) and self._trained(signal, train):
+            return Verdict.YES
+        return Verdict.UNDECIDED
+
+    def _rising(self, signal: Signal) -> bool:
+        """Without the best itself: after a jump it is the one low value, and would turn every slope upwards."""
+        late = since_best(signal, signal.since_best)
+        return late.points > 2 and late.slope > self.steep * late.error
+
+    def _trained(self, signal: Signal, train: Signal) -> bool:
+        """Whether the training loss fell from the check of the best to now, beyond its noise; means of three checks."""
+        late = train.values[-min(3, signal.since_best) :]
+        until = len(train.values) - signal.since_best
+        early = train.values[max(0, until - 2) : until + 1]
+        if not early or math.isnan(train.noise):
+            return False
+        error = train.noise * math.sqrt(1 / len(late) + 1 / len(early))
+        return mean(early) - mean(late) > self.trained * error
+
+
+def since_best(signal: Signal, count: int) -> Trend:
+    """Slope over the newest ``count`` values."""
+    return trend(signal.values[-count:], signal.noise)
 
 
 def generalization_loss(signal: Signal) -> float:
@@ -135,7 +166,7 @@ def progress_quotient(loss: float, train: Sequence[float], k: int = 5) -> float:
     """
     strip = train[-k:]
     least = min(strip)
-    progress = 1000.0 * (fmean(strip) - least) / (abs(least) or 1.0)
+    progress = 1000.0 * (mean(strip) - least) / (abs(least) or 1.0)
     if progress <= 0:
         return float("inf") if loss > 0 else 0.0
     return round(loss / progress, 9)
@@ -149,7 +180,7 @@ def strip_means(values: Sequence[float], strip: int) -> list[float]:
     """
     whole = len(values) // strip * strip
     values = values[len(values) - whole :]
-    return [fmean(values[i : i + strip]) for i in range(0, whole, strip)]
+    return [mean(values[i : i + strip]) for i in range(0, whole, strip)]
 
 
 def rises(means: Sequence[float]) -> int:
