@@ -14,17 +14,18 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from lightning_lr.core.bounds import bounded
 from lightning_lr.core.debounce import Debounce
 from lightning_lr.core.detectors import Detector, default_detectors
 from lightning_lr.core.diagnosis import diagnose
+from lightning_lr.core.moves import hold, move
+from lightning_lr.core.opening import annealing, explored
 from lightning_lr.core.policy import Response
 from lightning_lr.core.recipes import recipe_of
 from lightning_lr.core.records import Decision, Diagnosis, Reading, Signals
 from lightning_lr.core.series import Series
 from lightning_lr.core.settings import Settings
 from lightning_lr.core.vocabulary import Action
-from lightning_lr.core.wording import plural, rate_changes
+from lightning_lr.core.wording import plural
 
 STATE_VERSION = 1
 """Raised whenever a field of the saved state changes its meaning."""
@@ -63,6 +64,11 @@ class Controller:
 
     def step(self, reading: Reading) -> Decision:
         """Decide what to do at this check."""
+        if reading.trial is not None or reading.anneals:
+            self.signals = Signals(reading.check, ())
+            decision = explored(reading, self.settings) if reading.trial else annealing(reading)
+            self.diagnosis = Diagnosis(decision.condition, (), decision.reason)
+            return decision
         self.signals = signals = self.series.update(reading)
         if self.is_best:
             self.restores_in_vain = 0
@@ -76,7 +82,7 @@ class Controller:
     @property
     def is_best(self) -> bool:
         """Whether the last reading was a new best of the first monitor: the state worth a snapshot."""
-        first = self.signals.monitors[0] if self.signals else None
+        first = self.signals.monitors[0] if self.signals and self.signals.monitors else None
         return first is not None and first.fresh and first.since_best == 0 and first.best == first.value
 
     def state_dict(self) -> dict[str, Any]:
@@ -100,69 +106,22 @@ class Controller:
     def _decide(self, reading: Reading, diagnosis: Diagnosis) -> Decision:
         if self.recipe and self.signals:
             factor, reason = self.recipe.propose(reading, self.signals, diagnosis)
-            move = Response(Action.REDUCE if factor < 1 else Action.HOLD, factor)
-            return self._bounded(reading, diagnosis, move, f"{self.settings.policy.name}: {reason}")
-        response = self.settings.policy.responses.get(diagnosis.condition)
-        waiting = self.debounce.wait(diagnosis, response.patience if response else 1)
+            response = Response(Action.REDUCE if factor < 1 else Action.HOLD, factor)
+            return move(reading, diagnosis, response, f"{self.settings.policy.name}: {reason}", self.settings)
+        answer = self.settings.policy.responses.get(diagnosis.condition)
+        waiting = self.debounce.wait(diagnosis, answer.patience if answer else 1)
         said = f"{diagnosis.condition}: {diagnosis.reason}"
-        if response is None:
-            return self._hold(reading, diagnosis, said)
+        if answer is None:
+            return hold(reading, diagnosis, said)
         if waiting:
-            return self._hold(reading, diagnosis, f"{said}; {waiting}")
-        first, response = response, response.escalated(self.restores_in_vain)
-        if response.action is Action.STOP:
-            return self._hold(reading, diagnosis, f"{said} → stop: {self._vain()}", Action.STOP)
-        if response != first:
+            return hold(reading, diagnosis, f"{said}; {waiting}")
+        response = answer.escalated(self.restores_in_vain)
+        if response != answer:
             said += f"; {self._vain()}"
         if response.action is Action.RESTORE and reading.snapshot_check is None:
             response = replace(response, action=Action.REDUCE)
             said += "; no snapshot: cut without restore"
-        return self._bounded(reading, diagnosis, response, said)
-
-    def _bounded(self, reading: Reading, diagnosis: Diagnosis, response: Response, said: str) -> Decision:
-        """The decision to change the rate, or to hold where the bounds leave nothing to change."""
-        hold = self._hold(reading, diagnosis, said)
-        if response.factor == 1.0:
-            return hold
-        rates = reading.rates.items()
-        free_lr = {name: bounded(rate.scheduled, rate.scale * response.factor) for name, rate in rates}
-        new_lr = {
-            name: bounded(rate.scheduled, rate.scale * response.factor, *self.settings.bounds(group))
-            for group, (name, rate) in enumerate(rates)
-        }
-        factor, move = response.factor, f"learning rate × {response.factor:.3g}"
-        if new_lr and new_lr == hold.old_lr:
-            factor, move = 1.0, "every learning rate is at its bound already"
-        elif new_lr != free_lr:
-            move += " within its bounds"
-        restores = response.action is Action.RESTORE
-        if factor == 1.0 and not restores:
-            return replace(hold, reason=f"{said}; {move}")
-        back = f"restore {snapshot_name(reading.snapshot_check)}, " if restores else ""
-        changes = rate_changes(hold.old_lr, new_lr) if factor != 1.0 else ""
-        return replace(
-            hold,
-            action=response.action,
-            factor=factor,
-            new_lr=new_lr,
-            reason=f"{said} → {back}{move}{changes}",
-            snapshot_check=reading.snapshot_check if restores else None,
-        )
-
-    def _hold(self, reading: Reading, diagnosis: Diagnosis, reason: str, action: Action = Action.HOLD) -> Decision:
-        old_lr = {name: rate.applied for name, rate in reading.rates.items()}
-        return Decision(
-            check=reading.check,
-            epoch=reading.epoch,
-            step=reading.step,
-            action=action,
-            condition=diagnosis.condition,
-            factor=1.0,
-            old_lr=old_lr,
-            new_lr=old_lr,
-            reason=reason,
-            evidence=evidence_of(diagnosis),
-        )
+        return move(reading, diagnosis, response, said, self.settings)
 
     def _after(self, decision: Decision) -> None:
         self.debounce.adjusted()
@@ -172,29 +131,3 @@ class Controller:
 
     def _vain(self) -> str:
         return f"{self.restores_in_vain} restore{plural(self.restores_in_vain)} brought no new best"
-
-
-def evidence_of(diagnosis: Diagnosis) -> dict[str, float]:
-    """The numbers of the findings that decided, each under its own name.
-
-    Where several monitors were asked, under ``name/monitor``; at a healthy check, where every finding stands, under
-    ``name/condition/monitor``.
-    """
-    deciding = [f for f in diagnosis.findings if f.condition is diagnosis.condition]
-    named: dict[str, float] = {}
-    for finding in deciding or diagnosis.findings:
-        suffix = f"/{finding.monitor}" if len(deciding) > 1 else ""
-        if not deciding:
-            suffix = f"/{finding.condition}/{finding.monitor}"
-        numbers = {"score": finding.score, "threshold": finding.threshold, **finding.evidence}
-        named.update({f"{name}{suffix}": float(number) for name, number in numbers.items()})
-    return named
-
-
-def snapshot_name(check: int | None) -> str:
-    """The state of a check, in words.
-
-    >>> snapshot_name(-1), snapshot_name(4)
-    ('the state of the start', 'the state of check 4')
-    """
-    return "the state of the start" if check == -1 else f"the state of check {check}"

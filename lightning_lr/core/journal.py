@@ -15,7 +15,7 @@ from enum import Enum
 from typing import Any
 
 from lightning_lr.core.policy import Policy, Response
-from lightning_lr.core.records import Adjustment, Decision, JournalEntry, Rate, Reading, Signals, TrainWindow
+from lightning_lr.core.records import Adjustment, Decision, JournalEntry, Rate, Reading, Signals, TrainWindow, Trial
 from lightning_lr.core.settings import Settings
 from lightning_lr.core.vocabulary import Action, Condition, Mode, Vote
 from lightning_lr.errors import JournalError
@@ -213,7 +213,13 @@ def _reading(record: Mapping[str, Any]) -> Reading:
         rates=_rates(record["rates"]),
         snapshot_check=record["snapshot_check"],
         progress=_optional(record["progress"]),
+        trial=_trial(record.get("trial")),
+        anneals=bool(record.get("anneals", False)),
     )
+
+
+def _trial(record: Mapping[str, Any] | None) -> Trial | None:
+    return None if record is None else Trial(tuple(map(float, record["rates"])), tuple(map(float, record["losses"])))
 
 
 def decision_from(record: Mapping[str, Any]) -> Decision:

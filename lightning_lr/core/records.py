@@ -59,6 +59,22 @@ class TrainWindow:
 
 
 @dataclass(frozen=True)
+class Trial:
+    """What an exploration has seen: ordinary training steps, each at a rate of its own.
+
+    Attributes:
+        rates: learning rate of the first controlled group at each step.
+        losses: training loss of each step, mean over the ranks; the last may not be finite.
+    """
+
+    rates: tuple[float, ...]
+    losses: tuple[float, ...]
+
+    def __str__(self) -> str:
+        return f"{len(self.rates)} rates from {self.rates[0]:.2g} to {self.rates[-1]:.2g} were tried"
+
+
+@dataclass(frozen=True)
 class Reading:
     """All that one check knows about the run, as plain numbers, the same on every rank.
 
@@ -73,6 +89,8 @@ class Reading:
         snapshot_check: check at which the state that could be restored was taken; −1 for the start of the
             run; ``None`` where there is no snapshot.
         progress: share of a known budget that is used up, 0 to 1; ``None`` where the budget is unknown.
+        trial: an exploration that has just ended; such a reading has no metrics.
+        anneals: whether the end of the curve over the budget begins here; such a reading has no metrics either.
     """
 
     check: int
@@ -84,6 +102,8 @@ class Reading:
     rates: Mapping[str, Rate] = field(default_factory=dict)
     snapshot_check: int | None = None
     progress: float | None = None
+    trial: Trial | None = None
+    anneals: bool = False
 
     def __str__(self) -> str:
         values = ", ".join(f"{name} {value:.6g}" for name, value in self.metrics.items()) or "no fresh monitor"

@@ -14,7 +14,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lightning_lr.core.controller import STATE_VERSION, Controller, evidence_of, snapshot_name
+from lightning_lr.core.controller import STATE_VERSION, Controller
+from lightning_lr.core.moves import evidence_of, snapshot_name
 from lightning_lr.core.policy import ESCALATIONS, PRESETS, Policy, Response
 from lightning_lr.core.records import Diagnosis, Finding, Rate, Reading
 from lightning_lr.core.settings import Settings
@@ -184,7 +185,7 @@ def test_restores_that_bring_no_new_best_cut_harder_each_time_and_end_in_a_stop(
         "divergence: val_loss is said to be so; 1 restore brought no new best → restore the state of check 0, …",
         "divergence: val_loss is said to be so; 2 restores brought no new best → restore the state of check 0, …",
         "divergence: val_loss is said to be so; 3 restores brought no new best → restore the state of check 0, …",
-        "divergence: val_loss is said to be so → stop: 4 restores brought no new best",
+        "divergence: val_loss is said to be so; 4 restores brought no new best → restore the state of check 0, stop",
     ]
 
 
