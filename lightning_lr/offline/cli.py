@@ -1,0 +1,172 @@
+"""``lightning-lr``: demo, replay, report, evaluate.
+
+Exit status: 0, or 2 with one line on standard error where something cannot be read or cannot work; nothing is written
+then. Nothing here imports torch, and what a command needs is imported when it runs, so that ``--help`` comes at once.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from jsonargparse import ArgumentParser
+
+from lightning_lr.__about__ import __version__
+from lightning_lr.errors import LightningLRError
+
+WRONG = 2
+"""Exit status where a run cannot be read, or an option cannot work; argparse uses the same."""
+
+ABOUT = "Look at the learning-rate decisions of a training run, and replay any run that Lightning logged."
+RUN = "a journal (lr_journal.jsonl), a folder or metrics.csv of CSVLogger, or TensorBoard event files or their folder"
+
+EXAMPLES = {
+    "demo": "lightning-lr demo --policy conservative",
+    "replay": (
+        "lightning-lr replay lightning_logs/version_0 · "
+        "lightning-lr replay lightning_logs/version_0 --policy halving --set epochs=5 · "
+        "lightning-lr replay run/ --set patience=3 --set factor=0.5 --variant 'patience=8' --variant 'policy=conservative' · "
+        "lightning-lr replay metrics.csv --monitor val/acc --mode max --json"
+    ),
+    "report": "lightning-lr report lightning_logs/version_0 --html report.html --png report.png",
+    "evaluate": (
+        "lightning-lr evaluate · lightning-lr evaluate lightning_logs/version_0 --onset epoch=17 --condition overfitting"
+    ),
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command, and give back its exit status."""
+    options = _parser().parse_args(sys.argv[1:] if arguments is None else list(arguments))
+    try:
+        COMMANDS[options.command](options[options.command])
+        sys.stdout.flush()
+    except LightningLRError as error:
+        return _wrong(str(error))
+    except OSError as error:
+        if isinstance(error, BrokenPipeError):  # `lightning-lr report … | head` has read enough
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return 0
+        return _wrong(f"{error.filename or 'a file'}: {error.strerror or error}.")
+    except ImportError as error:
+        return _wrong(f"{error.name or error} is not installed: pip install 'lightning-lr[plot]'.")
+    return 0
+
+
+def _wrong(message: str) -> int:
+    from lightning_lr.offline.terminal import safe
+
+    print(f"lightning-lr: {safe(message)}", file=sys.stderr)
+    return WRONG
+
+
+def _demo(options: Any) -> None:
+    from lightning_lr.offline.commands import demo
+
+    demo(options.policy, options.set, options.seed, options.curve, options.png)
+
+
+def _replay(options: Any) -> None:
+    from lightning_lr.offline.commands import replay
+
+    replay(options.run, _watch(options), options.policy, options.set, options.variant, options.json)
+
+
+def _report(options: Any) -> None:
+    from lightning_lr.offline.commands import report
+
+    report(options.run, _watch(options), options.html, options.png)
+
+
+def _evaluate(options: Any) -> None:
+    from lightning_lr.offline.commands import evaluate
+
+    evaluate(options.runs, _watch(options), options.onset, options.condition, options.seeds)
+
+
+COMMANDS: dict[str, Callable[[Any], None]] = {
+    "demo": _demo,
+    "replay": _replay,
+    "report": _report,
+    "evaluate": _evaluate,
+}
+
+
+def _watch(options: Any) -> Any:
+    from lightning_lr.offline.sources import Watch
+
+    return Watch(tuple(options.monitor), options.mode, options.train, options.train_monitor, options.partial)
+
+
+def _parser() -> ArgumentParser:
+    parser = ArgumentParser(prog="lightning-lr", description=ABOUT, version=__version__)
+    commands = parser.add_subcommands(dest="command")
+    told = {
+        "demo": "what the engine says to curves whose end is known",
+        "replay": "what it would have decided in a run that exists already, beside what really happened",
+        "report": "the decisions of a run, what each brought, which rates performed well, and advice",
+        "evaluate": "delay, missed and false alarms of the detectors on labelled runs",
+    }
+    for name, add in (("demo", _demo_options), ("replay", _replay_options), ("report", _report_options)):
+        commands.add_subcommand(name, add(_subparser(name, told[name])), help=told[name])
+    commands.add_subcommand("evaluate", _evaluate_options(_subparser("evaluate", told["evaluate"])), help=told["evaluate"])
+    return parser
+
+
+def _subparser(name: str, about: str) -> ArgumentParser:
+    return ArgumentParser(description=f"Show {about}.", epilog=f"Examples: {EXAMPLES[name]}")
+
+
+def _settings_options(parser: ArgumentParser) -> None:
+    parser.add_argument("--policy", help="auto, conservative, halving or exponential, in place of the run's own")
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="NAME=VALUE", help="an argument of the callback, as in patience=3; repeat it"
+    )
+
+
+def _watch_options(parser: ArgumentParser) -> None:
+    parser.add_argument("--monitor", action="append", default=[], help="metric to watch; repeat it for several")
+    parser.add_argument("--mode", choices=["min", "max"], help="which direction of it is better (default: min)")
+    parser.add_argument("--train", metavar="METRIC", help="the training loss, where no name like train_loss tells")
+    parser.add_argument("--train-monitor", metavar="METRIC", help="metric to compare the monitor with")
+    parser.add_argument("--partial", action="store_true", help="where a file breaks off, read what stands before")
+
+
+def _demo_options(parser: ArgumentParser) -> ArgumentParser:
+    _settings_options(parser)
+    parser.add_argument("--seed", type=int, default=0, help="of the curves' noise")
+    parser.add_argument("--curve", help="only this one: healthy, plateau, overfitting, divergence, loss_spike, non_finite")
+    parser.add_argument("--png", metavar="FILE", help="draw the curve that --curve names")
+    return parser
+
+
+def _replay_options(parser: ArgumentParser) -> ArgumentParser:
+    parser.add_argument("run", help=RUN)
+    _settings_options(parser)
+    parser.add_argument("--variant", action="append", default=[], metavar="SETTINGS", help="one more column: several NAME=VALUE")
+    parser.add_argument("--json", action="store_true", help="print one JSON document")
+    _watch_options(parser)
+    return parser
+
+
+def _report_options(parser: ArgumentParser) -> ArgumentParser:
+    parser.add_argument("run", help=RUN)
+    parser.add_argument("--html", metavar="FILE", help="write the report into one file that opens offline")
+    parser.add_argument("--png", metavar="FILE", help="write the figure")
+    _watch_options(parser)
+    return parser
+
+
+def _evaluate_options(parser: ArgumentParser) -> ArgumentParser:
+    parser.add_argument("runs", nargs="*", help=f"{RUN}; none: the curves of the package")
+    parser.add_argument("--onset", action="append", default=[], help="epoch=17, check=17 or none; one for each run")
+    parser.add_argument("--condition", help="ask only the detector of this condition")
+    parser.add_argument("--seeds", type=int, default=5, help="how many curves of each family")
+    _watch_options(parser)
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

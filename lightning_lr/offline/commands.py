@@ -1,0 +1,117 @@
+"""The four commands, after their options were read: each finds its data first, and prints or writes last."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+from lightning_lr.core.arguments import settings_from
+from lightning_lr.core.vocabulary import Action
+from lightning_lr.core.wording import plural
+from lightning_lr.errors import ArgumentError
+from lightning_lr.offline import terminal
+from lightning_lr.offline.sources import Watch, open_run, without_search
+
+
+def demo(policy: str | None, sets: Sequence[str], seed: int, curve: str | None, png: str | None) -> None:
+    """The engine over curves whose end is known, as sentences."""
+    from lightning_lr.offline.demo import CURVES, decided, first_answer
+    from lightning_lr.offline.variants import parsed
+
+    settings = without_search(settings_from(**parsed([*([f"policy={policy}"] if policy else []), *sets])))
+    if curve is not None and curve not in CURVES:
+        raise ArgumentError(f"Expected a curve of {', '.join(CURVES)} but got {curve!r}.")
+    if png and curve is None:
+        raise ArgumentError("Expected --curve to say which curve --png draws.")
+    out = terminal.console()
+    for name, make in CURVES.items():
+        if curve not in (None, name):
+            continue
+        drawn = make(seed)
+        lines = decided(drawn, settings)
+        terminal.say(out, f"{drawn}; {first_answer(lines, drawn)}", style="bold")
+        terminal.say(out, *(f"  {line.decision}" for line in lines if line.decision.action is not Action.HOLD))
+        if png:
+            from lightning_lr.offline.figure import draw
+
+            draw(lines).savefig(png, dpi=100)
+
+
+def replay(
+    path: str, watch: Watch, policy: str | None, sets: Sequence[str], others: Sequence[str], as_json: bool
+) -> None:
+    """A run decided once more, beside what really happened."""
+    from lightning_lr.offline import replay_report
+    from lightning_lr.offline.variants import variants_of
+
+    run = open_run(path, watch)
+    outcome = replay_report.outcome_of(run, variants_of(run, policy, sets, others))
+    if as_json:
+        terminal.console().out(replay_report.as_json(outcome), highlight=False)
+    else:
+        replay_report.show(outcome)
+
+
+def report(path: str, watch: Watch, html: str | None, png: str | None) -> None:
+    """The decisions of a run, what each brought, which rates performed well, and advice."""
+    from lightning_lr.offline import report as made
+
+    found = made.report_of(open_run(path, watch))
+    pages = {}
+    if html:
+        from lightning_lr.offline.html_report import page
+
+        pages[html] = page(found)
+    if png:
+        from lightning_lr.offline.figure import draw
+
+        figure = draw(found.story.lines)
+        figure.savefig(png, dpi=100)
+    for file, text in pages.items():
+        Path(file).write_text(text, encoding="utf-8")
+    made.show(found)
+    for file in filter(None, (html, png)):
+        terminal.say(terminal.console(), f"written: {file}")
+
+
+def evaluate(paths: Sequence[str], watch: Watch, onsets: Sequence[str], condition: str | None, seeds: int) -> None:
+    """How late and how often wrong the detectors are."""
+    from lightning_lr.offline import labelled
+
+    if not paths:
+        _evaluate_curves(seeds, onsets, condition)
+        return
+    if len(onsets) not in (1, len(paths)):
+        raise ArgumentError(f"Expected --onset once for each of the {len(paths)} run{plural(len(paths))} but got {len(onsets)}.")
+    rows = []
+    for place, path in enumerate(paths):
+        onset = onsets[place % len(onsets)]
+        run = open_run(path, watch)
+        for alarms in labelled.run_alarms(run, onset, condition):
+            first = "none" if alarms.first is None else f"check {alarms.first[0]} (epoch {alarms.first[1]})"
+            delay = "–" if math.isnan(alarms.delay) else f"{alarms.delay:g} check{plural(alarms.delay)}"
+            false = ", ".join(map(str, alarms.false[:8])) + (" …" if len(alarms.false) > 8 else "") or "none"
+            rows.append([str(run.path), onset, str(alarms.condition), first, delay, false])
+    heads = ["run", "onset", "detector", "first alarm from the onset on", "delay", "false alarms (checks)"]
+    terminal.console().print(terminal.table("", heads, rows))
+
+
+def _evaluate_curves(seeds: int, onsets: Sequence[str], condition: str | None) -> None:
+    from lightning_lr.offline import labelled
+
+    if onsets:
+        raise ArgumentError("Expected a run to go with --onset but got none.")
+    if seeds < 1:
+        raise ArgumentError(f"Expected `seeds` to be an integer ≥ 1 but got {seeds}.")
+    rows = []
+    for name, onsets_there, score in labelled.curve_scores(seeds):
+        if condition in (None, str(name)):
+            false = f"{100 * score.false_runs:.3g} % of {score.runs} runs"
+            missed = f"{100 * score.missed:.3g} %"
+            rows.append([str(name), str(onsets_there), f"{score.delay:.3g} checks", missed, false, f"{score.false_per_100:.2g}"])
+    if not rows:
+        raise ArgumentError(f"Expected a condition that a detector looks for but got {condition!r}.")
+    heads = ["detector", "onsets", "mean delay", "missed", "false alarms in", "in 100 checks"]
+    out = terminal.console()
+    out.print(terminal.table(f"detectors on curves with a known onset, {seeds} of each family", heads, rows))

@@ -1,0 +1,139 @@
+"""The range of rates that performed well, and the margin on both sides.
+
+A stretch of checks at one rate performs well where it improved the best by more than 1 %, the rule of the halving recipe.
+It did harm where it soon ended in divergence, oscillation or values that are not finite, or did so without having brought
+anything. Rates within half an octave count as one.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from lightning_lr.core.recipes import WELL
+from lightning_lr.offline.story import HARM, Story
+
+
+SOON = 5
+"""Checks up to which an end in harm is laid to the rate: later, it had served well for a while."""
+
+
+@dataclass
+class Tried:
+    """One rate, in all of its stretches.
+
+    Attributes:
+        rate: as it was applied.
+        gain: by how much the best improved under it, oriented, ≥ 0.
+        well: whether a stretch performed well.
+        harmed: whether one ended in harm.
+    """
+
+    rate: float
+    gain: float = 0.0
+    well: bool = False
+    harmed: bool = False
+
+
+@dataclass(frozen=True)
+class Band:
+    """The rates that performed well, next to each other, around the one that brought most.
+
+    Attributes:
+        low: lowest of them; NaN where none performed well.
+        high: highest.
+        most: the one that brought most.
+        below: next lower rate that was tried, and brought little; NaN where none was.
+        above: next higher rate that was tried; NaN where none was.
+        harmful: whether that one did harm.
+        sentences: all of it in words.
+    """
+
+    low: float = math.nan
+    high: float = math.nan
+    most: float = math.nan
+    below: float = math.nan
+    above: float = math.nan
+    harmful: bool = False
+    sentences: tuple[str, ...] = field(default=())
+
+
+def band_of(story: Story) -> Band:
+    """The range of rates that performed well in a run."""
+    tried = tried_rates(story)
+    if not tried:
+        return Band(sentences=("No learning rate was recorded: add LearningRateMonitor or LearningRateController.",))
+    good = [place for place, rate in enumerate(tried) if rate.well and not rate.harmed]
+    if not good:
+        rates = f"{tried[0].rate:.3g}" if len(tried) == 1 else f"{tried[0].rate:.3g} to {tried[-1].rate:.3g}"
+        return Band(sentences=(f"Of the rates that were tried ({rates}) none improved {story.name} by more than {100 * WELL:g} %.",))
+    most = low = high = max(good, key=lambda place: tried[place].gain)
+    while low - 1 in good:
+        low -= 1
+    while high + 1 in good:
+        high += 1
+    below = tried[low - 1].rate if low else math.nan
+    above = tried[high + 1] if high + 1 < len(tried) else None
+    band = Band(
+        tried[low].rate, tried[high].rate, tried[most].rate,
+        below, above.rate if above else math.nan, bool(above and above.harmed),
+    )  # fmt: skip
+    return Band(band.low, band.high, band.most, band.below, band.above, band.harmful, _sentences(band, story.name))
+
+
+def tried_rates(story: Story) -> list[Tried]:
+    """Every rate of the run, lowest first."""
+    tried: dict[int, Tried] = {}
+    best = next((value for value in story.values if math.isfinite(value)), math.nan)
+    start, last = 0, len(story.values) - 1
+    ends = set(story.changes) | {last}
+    for place, rate in enumerate(story.rates):
+        changed = place < last and _octaves(rate) != _octaves(story.rates[place + 1])
+        if place not in ends and not changed:
+            continue
+        stretch = [value for value in story.values[start : place + 1] if math.isfinite(value)]
+        start = place + 1
+        if not rate > 0:
+            continue
+        one = tried.setdefault(_octaves(rate), Tried(rate))
+        newest = min([best, *stretch])
+        one.gain += best - newest if math.isfinite(best) else 0.0
+        well = newest < best - WELL * abs(best)
+        ended_in_harm = story.lines[place].decision.condition in HARM and place in story.changes
+        one.well |= well
+        one.harmed |= ended_in_harm and (len(stretch) <= SOON or not well)
+        best = newest
+    return [tried[key] for key in sorted(tried)]
+
+
+def _octaves(rate: float) -> int:
+    return round(2 * math.log2(rate)) if rate > 0 else -(10**9)
+
+
+def _sentences(band: Band, name: str) -> tuple[str, ...]:
+    if band.low == band.high:
+        said = [f"{band.most:.3g} performed well: it improved {name} by more than {100 * WELL:g} %, as no rate next to it did."]
+    else:
+        said = [
+            f"Rates from {band.low:.3g} to {band.high:.3g} performed well: each improved {name} by more than {100 * WELL:g} %. "
+            f"{band.most:.3g} brought most; raised {band.high / band.most:.2g} times or lowered "
+            f"{band.most / band.low:.2g} times it still performed well."
+        ]
+    said.append(_edge("Above", band.above, "did harm" if band.harmful else "brought less than that", "higher"))
+    said.append(_edge("Below", band.below, "brought less than that", "lower"))
+    return tuple(said)
+
+
+def _edge(side: str, rate: float, what: str, other: str) -> str:
+    return f"{side} it, {rate:.3g} {what}." if math.isfinite(rate) else f"No {other} rate was tried: that margin is not known."
+
+
+def rates_text(rates: Sequence[Tried]) -> str:
+    """All rates that were tried, in words.
+
+    >>> rates_text([Tried(0.1, well=True), Tried(1.0, harmed=True)])
+    '0.1 well, 1 harmed'
+    """
+    words = {(True, False): " well", (False, True): " harmed", (True, True): " harmed"}
+    return ", ".join(f"{t.rate:.3g}{words.get((t.well, t.harmed), '')}" for t in rates)

@@ -1,0 +1,88 @@
+"""What the command line prints: tables by rich, with text from a log taken as text and as nothing else.
+
+A metric's name may hold rich's own markup, or bytes that steer a terminal; neither gets through.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from lightning_lr.core.records import Decision
+from lightning_lr.core.vocabulary import Action
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+
+
+def console() -> Console:
+    """Standard output; as wide as the terminal, 120 columns where there is none."""
+    import sys
+
+    from rich.console import Console
+
+    return Console(highlight=False, width=None if sys.stdout.isatty() else 120, soft_wrap=False)
+
+
+def safe(text: str) -> str:
+    r"""Text without the control characters that a terminal would obey.
+
+    >>> safe("val\x1b[31m_loss\n")
+    'val\\x1b[31m_loss\\x0a'
+    """
+    return "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in text)
+
+
+def table(title: str, heads: Sequence[str], rows: Iterable[Sequence[str]], right: int = 0) -> Table:
+    """A table of plain texts.
+
+    Args:
+        title: above it.
+        heads: of the columns.
+        rows: the cells.
+        right: how many of the first columns are numbers, set to the right.
+    """
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    made = Table(title=Text(safe(title)), box=box.SIMPLE_HEAD, title_justify="left", pad_edge=False)
+    for place, head in enumerate(heads):
+        made.add_column(Text(safe(head)), justify="right" if place < right else "left", overflow="fold")
+    for row in rows:
+        made.add_row(*(Text(safe(cell)) for cell in row))
+    return made
+
+
+def say(out: Console, *sentences: str, style: str = "") -> None:
+    """Print sentences, one a line."""
+    from rich.text import Text
+
+    for sentence in sentences:
+        out.print(Text(safe(sentence), style=style))
+
+
+def short(decision: Decision) -> str:
+    """A decision in a few words, for a narrow column.
+
+    >>> from lightning_lr.core.vocabulary import Condition
+    >>> short(Decision(3, 3, 3, Action.REDUCE, Condition.PLATEAU, 0.5, {}, {}, "flat for long"))
+    'plateau: reduce × 0.5'
+    """
+    if decision.action is Action.HOLD:
+        return "hold"
+    factor = f" × {decision.factor:.3g}" if decision.factor != 1.0 else ""
+    return f"{decision.condition}: {decision.action}{factor}"
+
+
+def rate_change(old: Mapping[str, float], new: Mapping[str, float]) -> str:
+    """Old → new rate of the first group, and how many more there are.
+
+    >>> rate_change({"lr-SGD": 0.1}, {"lr-SGD": 0.05})
+    '0.1 → 0.05'
+    """
+    if not new:
+        return "unknown"
+    name, more = next(iter(new)), len(new) - 1
+    return f"{old.get(name, float('nan')):.3g} → {new[name]:.3g}" + (f" (+{more})" if more else "")
