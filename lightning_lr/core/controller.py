@@ -10,8 +10,10 @@ replay years later.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from statistics import fmean
 from typing import Any
 
 from lightning_lr.core.debounce import Debounce
@@ -29,6 +31,9 @@ from lightning_lr.core.wording import plural
 
 STATE_VERSION = 1
 """Raised whenever a field of the saved state changes its meaning."""
+
+LEVEL = 3
+"""Blocks in the present level of the training loss: one may be a lucky batch."""
 
 
 class Controller:
@@ -82,8 +87,10 @@ class Controller:
     @property
     def is_best(self) -> bool:
         """Whether the last reading was a new best of the first monitor: the state worth a snapshot."""
-        first = self.signals.monitors[0] if self.signals and self.signals.monitors else None
-        return first is not None and first.fresh and first.since_best == 0 and first.best == first.value
+        if self.signals is None or not self.signals.monitors:
+            return False
+        first = self.signals.monitors[0]
+        return first.fresh and first.since_best == 0 and first.best == first.value and has_learned(self.signals)
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that the next decision depends on, as plain values."""
@@ -125,9 +132,24 @@ class Controller:
 
     def _after(self, decision: Decision) -> None:
         self.debounce.adjusted()
-        self.series.restart()
+        if self.recipe is None:
+            # A recipe is a schedule: like the steps of the user's own, its moves leave the windows whole. Cut short at
+            # every decay they would never be long enough to tell that the run has converged.
+            self.series.restart()
         if decision.action is Action.RESTORE:
             self.restores_in_vain += 1
 
     def _vain(self) -> str:
         return f"{self.restores_in_vain} restore{plural(self.restores_in_vain)} brought no new best"
+
+
+def has_learned(signals: Signals) -> bool:
+    """Whether the training loss lies below where it began, beyond its noise; true where there is no training loss.
+
+    A run whose first rate kills the network still has a "best" check now and then, by luck. To restore it would bring
+    the dead network back; the state of the start is the better one as long as nothing was learned.
+    """
+    blocks = signals.blocks
+    if blocks is None or len(blocks.values) < LEVEL or math.isnan(blocks.noise):
+        return True
+    return fmean(blocks.values[-LEVEL:]) < blocks.first - 2 * blocks.noise / math.sqrt(LEVEL)
