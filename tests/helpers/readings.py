@@ -73,8 +73,8 @@ class Run:
             self.check(value, loss)
         return self.decisions
 
-    def check(self, value: Value, loss: float | None = None) -> Decision:
-        """One check."""
+    def check(self, value: Value, loss: float | None = None, train_metric: float | None = None) -> Decision:
+        """One check: validation, the training loss, and the value of a training metric, where they are given."""
         check, settings = len(self.decisions), self.controller.settings
         metrics = {} if value is None else value if isinstance(value, Mapping) else {settings.monitors[0]: value}
         reading = Reading(
@@ -83,6 +83,7 @@ class Run:
             step=10 * (check + 1),
             metrics=metrics,
             train=None if loss is None else window(loss),
+            train_metric=train_metric,
             rates={
                 name: Rate(self.lr, self.scale, bounded(self.lr, self.scale, *settings.bounds(group)))
                 for group, name in enumerate(self.groups)
