@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import os
 import sys
+from argparse import Action, RawDescriptionHelpFormatter
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any
 
-from jsonargparse import ArgumentParser
+from jsonargparse import ArgumentParser, DefaultHelpFormatter, set_parsing_settings
 
 from lightning_lr.__about__ import __version__
 from lightning_lr.errors import LightningLRError
@@ -23,24 +25,39 @@ ABOUT = "Look at the learning-rate decisions of a training run, and replay any r
 RUN = "a journal (lr_journal.jsonl), a folder or metrics.csv of CSVLogger, or TensorBoard event files or their folder"
 
 EXAMPLES = {
-    "demo": "lightning-lr demo --policy conservative",
+    "demo": ("lightning-lr demo --policy conservative", "lightning-lr demo --curve overfitting --png overfitting.png"),
     "replay": (
-        "lightning-lr replay lightning_logs/version_0 · "
-        "lightning-lr replay lightning_logs/version_0 --policy halving --set epochs=5 · "
-        "lightning-lr replay run/ --set patience=3 --set factor=0.5 --variant 'patience=8' --variant 'policy=conservative' · "
-        "lightning-lr replay metrics.csv --monitor val/acc --mode max --json"
+        "lightning-lr replay lightning_logs/version_0",
+        "lightning-lr replay lightning_logs/version_0 --policy halving --set epochs=5",
+        "lightning-lr replay lightning_logs/version_0 --set patience=3 --variant patience=8 --variant 'factor=0.5 cooldown=2'",
+        "lightning-lr replay metrics.csv --monitor val/acc --mode max --json",
     ),
-    "report": "lightning-lr report lightning_logs/version_0 --html report.html --png report.png",
+    "report": (
+        "lightning-lr report lightning_logs/version_0",
+        "lightning-lr report lr_journal.jsonl --html report.html --png report.png",
+    ),
     "evaluate": (
-        "lightning-lr evaluate · lightning-lr evaluate lightning_logs/version_0 --onset epoch=17 --condition overfitting"
+        "lightning-lr evaluate",
+        "lightning-lr evaluate lightning_logs/version_0 --onset epoch=17 --condition overfitting",
     ),
 }
 
 
+class Help(RawDescriptionHelpFormatter, DefaultHelpFormatter):
+    """Help that keeps the examples' lines, and names a default only where the text does."""
+
+    def _get_help_string(self, action: Action) -> str | None:
+        return action.help or ""
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command, and give back its exit status."""
-    options = _parser().parse_args(sys.argv[1:] if arguments is None else list(arguments))
+    if arguments is None:
+        arguments = sys.argv[1:]
+        with suppress(TypeError):  # before 4.42 jsonargparse offered completion by itself
+            set_parsing_settings(add_print_completion_argument=True)
     try:
+        options = _parser().parse_args(list(arguments))
         COMMANDS[options.command](options[options.command])
         sys.stdout.flush()
     except LightningLRError as error:
@@ -101,7 +118,7 @@ def _watch(options: Any) -> Any:
 
 
 def _parser() -> ArgumentParser:
-    parser = ArgumentParser(prog="lightning-lr", description=ABOUT, version=__version__)
+    parser = ArgumentParser(prog="lightning-lr", description=ABOUT, version=__version__, formatter_class=Help)
     commands = parser.add_subcommands(dest="command")
     told = {
         "demo": "what the engine says to curves whose end is known",
@@ -116,7 +133,8 @@ def _parser() -> ArgumentParser:
 
 
 def _subparser(name: str, about: str) -> ArgumentParser:
-    return ArgumentParser(description=f"Show {about}.", epilog=f"Examples: {EXAMPLES[name]}")
+    examples = "\n".join(f"  {example}" for example in EXAMPLES[name])
+    return ArgumentParser(description=f"Show {about}.", epilog=f"examples:\n{examples}", formatter_class=Help)
 
 
 def _settings_options(parser: ArgumentParser) -> None:
@@ -128,7 +146,7 @@ def _settings_options(parser: ArgumentParser) -> None:
 
 def _watch_options(parser: ArgumentParser) -> None:
     parser.add_argument("--monitor", action="append", default=[], help="metric to watch; repeat it for several")
-    parser.add_argument("--mode", choices=["min", "max"], help="which direction of it is better (default: min)")
+    parser.add_argument("--mode", choices=["min", "max"], help="which direction of it is better; min where nothing is said")
     parser.add_argument("--train", metavar="METRIC", help="the training loss, where no name like train_loss tells")
     parser.add_argument("--train-monitor", metavar="METRIC", help="metric to compare the monitor with")
     parser.add_argument("--partial", action="store_true", help="where a file breaks off, read what stands before")
@@ -163,7 +181,7 @@ def _evaluate_options(parser: ArgumentParser) -> ArgumentParser:
     parser.add_argument("runs", nargs="*", help=f"{RUN}; none: the curves of the package")
     parser.add_argument("--onset", action="append", default=[], help="epoch=17, check=17 or none; one for each run")
     parser.add_argument("--condition", help="ask only the detector of this condition")
-    parser.add_argument("--seeds", type=int, default=5, help="how many curves of each family")
+    parser.add_argument("--seeds", type=int, default=5, help="how many curves of each family, 5 where nothing is said")
     _watch_options(parser)
     return parser
 

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from lightning_lr.core.records import Decision
-from lightning_lr.core.vocabulary import Action
+from lightning_lr.core.vocabulary import Action, Condition
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -66,14 +66,15 @@ def say(out: Console, *sentences: str, style: str = "") -> None:
 def short(decision: Decision) -> str:
     """A decision in a few words, for a narrow column.
 
-    >>> from lightning_lr.core.vocabulary import Condition
     >>> short(Decision(3, 3, 3, Action.REDUCE, Condition.PLATEAU, 0.5, {}, {}, "flat for long"))
     'plateau: reduce × 0.5'
     """
     if decision.action is Action.HOLD:
         return "hold"
     factor = f" × {decision.factor:.3g}" if decision.factor != 1.0 else ""
-    return f"{decision.condition}: {decision.action}{factor}"
+    # A recipe acts by its clock, on healthy runs too.
+    why = "" if decision.condition is Condition.HEALTHY else f"{decision.condition}: "
+    return f"{why}{decision.action}{factor}"
 
 
 def rate_change(old: Mapping[str, float], new: Mapping[str, float]) -> str:

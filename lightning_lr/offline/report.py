@@ -1,0 +1,94 @@
+"""``lightning-lr report``: the decisions of a run, what each brought, which rates performed well, and advice.
+
+The same :class:`Report` is printed in the terminal and written as a page; the sentences are those of the journal.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from lightning_lr.core.records import Decision
+from lightning_lr.core.vocabulary import Action
+from lightning_lr.core.wording import plural
+from lightning_lr.offline import terminal
+from lightning_lr.offline.advice import advice_of
+from lightning_lr.offline.progress import Change, changes_of
+from lightning_lr.offline.rate_band import Band, band_of
+from lightning_lr.offline.sources import Run
+from lightning_lr.offline.story import Story, story_of
+
+HEADS = ("check", "epoch", "what", "learning rate", "why", "what it brought")
+
+
+@dataclass(frozen=True)
+class Report:
+    """All that the report says.
+
+    Attributes:
+        run: where it comes from.
+        story: the run as the report looks at it.
+        changes: what each change brought.
+        band: the range of rates that performed well.
+        advice: for the next run.
+    """
+
+    run: Run
+    story: Story
+    changes: tuple[Change, ...]
+    band: Band
+    advice: tuple[str, ...]
+
+    @property
+    def facts(self) -> list[str]:
+        """What the run was, one sentence each."""
+        lines, story = self.story.lines, self.story
+        last = lines[-1].reading
+        known = [value for value in story.values if math.isfinite(value)]
+        best = f"; best {story.name} {story.shown(min(known)):.4g}" if known else ""
+        policy = f"policy {self.run.settings.policy.name}" if self.run.decided else "recorded without lightning_lr"
+        checks = f"{len(lines)} check{plural(len(lines))}, to epoch {last.epoch} (step {last.step})"
+        return [f"{checks}{best}; {policy}", *self.run.said]
+
+    @property
+    def rows(self) -> list[list[str]]:
+        """One row a change, in the columns of :data:`HEADS`."""
+        return [self._row(change) for change in self.changes]
+
+    def _row(self, change: Change) -> list[str]:
+        line = self.story.lines[change.place]
+        decision = line.decision
+        ours = decision.action is not Action.HOLD
+        rates = terminal.rate_change(decision.old_lr, decision.new_lr) if ours else f"{change.old_rate:.3g} → {change.new_rate:.3g}"
+        what = terminal.short(decision) if ours else "changed by its schedule"
+        why = reason_alone(decision) if ours else "not decided by lightning_lr"
+        brought = change.sentence if decision.action is not Action.STOP else "training ended"
+        return [str(decision.check), str(decision.epoch), what, rates, why, brought]
+
+
+def reason_alone(decision: Decision) -> str:
+    """The sentence up to the arrow: what comes after it has columns of its own."""
+    return decision.reason.partition(" → ")[0]
+
+
+def report_of(run: Run) -> Report:
+    """Everything that there is to say of a run."""
+    story = story_of(run)
+    band = band_of(story)
+    return Report(run, story, tuple(changes_of(story)), band, tuple(advice_of(story, band)))
+
+
+def show(report: Report) -> None:
+    """Print the report in the terminal."""
+    out = terminal.console()
+    terminal.say(out, str(report.run.path), style="bold")
+    terminal.say(out, *report.facts)
+    if report.changes:
+        out.print(terminal.table("", HEADS, report.rows, right=2))
+    else:
+        terminal.say(out, "", "The learning rate was never changed.")
+    terminal.say(out, "Rates that performed well", style="bold")
+    terminal.say(out, *(f"  {sentence}" for sentence in report.band.sentences))
+    if report.advice:
+        terminal.say(out, "Advice", style="bold")
+        terminal.say(out, *(f"  {sentence}" for sentence in report.advice))
