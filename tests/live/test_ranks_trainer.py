@@ -1,0 +1,286 @@
+"""Two gloo processes with DDP: whatever the ranks log, they hold the same rates and weights after every step."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections import Counter
+from datetime import timedelta
+from typing import Any
+
+import pytest
+import torch
+import torch.distributed as dist
+from lightning.pytorch.strategies import DDPStrategy
+from lightning.pytorch.utilities import rank_zero_only
+
+from lightning_lr import LearningRateController
+from lightning_lr.errors import MissingMetricError
+from tests.helpers.ranks import RankError, run_on_ranks
+from tests.helpers.scripted import Scripted, data, eager, trainer
+
+# Lightning advises `sync_dist=True`; that many users never set it is the point here.
+pytestmark = [pytest.mark.cluster, pytest.mark.filterwarnings("ignore:It is recommended to use .*sync_dist")]
+
+NAN = math.nan
+FALLS = [1.0 - 0.05 * i for i in range(9)]
+TIMEOUT = 20.0
+
+
+class OnRanks(Scripted):
+    """Each rank logs what its own script says; notes its rates and weights before every step.
+
+    Args:
+        scripts: rank → value of ``val_loss`` at each validation; ``None`` there: this rank does not log it.
+        options: further arguments of ``self.log``.
+        training: whether ``training_step`` logs a loss that only a collective can read.
+        raises: rank → epoch at whose validation it raises.
+    """
+
+    def __init__(
+        self, scripts: list[list[float] | None], options: Any = None, training: bool = False, raises: Any = None
+    ) -> None:
+        super().__init__({})
+        self.scripts, self.options, self.training_logged = scripts, options or {}, training
+        self.raises = raises or {}
+        self.noted: list[tuple[float, ...]] = []
+
+    def training_step(self, batch: Any, batch_idx: int) -> torch.Tensor:
+        loss = super().training_step(batch, batch_idx)
+        if self.training_logged:
+            self.log("train_loss", loss, on_step=False, on_epoch=True, sync_dist=True)
+        return loss
+
+    def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
+        rate = self.trainer.optimizers[0].param_groups[0]["lr"]
+        self.noted.append((rate, *self.layer.weight.flatten().tolist(), *self.layer.bias.tolist()))
+
+    def on_validation_epoch_end(self) -> None:
+        rank, epoch = self.global_rank, self.current_epoch
+        if self.raises.get(rank) == epoch and not self.trainer.sanity_checking:
+            raise ValueError("the user's own")
+        script = self.scripts[rank]
+        if script is not None:
+            value = 0.5 if self.trainer.sanity_checking else script[epoch]
+            self.log("val_loss", torch.tensor(value), **self.options)
+
+
+def strategy() -> DDPStrategy:
+    return DDPStrategy(process_group_backend="gloo", timeout=timedelta(seconds=TIMEOUT))
+
+
+def fit_on_ranks(control: LearningRateController, model: Scripted, **options: Any) -> None:
+    options = {"max_epochs": 5, "strategy": strategy(), "devices": 2, "use_distributed_sampler": True, **options}
+    trainer(control, None, **options).fit(model, data(4), data(4))
+
+
+def told(control: LearningRateController) -> list[tuple[Any, ...]]:
+    return [(d.check, str(d.action), str(d.condition), d.factor, dict(d.new_lr)) for d in control.decisions]
+
+
+# what the two ranks log → the mean that both decide on, check by check
+READINGS = [
+    pytest.param([FALLS, FALLS], {}, FALLS[:5], id="the-same"),
+    pytest.param([FALLS, [2.0 + value for value in FALLS]], {}, [1.0 + value for value in FALLS[:5]], id="unsynced"),
+    pytest.param([FALLS, [2 + x for x in FALLS]], {"sync_dist": True}, [1.0 + x for x in FALLS[:5]], id="synced"),
+    pytest.param([FALLS, [9.0] * 9], {"rank_zero_only": True}, None, id="rank-zero-only"),
+    pytest.param([FALLS, None], {}, FALLS[:5], id="on-rank-0-alone"),
+    pytest.param([None, FALLS], {}, FALLS[:5], id="on-rank-1-alone"),
+    pytest.param([FALLS, [0.9, NAN, NAN, NAN, NAN]], {}, [0.95, NAN, NAN, NAN, NAN], id="nan-on-rank-1"),
+    pytest.param([[0.9, NAN, NAN, NAN, NAN], FALLS], {}, [0.95, NAN, NAN, NAN, NAN], id="nan-on-rank-0"),
+    pytest.param([[math.inf] * 9, [-math.inf] * 9], {}, [NAN] * 5, id="both-infinities"),
+]
+
+
+@pytest.mark.parametrize(("scripts", "log", "expected"), READINGS)
+def test_ranks_agree(scripts, log, expected):
+    """The same readings, decisions, rates and weights, after every single step."""
+
+    def run(rank: int) -> tuple[Any, ...]:
+        answers = []
+        for control in (eager(), LearningRateController(verbose=False, patience=1)):
+            model = OnRanks(scripts, log, training=True)
+            readings: list[float] = []
+            watch(control, readings)
+            fit_on_ranks(control, model)
+            answers.append((told(control), control.scale, model.noted, [repr(value) for value in readings]))
+        return answers
+
+    ranks = run_on_ranks(run)
+    assert ranks[0] == ranks[1]
+    (halved, scale, noted, readings), (decided, *_) = ranks[0]
+    assert len(readings) == 5
+    assert len(halved) >= 1
+    assert scale["lr-SGD"] == pytest.approx(math.prod(factor for _, _, _, factor, _ in halved))
+    assert len({rates[0] for rates in noted}) > 1
+    if expected is not None:
+        assert [float(value) for value in readings] == pytest.approx(expected, nan_ok=True)
+    if any(math.isnan(value) for value in expected or []):
+        assert "non_finite" in {condition for _, _, condition, _, _ in decided}
+
+
+def watch(control: LearningRateController, readings: list[float]) -> None:
+    """Note what the core was asked about, on this rank."""
+    begin = control.on_train_start
+
+    def started(fit: Any, module: Any) -> None:
+        begin(fit, module)
+        step = control._session.core.step
+
+        def noted(reading: Any) -> Any:
+            readings.append(next(iter(reading.metrics.values())))
+            return step(reading)
+
+        control._session.core.step = noted
+
+    control.on_train_start = started
+
+
+COLLECTIVES = (
+    "all_reduce",
+    "broadcast",
+    "all_gather",
+    "gather",
+    "reduce",
+    "barrier",
+    "all_gather_object",
+    "broadcast_object_list",
+    "all_gather_into_tensor",
+    "send",
+    "recv",
+    "reduce_scatter",
+)
+
+
+@pytest.mark.parametrize("options", [{}, {"val_check_interval": 0.5}], ids=["each-epoch", "half"])
+def test_price(options):
+    """Two small messages more a check, the same whatever the ranks hold, and none a step."""
+
+    def run(rank: int) -> list[list[tuple[str, int]]]:
+        counts = []
+        for control in (None, eager(), LearningRateController(dry_run=True, verbose=False)):
+            sent: list[tuple[str, int]] = []
+            with pytest.MonkeyPatch.context() as patch:
+                for name in COLLECTIVES:
+                    patch.setattr(dist, name, counted(name, getattr(dist, name), sent))
+                model = OnRanks([FALLS, FALLS])
+                fit_on_ranks(control or [], model, max_epochs=3, num_sanity_val_steps=0, **options)
+            counts.append(sent)
+        return counts
+
+    for plain, *ours in run_on_ranks(run):
+        for watched in ours:
+            checks = 6 if options else 3
+            more = Counter(watched) - Counter(plain)
+            names = Counter(name for name, size in more.elements())
+            assert (
+                names.pop("all_gather", 0) <= 1
+            )  # what the ranks had read when the fit ended, for a checkpoint after it
+            assert names == {"all_reduce": checks, "broadcast": checks}
+            assert all(0 < size < 4096 for _, size in more)
+
+
+def counted(name: str, collective: Any, sent: list[tuple[str, int]]) -> Any:
+    def call(*args: Any, **kwargs: Any) -> Any:
+        tensors = [argument for argument in args if isinstance(argument, torch.Tensor)]
+        sent.append((name, sum(tensor.numel() * tensor.element_size() for tensor in tensors)))
+        return collective(*args, **kwargs)
+
+    return call
+
+
+def test_fifty_monitors_fit_into_a_message():
+    """Still under 4 KB."""
+    names = [f"val_loss_{i}" for i in range(50)]
+
+    def run(rank: int) -> list[tuple[str, int]]:
+        sent: list[tuple[str, int]] = []
+        with pytest.MonkeyPatch.context() as patch:
+            for name in ("all_reduce", "broadcast"):
+                patch.setattr(dist, name, counted(name, getattr(dist, name), sent))
+            model = Scripted(dict.fromkeys(names, FALLS))
+            fit_on_ranks(LearningRateController(names, verbose=False), model, max_epochs=1)
+        return sent
+
+    for sent in run_on_ranks(run):
+        assert max(size for name, size in sent) < 4096
+
+
+# who raises, where → what the other says, well before the process group's own timeout is up twice
+@pytest.mark.parametrize("rank", [0, 1])
+def test_a_rank_that_raises_hangs_nobody(rank):
+    """The other learns of it from the broken connection, or at the latest at the timeout."""
+
+    def run(own: int) -> None:
+        fit_on_ranks(eager(), OnRanks([FALLS, FALLS], raises={rank: 2}))
+
+    began = time.monotonic()
+    with pytest.raises(RankError, match=rf"rank {rank} raised:[\s\S]*the user's own|rank {1 - rank} raised"):
+        run_on_ranks(run, timeout=3 * TIMEOUT)
+    assert time.monotonic() - began < 2 * TIMEOUT
+
+
+def test_our_own_error_is_on_all_ranks_alike():
+    """A monitor that nobody logs: the same sentence everywhere, and no rank waits for another."""
+
+    def run(rank: int) -> str:
+        with pytest.raises(MissingMetricError) as error:
+            fit_on_ranks(eager("val_los"), OnRanks([FALLS, FALLS]))
+        return str(error.value)
+
+    one, other = run_on_ranks(run, timeout=TIMEOUT)
+    assert one == other
+    assert one.startswith("Expected `val_los` among the logged metrics but it was not logged. Logged: ")
+    assert "Did you mean `val_loss`?" in one
+
+
+def test_a_core_that_fails_on_rank_zero_is_an_error_on_all():
+    """The others wait for its broadcast: they are told, and say where to look."""
+
+    def run(rank: int) -> str:
+        control = eager()
+        begin = control.on_train_start
+
+        def started(fit: Any, module: Any) -> None:
+            begin(fit, module)
+            if rank == 0:
+                control._session.core.step = lambda reading: 1 / 0
+
+        control.on_train_start = started
+        with pytest.raises((ZeroDivisionError, RuntimeError)) as error:
+            fit_on_ranks(control, OnRanks([FALLS, FALLS]))
+        return str(error.value)
+
+    assert run_on_ranks(run, timeout=TIMEOUT) == [
+        "division by zero",
+        "Rank 0 could not decide at this check; its own error says why.",
+    ]
+
+
+def test_a_logged_training_metric_is_read_by_all(tmp_path):
+    """Reading an epoch's ``sync_dist`` value is itself a collective: all ranks read the same, in one order."""
+
+    def run(rank: int) -> Any:
+        control = eager(train_monitor="train_loss")
+        model = OnRanks([FALLS, FALLS], {"sync_dist": True}, training=True)
+        fit_on_ranks(control, model, max_epochs=3)
+        return told(control), model.noted
+
+    one, other = run_on_ranks(run)
+    assert one == other
+    assert len(one[0]) == 3
+
+
+def test_only_rank_zero_writes(tmp_path):
+    """One journal and one event file, with the lines of one process."""
+
+    def run(rank: int) -> int:
+        from lightning.pytorch.loggers import TensorBoardLogger
+
+        fit_on_ranks(eager(), OnRanks([FALLS, FALLS]), logger=TensorBoardLogger(tmp_path), max_epochs=3)
+        return rank_zero_only.rank
+
+    assert run_on_ranks(run) == [0, 1]
+    (journal,) = tmp_path.rglob("*.jsonl")
+    assert len(journal.read_text().splitlines()) == 4
+    assert len(list(tmp_path.rglob("events.out.*"))) == 1
