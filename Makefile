@@ -9,7 +9,7 @@ PINS   := pyproject.toml constraints.txt
 # What a run has to say in addition, e.g. make test ARGS="-k plateau -x"
 ARGS   ?=
 
-.PHONY: help demo test test-core coverage lint format types docs check bench-detection clean
+.PHONY: help demo test test-resume test-core coverage lint format types docs check bench-detection clean
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
@@ -20,6 +20,9 @@ demo: $(VENV)/.stamp-demo  ## train on digits with the controller, on the CPU
 
 test: $(VENV)/.stamp-dev  ## every test, and the examples in the docstrings
 	$(BIN)/python -m pytest $(ARGS)
+
+test-resume: $(VENV)/.stamp-dev  ## every scheduler, killed after every kind of checkpoint and resumed (minutes)
+	$(BIN)/python -m pytest tests/resume -m "resume or not resume" $(ARGS)
 
 test-core: $(CORE)/.stamp  ## core and offline, in an environment that has no torch
 	$(CORE)/bin/python -m pytest $(wildcard tests/core tests/offline) tests/test_architecture.py \

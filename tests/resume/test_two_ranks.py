@@ -1,0 +1,72 @@
+"""Two ranks that each log a value of their own are killed and go on; a checkpoint holds what each of them has read."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests.helpers.ranks import RankError, run_on_ranks
+from tests.helpers.resume import WHENS, Run, Trace, When, train
+from tests.helpers.schedulers import CASES
+
+DDP = {"strategy": "ddp", "devices": 2, "use_distributed_sampler": False}
+IN_VALIDATION, MID_EPOCH = (
+    next(when for when in WHENS if when.name == name) for name in ("in validation, last batch", "mid-epoch")
+)
+
+
+@pytest.fixture(scope="module")
+def expected(tmp_path_factory: pytest.TempPathFactory) -> list[Trace]:
+    """Both ranks of a run that is never killed."""
+    run = two_ranks(tmp_path_factory.mktemp("alone"))
+    return run_on_ranks(lambda rank: train(run))
+
+
+def two_ranks(folder: Path) -> Run:
+    return Run(folder, case=CASES[0], stateful=False, options=DDP)
+
+
+def killed_on_ranks(run: Run, when: When) -> Path:
+    """The checkpoint of two ranks that were killed six steps after it."""
+    with pytest.raises(RankError, match="died without an answer"):
+        run_on_ranks(lambda rank: train(run, callbacks=when.callbacks(run.folder), die_at=when.step + 6))
+    return when.path(run.folder)
+
+
+@pytest.mark.cluster
+@pytest.mark.parametrize("when", [IN_VALIDATION, pytest.param(MID_EPOCH, marks=pytest.mark.resume)], ids=str)
+def test_two_ranks_go_on_as_two(when: When, tmp_path: Path, expected: list[Trace]) -> None:
+    run = two_ranks(tmp_path)
+    checkpoint = killed_on_ranks(run, when)
+    held = next(v for k, v in torch.load(checkpoint, weights_only=True).items() if k.startswith("lightning_lr/"))
+    assert len(held["readings"]) == 2
+    assert held["readings"][0] != held["readings"][1]
+
+    got = run_on_ranks(lambda rank: train(run, callbacks=when.callbacks(run.folder), ckpt_path=checkpoint))
+
+    for rank in (0, 1):
+        assert got[rank].acts == expected[rank].acts
+        assert got[rank].rates == {s: rates for s, rates in expected[rank].rates.items() if s >= when.step}
+        assert got[rank].decisions == expected[0].decisions
+        assert got[rank].scale == expected[0].scale
+        assert got[rank].weights == expected[rank].weights
+        assert got[rank].optimizer == expected[rank].optimizer
+    assert run.journal.read_text().splitlines() == expected[0].journal
+
+
+@pytest.mark.cluster
+@pytest.mark.resume
+def test_one_rank_goes_on_alone(tmp_path: Path) -> None:
+    run = two_ranks(tmp_path)
+    checkpoint = killed_on_ranks(run, IN_VALIDATION)
+
+    callbacks = IN_VALIDATION.callbacks(tmp_path)
+    (got,) = run_on_ranks(lambda rank: train(replace(run, options={}), callbacks, ckpt_path=checkpoint), 1, init=False)
+
+    lines = run.journal.read_text().splitlines()
+    assert len(lines) == 1 + 14
+    assert '"val_loss": 0.43' in lines[8]  # rank 0's own value of the check that the checkpoint fell into
+    assert got.acts[0][1:] == ("reduce", "plateau")
