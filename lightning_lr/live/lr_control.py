@@ -231,7 +231,12 @@ class LearningRateControl:
     def _follow(self, found: Sequence[float]) -> None:
         """Take over rates that somebody else wrote."""
         changed = [i for i, held in enumerate(self._written) if not found_rates.same(found[i], held)]
+        untouched = {rate for rate, held in zip(found, self._written, strict=False) if rate == held}
         for i in changed:
+            if found[i] in untouched and found[i] != self._scheduled[i]:
+                # Copied from another group, as BackboneFinetuning aligns its own: the scale is in it already.
+                self._scheduled[i] = found[i] / self._scales.product[i]
+                continue
             if self._habits.get(i) is None:
                 self._habits[i] = found_rates.habit(found[i], self._scheduled[i], self._written[i])
             self._scheduled[i] = found_rates.rescheduled(
