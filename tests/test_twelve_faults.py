@@ -77,12 +77,11 @@ def test_2_a_first_value_that_is_no_number_does_not_become_the_best(first, mode,
 # --- 3. One NaN deafens -----------------------------------------------------------------------------------------------
 # river: after one NaN the running statistics are NaN, and no alarm is ever raised again.
 
+OVERFIT = [0.5 + 0.05 * abs(check - 12) for check in range(40)]
+MEMORIZED = [2.0 - 0.04 * check for check in range(40)]
 HEARD = {
     "plateau": ([1.0, 0.8, 0.7] + [0.7] * 6, None),
-    "overfitting": (
-        [0.5 + 0.05 * abs(check - 5) for check in range(20)],
-        [1 / (check + 1) for check in range(20)],
-    ),
+    "overfitting": (OVERFIT, MEMORIZED),
     "divergence": ([1.0] * 16, [2.3, 2.0, 1.6, 1.4, 1.3, 1.25, 1.3, 1.9, 2.6, 3.8, 5.0, 7.0, 9.0, 12.0, 15.0, 20.0]),
     "non_finite": ([1.0, 0.9, 0.8, NAN, NAN], None),
 }
@@ -126,8 +125,9 @@ def test_5_the_sentence_of_a_plateau_is_true_in_both_modes(mode, sign, offset):
 
 @pytest.mark.parametrize(("mode", "sign", "word"), [(Mode.MIN, 1, "above"), (Mode.MAX, -1, "below")])
 def test_5_the_sentence_of_overfitting_is_true_in_both_modes(mode, sign, word):
-    values = [sign * (0.5 + 0.05 * abs(check - 5)) + 2 * (1 - sign) for check in range(20)]
-    train = [sign / (check + 1) + 2 * (1 - sign) for check in range(20)]
+    # More is better: the same curves upside down, and above zero.
+    values = [sign * value + 2 * (1 - sign) for value in OVERFIT]
+    train = [sign * value + 2 * (1 - sign) for value in MEMORIZED]
     settings = Settings(("val_score",), mode, table(Condition.OVERFITTING, Response(Action.REDUCE, 0.5)), "train_score")
     run = Run(Controller(settings))
     for value, measured in zip(values, train, strict=True):
