@@ -12,6 +12,9 @@ from lightning_lr.live.group_rates import innermost, rated_groups, read
 from lightning_lr.live.lr_control import LearningRateControl
 from lightning_lr.live.rate_names import rate_names
 
+PARTS = ("curve", "exploration")
+"""Scales that stand beside the one of the decisions: that of the curve over the budget, and that of a sweep."""
+
 
 class ControlledGroups:
     """The learning rates that a callback may change.
@@ -68,7 +71,7 @@ class ControlledGroups:
         return {
             name: rate
             for index, names in self._names().items()
-            for group, (name, rate) in enumerate(zip(names, self._rates_of(index)))
+            for group, (name, rate) in enumerate(zip(names, self._rates_of(index), strict=True))
             if self._has(index, group)
         }
 
@@ -79,6 +82,14 @@ class ControlledGroups:
             if groups:
                 control.multiply(self.owner, factor, groups)
 
+    def set_part(self, part: str, scale: float) -> None:
+        """Set a scale of every controlled group that stands beside the decisions' own, and is multiplied with it."""
+        for index, control in self._controls():
+            owner, count = f"{self.owner}/{part}", len(control.rates())
+            wanted = [scale if self._has(index, group) else 1.0 for group in range(count)]
+            if control.scale(owner) != wanted:
+                control.set_scale(owner, wanted)
+
     def detach(self) -> None:
         """Give every scheduler back as it was; the groups keep their rates."""
         if not self.read_only:
@@ -87,12 +98,18 @@ class ControlledGroups:
 
     def state_dict(self) -> list[dict[str, Any]]:
         """Scale and rates of every controlled optimizer, as plain values."""
-        return [] if self.read_only else [control.state(self.owner) for _, control in self._controls()]
+        if self.read_only:
+            return []
+        return [{owner: control.state(owner) for owner in self._owners()} for _, control in self._controls()]
 
     def load_state_dict(self, state: Sequence[Mapping[str, Any]]) -> list[str]:
         """Continue after the optimizers' own state was restored, and say what differs from what was saved."""
-        pairs = [] if self.read_only else zip(self._controls(), state)
-        return [note for (_, control), saved in pairs for note in control.load(self.owner, saved)]
+        pairs = [] if self.read_only else zip(self._controls(), state, strict=False)
+        notes = [note for (_, control), saved in pairs for owner in saved for note in control.load(owner, saved[owner])]
+        return list(dict.fromkeys(notes))
+
+    def _owners(self) -> list[str]:
+        return [self.owner, *(f"{self.owner}/{part}" for part in PARTS)]
 
     def _controls(self) -> list[tuple[int, LearningRateControl]]:
         chosen = [index for index in range(len(self.optimizers)) if self._has_any(index)]

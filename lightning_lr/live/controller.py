@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import suppress
+from functools import partial
 from typing import Any, Literal
 
 from lightning_lr.core.arguments import settings_from
 from lightning_lr.core.policy import Policy
 from lightning_lr.core.records import Decision
 from lightning_lr.core.wording import plural
+from lightning_lr.errors import ArgumentError
+from lightning_lr.live.budget import budget_of, steps_taken
 from lightning_lr.live.callback_base import DualCallback
 from lightning_lr.live.decision_history import DecisionHistory
 from lightning_lr.live.session import Moment, Session
@@ -43,6 +46,9 @@ class LearningRateController(DualCallback):
         vote: how many monitors must agree: ``"any"``, ``"majority"`` or ``"all"``.
         restore_best: whether the best weights and optimizer state come back on overfitting, and the last good ones on
             divergence. ``None``: the policy decides.
+        find_lr: whether the first steps sweep over learning rates, from a snapshot that is restored, and the run goes
+            on with the one that was found. ``"auto"``: for ``policy="auto"`` with no scheduler of the user's own.
+        anneal: whether the rate falls linearly to zero over the last half of a known budget. ``"auto"``: likewise.
         warmup_checks: checks at the start without an adjustment (divergence is always acted on).
         epochs: for the recipes, epochs between two moves.
         ratio: for the recipes, the multiplier of one move.
@@ -87,6 +93,8 @@ class LearningRateController(DualCallback):
         train_monitor: str | None = None,
         vote: Literal["any", "majority", "all"] = "majority",
         restore_best: bool | None = None,
+        find_lr: bool | Literal["auto"] = False,
+        anneal: bool | Literal["auto"] = False,
         warmup_checks: int = 0,
         epochs: int | None = None,
         ratio: float | None = None,
@@ -116,6 +124,8 @@ class LearningRateController(DualCallback):
             epochs=epochs,
             ratio=ratio,
         )
+        self.find_lr = _switch("find_lr", find_lr)
+        self.anneal = _switch("anneal", anneal)
         self.optimizers = optimizers
         self.dry_run = dry_run
         self.verbose = verbose
@@ -127,6 +137,7 @@ class LearningRateController(DualCallback):
         self._history = DecisionHistory()
         self._state: dict[str, Any] = {}
         self._checkpointed: dict[str, Any] = {}
+        self._steps = 0
         self.checks_on_train_epoch_end = True
 
     @property
@@ -164,6 +175,7 @@ class LearningRateController(DualCallback):
         if not trainer.fast_dev_run:
             self._session = begin_session(self, trainer, pl_module, self._state, self._checkpointed)
             self._checkpointed = {}
+            self._steps = steps_taken(trainer)
 
     def on_train_epoch_start(self, trainer: Any, pl_module: Any) -> None:
         """Look again: other callbacks exchange schedulers and add parameter groups between epochs."""
@@ -174,16 +186,19 @@ class LearningRateController(DualCallback):
                 self._session.window.restart()
 
     def on_train_batch_start(self, trainer: Any, pl_module: Any, batch: Any, batch_idx: int) -> None:
-        """Look again, for those that did so after our hook at the start of the epoch."""
-        if batch_idx == 0 and self._session is not None:
-            self._session.rescan(trainer)
+        """Look again, for those that did so after our hook at the start of the epoch; set the step's rate."""
+        if self._session is not None:
+            if batch_idx == 0:
+                self._session.rescan(trainer)
+            self._session.before_batch(steps_taken(trainer))
 
     def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
         """Take the step's loss, without waiting for the device."""
         if self._session is not None:
             # Only automatic optimization divides the loss by the number of accumulated batches.
             divided = trainer.accumulate_grad_batches if pl_module.automatic_optimization else 1
-            self._session.window.append(outputs, divided)
+            stepped, self._steps = self._steps, steps_taken(trainer)
+            self._session.after_batch(outputs, divided, partial(_moment, trainer, False), stepped != self._steps)
 
     def on_validation_end(self, trainer: Any, pl_module: Any) -> None:
         """Take note of what validation logged; decide on it here where it runs at its own pace."""
@@ -272,25 +287,26 @@ class LearningRateController(DualCallback):
         return f"{type(self).__name__}({watched}, policy={policy.name!r}{said})"
 
 
+def _switch(argument: str, value: Any) -> Any:
+    if value in (True, False, "auto"):
+        return value
+    raise ArgumentError(f"Expected `{argument}` to be True, False or 'auto' but got {value!r}.")
+
+
 def _moment(trainer: Any, epoch_over: bool) -> Moment:
     """When this check happens. At the end of an epoch the metrics are logged one step back, as Lightning's own are."""
-    # The x-axis that the loggers use. It is private, but ``global_step`` counts every optimizer in manual
-    # optimization, and curves of one run would not lie above each other.
-    next_step = getattr(trainer.fit_loop.epoch_loop, "_batches_that_stepped", trainer.global_step)
+    steps = steps_taken(trainer)
     return Moment(
         epoch=trainer.current_epoch,
-        step=max(0, next_step - 1) if epoch_over else next_step,
+        step=max(0, steps - 1) if epoch_over else steps,
         progress=_progress(trainer),
         logged=trainer.callback_metrics,
         validates=trainer.enable_validation,
+        steps_taken=steps,
     )
 
 
 def _progress(trainer: Any) -> float | None:
-    """Share of the budget that is used up, by epochs or by steps, whichever ends first."""
-    shares = []
-    if trainer.max_epochs is not None and trainer.max_epochs > 0:
-        shares.append((trainer.current_epoch + 1) / trainer.max_epochs)
-    if trainer.max_steps > 0:
-        shares.append(trainer.global_step / trainer.max_steps)
-    return max(shares, default=None)
+    """Share of the budget that is used up."""
+    budget = budget_of(trainer)
+    return None if budget is None else steps_taken(trainer) / budget

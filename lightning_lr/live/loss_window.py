@@ -69,10 +69,10 @@ class LossWindow:
             accumulation: ``trainer.accumulate_grad_batches`` at this step. Lightning divides the loss by it, and
                 it may change in mid-run, so it is multiplied back step by step, when the values are read.
         """
-        loss = outputs.get("loss") if isinstance(outputs, dict) else outputs
-        if not isinstance(loss, Tensor) or loss.numel() != 1:
+        loss = loss_of(outputs)
+        if loss is None:
             return
-        self._pending.append(loss.detach() if loss.requires_grad else loss)
+        self._pending.append(loss)
         self._factors.append(accumulation)
         if len(self._pending) == CHUNK:
             self._chunks.append(_joined(self._pending))
@@ -134,6 +134,14 @@ class LossWindow:
         self._block_size = int(totals[0])
         blocks = [list(totals[at : at + 3]) for at in range(HEADER, len(totals), 3)]
         self._blocks = [[total, int(finite), int(lost)] for total, finite, lost in blocks if finite + lost]
+
+
+def loss_of(outputs: Any) -> Tensor | None:
+    """The loss in what ``on_train_batch_end`` receives, cut off from its graph; ``None`` where there is none."""
+    loss = outputs.get("loss") if isinstance(outputs, dict) else outputs
+    if not isinstance(loss, Tensor) or loss.numel() != 1:
+        return None
+    return loss.detach() if loss.requires_grad else loss
 
 
 def window_from_totals(totals: Sequence[float], world_size: int) -> TrainWindow | None:

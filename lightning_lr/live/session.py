@@ -1,6 +1,7 @@
 """One fit, from its first step to its last: everything that the callback holds while a Trainer runs.
 
-The hooks of :class:`~lightning_lr.live.controller.LearningRateController` each call one method here. The order of one check is
+The hooks of :class:`~lightning_lr.live.controller.LearningRateController` each call one method here. The order of one
+check is
 
 1. read: the fresh metrics and the window of training losses, added up over the ranks;
 2. ask: the core decides on rank 0, and all ranks learn of it;
@@ -11,9 +12,10 @@ The hooks of :class:`~lightning_lr.live.controller.LearningRateController` each 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
+from lightning_lr.core.annealing import Curve
 from lightning_lr.core.controller import Controller
 from lightning_lr.core.journal import entry_line, header_line
 from lightning_lr.core.records import Adjustment, Decision, JournalEntry, Reading
@@ -23,12 +25,17 @@ from lightning_lr.core.vocabulary import Action, Mode
 from lightning_lr.live import message
 from lightning_lr.live.controlled_groups import ControlledGroups
 from lightning_lr.live.decision_history import DecisionHistory
+from lightning_lr.live.explorer import Explorer
 from lightning_lr.live.journal_file import JournalFile
 from lightning_lr.live.loss_window import LossWindow
 from lightning_lr.live.observer import MetricObserver, missing_metric
 from lightning_lr.live.ranks import Ranks
 from lightning_lr.live.snapshot import Snapshot
+from lightning_lr.live.suspension import Suspension
 from lightning_lr.live.tensorboard import DecisionLog
+
+CURVE = "curve"
+"""The scale of the curve over the budget stands beside that of the decisions."""
 
 START = -1
 """The check number of the snapshot that is taken before the first step."""
@@ -44,6 +51,7 @@ class Moment:
         progress: share of a known budget that is used up; ``None`` where it is unknown.
         logged: ``trainer.callback_metrics``.
         validates: whether validation runs in this fit.
+        steps_taken: optimizer steps so far.
     """
 
     epoch: int
@@ -51,6 +59,7 @@ class Moment:
     progress: float | None
     logged: Mapping[str, Any]
     validates: bool
+    steps_taken: int
 
 
 @dataclass
@@ -76,6 +85,10 @@ class Session:
         history: the decisions so far.
         snapshot: the state that a restore brings back.
         snapshot_check: the check it was taken at.
+        explorer: the exploration that is under way.
+        suspension: the callbacks that wait for its end.
+        curve: the learning rate over the budget, as a multiple of what the decisions ask for.
+        annealing: whether the end of that curve has begun.
         undo: what to call at the end of the fit, newest last.
     """
 
@@ -97,6 +110,10 @@ class Session:
     history: DecisionHistory = field(default_factory=DecisionHistory)
     snapshot: Snapshot | None = None
     snapshot_check: int | None = None
+    explorer: Explorer | None = None
+    suspension: Suspension | None = None
+    curve: Curve | None = None
+    annealing: bool = False
     undo: list[Callable[[], None]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -107,7 +124,10 @@ class Session:
         self.seen: set[str] = set()
 
     def check(self, moment: Moment) -> Decision | None:
-        """Read, ask, apply, write; ``None`` where no rank has anything new."""
+        """Read, ask, apply, write; ``None`` where no rank has anything new, or while the run explores."""
+        if self.explorer is not None:
+            self._forget_readings()
+            return None
         # Every rank packs the same names in the same order, whether it has them or not.
         totals = self.ranks.sum(self._own_readings())
         self.observer.take()
@@ -120,6 +140,57 @@ class Session:
         adjustment = self._apply(decision)
         self._write(reading, decision, adjustment, moment)
         return decision
+
+    def before_batch(self, step: int) -> None:
+        """Set the rate of the coming step, where it changes from step to step.
+
+        Args:
+            step: optimizer steps so far.
+        """
+        if self.explorer is not None:
+            self.explorer.before_batch()
+        elif self.curve is not None:
+            self.groups.set_part(CURVE, self.curve.at(step))
+
+    def after_batch(self, outputs: Any, divided: int, moment: Callable[[], Moment], stepped: bool) -> None:
+        """Take the loss of a batch; go on to the next part of the run where one has ended.
+
+        Args:
+            outputs: what ``on_train_batch_end`` receives.
+            divided: by how much Lightning divided the loss.
+            moment: makes the moment, should it be needed.
+            stepped: whether the optimizer stepped after this batch.
+        """
+        self.window.append(outputs, divided)
+        if self.explorer is not None:
+            if self.explorer.after_batch(outputs, divided, stepped):
+                self._end_exploration(moment())
+        elif self.curve is not None and not self.annealing:
+            now = moment()
+            if now.steps_taken >= self.curve.anneals_from:
+                self.annealing = True
+                self._decide_without_metrics(self._bare_reading(now, anneals=True), now)
+
+    def _end_exploration(self, moment: Moment) -> None:
+        assert self.explorer is not None
+        self.explorer.end()
+        trial, self.explorer = self.explorer.trial(), None
+        self._decide_without_metrics(self._bare_reading(moment, trial=trial), moment)
+        self._forget_readings()
+        if self.suspension is not None:
+            self.suspension.end()
+        if self.curve is not None:
+            self.curve = replace(self.curve, first=moment.steps_taken)
+
+    def _decide_without_metrics(self, reading: Reading, moment: Moment) -> None:
+        # Nothing in it differs between ranks, so every rank decides by itself.
+        decision = self.core.step(reading)
+        self._write(reading, decision, self._apply(decision), moment)
+
+    def _forget_readings(self) -> None:
+        """What was read while the run explored says nothing of the run."""
+        self.observer.take()
+        self.window.restart()
 
     def keep_state(self) -> None:
         """Take the snapshot that a later restore brings back."""
@@ -165,16 +236,18 @@ class Session:
             return None
         if shared.partial:
             self.say(f"{', '.join(shared.partial)} was logged on some ranks only; the mean of those is used.")
+        return self._bare_reading(moment, metrics=metrics, train=shared.window, train_metric=shared.train_metric)
+
+    def _bare_reading(self, moment: Moment, **values: Any) -> Reading:
+        """What every reading holds, and the values given."""
         return Reading(
             check=self.checks,
             epoch=moment.epoch,
             step=moment.step,
-            metrics=metrics,
-            train=shared.window,
-            train_metric=shared.train_metric,
             rates=self.groups.rates(),
             snapshot_check=self.snapshot_check,
             progress=moment.progress,
+            **values,
         )
 
     def _metrics(self, shared: message.Shared) -> dict[str, float]:
@@ -211,18 +284,20 @@ class Session:
 
     def _apply(self, decision: Decision) -> Adjustment:
         self.checks += 1
-        self.window.restart()
+        if decision.action is not Action.ANNEAL:  # that one looks at no reading, and leaves them to the next check
+            self.window.restart()
         if self.core.is_best:
             self.keep_state()
         if self.dry_run:
             acts = decision.action is not Action.HOLD
             return Adjustment(self.groups.rates(), notes=("dry run: nothing was changed",) if acts else ())
         notes: tuple[str, ...] = ()
-        if decision.action is Action.RESTORE and self.snapshot is not None and self.restore_snapshot is not None:
+        restores = decision.snapshot_check is not None and self.snapshot is not None
+        if restores and self.snapshot is not None and self.restore_snapshot is not None:
             notes = self.restore_snapshot(self.snapshot)
         if decision.factor != 1.0:
             self.groups.multiply(decision.factor)
-        return Adjustment(self.groups.rates(), restored=decision.action is Action.RESTORE, notes=notes)
+        return Adjustment(self.groups.rates(), restored=restores, notes=notes)
 
     # --- write --------------------------------------------------------------------------------------------------------
 
@@ -261,6 +336,9 @@ class Session:
             "history": self.history.state_dict(),
             "snapshot_check": self.snapshot_check,
             "journal": self.journal.state_dict(),
+            "exploring": self.explorer is not None,
+            "curve": asdict(self.curve) if self.curve else None,
+            "annealing": self.annealing,
         }
 
     def readings_of_ranks(self) -> list[list[float]]:
@@ -288,11 +366,15 @@ class Session:
         self.validated = state["validated"]
         self.checks = state["checks"]
         self.history = DecisionHistory.from_state(state["history"])
+        self.curve = Curve(**state["curve"]) if state["curve"] else None
+        self.annealing = state["annealing"]
         for note in self.groups.load_state_dict(state["groups"]):
             self.say(note)
 
     def end(self) -> None:
         """Undo whatever was done to the Trainer and the module; calling it twice does no harm."""
+        if self.suspension is not None:
+            self.suspension.end()
         self.groups.detach()
         while self.undo:
             self.undo.pop()()

@@ -8,17 +8,23 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from lightning_lr.__about__ import __version__
+from lightning_lr.core.annealing import Curve
 from lightning_lr.core.controller import Controller
+from lightning_lr.core.exploration import plan_sweep
 from lightning_lr.core.journal import header_line
 from lightning_lr.core.series import TRAIN_LOSS, same_quantity
 from lightning_lr.core.settings import Settings
+from lightning_lr.live.budget import steps_taken
 from lightning_lr.live.callback_base import say, warn
 from lightning_lr.live.controlled_groups import ControlledGroups
+from lightning_lr.live.explorer import Explorer
 from lightning_lr.live.journal_file import JournalFile, journal_path
 from lightning_lr.live.lr_control import LearningRateControl
+from lightning_lr.live.opening import Opening, opening_of
 from lightning_lr.live.ranks import Ranks
 from lightning_lr.live.session import Session
 from lightning_lr.live.snapshot import Snapshot
+from lightning_lr.live.suspension import Suspension
 from lightning_lr.live.tensorboard import PREFIX, DecisionLog, set_up_card
 
 if TYPE_CHECKING:
@@ -42,7 +48,8 @@ def begin_session(
         checkpointed: what :func:`to_checkpoint` added to that checkpoint.
     """
     settings = _settings_for(callback, trainer)
-    facts = _facts(callback, settings, trainer)
+    opening = opening_of(callback, trainer)
+    facts = _facts(callback, settings, opening, trainer)
     ranks = Ranks.of(trainer.strategy)
     session = Session(
         settings=settings,
@@ -61,11 +68,12 @@ def begin_session(
     if not session.groups.rates():
         warn("No optimizer has a learning rate that could be changed: decisions are only recorded.")
     _hide_scale_in_module(session, module)
-    if settings.policy.restores and not callback.dry_run:
+    if (settings.policy.restores or opening.explores) and not callback.dry_run:
         scaler = getattr(trainer.precision_plugin, "scaler", None)
         session.take_snapshot = partial(_take, module, trainer.optimizers, scaler)
         session.restore_snapshot = partial(_restore, module, trainer.optimizers, scaler)
     _continue(session, state, checkpointed)
+    _open(session, opening, trainer, state)
     if ranks.rank == 0:
         session.log.card(set_up_card(facts), step=trainer.fit_loop.epoch_loop._batches_that_stepped)
     return session
@@ -110,8 +118,25 @@ def _continue(session: Session, state: Mapping[str, Any], checkpointed: Mapping[
             session.snapshot_check = state["snapshot_check"]
         elif state["snapshot_check"] is not None:
             warn("The checkpoint carries no snapshot: until the next best, a restore will be a cut without restore.")
-    elif session.settings.policy.restores:
+    elif session.settings.policy.restores or session.take_snapshot is not None:
         session.keep_state()
+
+
+def _open(session: Session, opening: Opening, trainer: Any, state: Mapping[str, Any]) -> None:
+    """Begin to explore, and lay the curve over the budget, where this run does so; a resumed run goes on."""
+    if session.dry_run or (state and not state["exploring"]):
+        return
+    steps = steps_taken(trainer)
+    if opening.anneals and opening.budget is not None:
+        session.curve = Curve(first=steps, budget=opening.budget)
+    sweep = plan_sweep(opening.budget) if opening.explores else None
+    if sweep is None or not session.groups.rates():
+        return
+    if state and session.snapshot is not None and session.restore_snapshot is not None:
+        # Killed while it explored: the weights are those of some rate of the sweep, so it begins anew.
+        session.restore_snapshot(session.snapshot)
+    session.explorer = Explorer(sweep, session.groups, session.ranks)
+    session.suspension = Suspension(trainer.callbacks)
 
 
 def _take(module: Any, optimizers: list[Any], scaler: Any, former: Snapshot | None) -> Snapshot:
@@ -144,7 +169,7 @@ def _open_journal(
     return JournalFile.resumed(state.get("journal"), path, header, warn)
 
 
-def _facts(callback: LearningRateController, settings: Settings, trainer: Any) -> dict[str, str]:
+def _facts(callback: LearningRateController, settings: Settings, opening: Opening, trainer: Any) -> dict[str, str]:
     """What the set-up card and the journal's header tell."""
     train = settings.train_monitor or TRAIN_LOSS
     same = [name for name in settings.monitors if same_quantity(name, train, settings.mode)]
@@ -154,6 +179,8 @@ def _facts(callback: LearningRateController, settings: Settings, trainer: Any) -
         "monitors": f"{', '.join(settings.monitors)} ({settings.mode}); {settings.vote} of them must agree",
         "training side": f"{train}; gap to it: {', '.join(same) or 'none, opposite trends take its place'}",
         "a check": f"{check}; all counts are counts of checks",
+        "exploration": opening.exploration,
+        "curve": opening.curve,
         "policy": f"{settings.policy.name}{' (dry run: nothing is changed)' if callback.dry_run else ''}",
         **{f"on {condition}": _response(r) for condition, r in settings.policy.responses.items()},
         "optimizers": ", ".join(type(optimizer).__name__ for optimizer in trainer.optimizers) or "none",
@@ -163,7 +190,7 @@ def _facts(callback: LearningRateController, settings: Settings, trainer: Any) -
 
 
 def _response(response: Any) -> str:
-    after = f" on the {response.patience}th check in a row" if response.patience > 1 else " at once"
+    after = f" after {response.patience} checks in a row" if response.patience > 1 else " at once"
     return f"{response.action}, learning rate × {response.factor:g},{after}"
 
 

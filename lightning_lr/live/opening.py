@@ -1,0 +1,91 @@
+"""Whether a run explores at its start and is annealed at its end: what the user said, and what this Trainer allows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from lightning_lr.core.exploration import plan_sweep
+from lightning_lr.errors import UnsupportedError
+from lightning_lr.live.budget import budget_of, steps_taken
+
+if TYPE_CHECKING:
+    from lightning_lr.live.controller import LearningRateController
+
+
+@dataclass(frozen=True)
+class Opening:
+    """What was decided for this run, and the sentences for its set-up card.
+
+    Attributes:
+        budget: optimizer steps of the whole run; ``None`` where that is unknown.
+        exploration: how the first learning rate is found.
+        curve: how the learning rate runs over the budget.
+        explores: whether a sweep comes first.
+        anneals: whether the rate falls to zero at the end.
+    """
+
+    budget: int | None
+    exploration: str
+    curve: str
+    explores: bool = False
+    anneals: bool = False
+
+
+def opening_of(callback: LearningRateController, trainer: Any) -> Opening:
+    """What the arguments ask for, or what is best where they leave it open.
+
+    Raises:
+        UnsupportedError: where ``find_lr=True`` or ``anneal=True`` is asked of a Trainer that cannot.
+    """
+    budget = budget_of(trainer)
+    against_finding = _against_finding(callback, trainer, budget)
+    against_annealing = _against_annealing(callback, trainer, budget)
+    explores = not against_finding if callback.find_lr == "auto" else bool(callback.find_lr)
+    anneals = not against_annealing if callback.anneal == "auto" else bool(callback.anneal)
+    if callback.find_lr is True and _one_optimizer_missing(trainer):
+        raise UnsupportedError(
+            f"Expected one optimizer for `find_lr=True` but got {len(trainer.optimizers)}. Leave it out."
+        )
+    if callback.anneal is True and budget is None:
+        raise UnsupportedError("Expected a known budget for `anneal=True`: give the Trainer max_epochs or max_steps.")
+    sweep = plan_sweep(budget)
+    told = (
+        f"a sweep of at most {sweep.steps} steps, then the start is restored" if sweep else "none: the run is too short"
+    )
+    return Opening(
+        budget=budget,
+        exploration=told if explores else f"none: {against_finding or 'find_lr=False'}",
+        curve="hold, then linear to zero over the last half"
+        if anneals
+        else f"none: {against_annealing or 'anneal=False'}",
+        explores=explores and sweep is not None,
+        anneals=anneals,
+    )
+
+
+def _against_finding(callback: LearningRateController, trainer: Any, budget: int | None) -> str:
+    """Why a run whose user left it open does not explore; empty where nothing speaks against it."""
+    if callback.settings.policy.name != "auto":
+        return f"policy {callback.settings.policy.name!r} does not explore"
+    if trainer.lr_scheduler_configs:
+        return "the schedule is the user's own"
+    if _one_optimizer_missing(trainer):
+        return "it takes one optimizer"
+    if any(type(callback).__name__ == "LearningRateFinder" for callback in trainer.callbacks):
+        return "LearningRateFinder has found a rate already"
+    if steps_taken(trainer):
+        return "the run has begun before"
+    return ""
+
+
+def _against_annealing(callback: LearningRateController, trainer: Any, budget: int | None) -> str:
+    if callback.settings.policy.name != "auto":
+        return f"policy {callback.settings.policy.name!r} does not anneal"
+    if trainer.lr_scheduler_configs:
+        return "the schedule is the user's own"
+    return "" if budget is not None else "the budget is unknown"
+
+
+def _one_optimizer_missing(trainer: Any) -> bool:
+    return len([optimizer for optimizer in trainer.optimizers if optimizer.param_groups]) != 1
