@@ -30,7 +30,8 @@ class DivergenceDetector:
 
     Args:
         ground: ρ from which on ground counts as lost. 0.25: spikes of half that size come and go in healthy runs.
-        alarm: CUSUM from which on a rise counts as real. 5: one false alarm in about 930 blocks of pure noise.
+        alarm: CUSUM from which on a rise counts as real. 8: one false alarm in about 19,000
+            blocks of independent normal noise (at the usual 5 in about 930; but the noise is estimated, and blocks are correlated).
         back: standard errors by which the level may fall from one check to the next without counting as coming back. 2.
         fewest: blocks needed before anything is said. 10: with fewer, neither the noise nor the gain to lose is known.
 
@@ -47,7 +48,7 @@ class DivergenceDetector:
     """
 
     ground: float = 0.25
-    alarm: float = 5.0
+    alarm: float = 8.0
     back: float = 2.0
     fewest: int = 10
     condition: Condition = Condition.DIVERGENCE
@@ -90,7 +91,9 @@ class DivergenceDetector:
     def _noise(self, series: Signal, until: int) -> float:
         """Noise of the blocks up to the lowest level; of all of them where those are too few."""
         before = robust_noise(series.values[max(0, until - NOISE_WINDOW) : until])
-        return before if before > 0 else max(series.noise, 1e-12 * abs(series.first), 1e-300)
+        if until >= self.fewest and before > 0:
+            return before
+        return max(before if before > 0 else 0.0, series.noise, 1e-12 * abs(series.first), 1e-300)
 
     def _ground_lost(self, series: Signal, level: float) -> float:
         best = min(series.best, min(series.values))

@@ -42,7 +42,9 @@ class OverfittingDetector:
         strip: checks in one strip; the k of P_k is 5 as in the paper.
         strips: how many strips must rise in succession.
         agree: how many ways must say yes.
-        steep: standard errors by which the slope since the best must be above zero. 3: it is asked again at every check.
+        steep: standard errors by which the slope since the best must be above zero. 4: it is asked again at every check,
+            and starts just after a value that was low by luck; at 3 a small validation set fired in every eighth run.
+        fewest: values needed before the answer can be yes, in checks. 10: with fewer, the noise is not known.
         trained: standard errors by which the training loss must have fallen since the best. 2: one look in forty.
 
     References:
@@ -59,7 +61,7 @@ class OverfittingDetector:
     ...     if finding.verdict is Verdict.YES:
     ...         break
     >>> print(check, finding.reason)
-    8 val_loss is 30 % above its best 0.5 of check 5 while training still improves (gap, generalization_loss)
+    9 val_loss is 40 % above its best 0.5 of check 5 while training still improves (gap, generalization_loss, rising_strips)
     """
 
     rise: float = 2.0
@@ -69,7 +71,8 @@ class OverfittingDetector:
     strips: int = 2
     agree: int = 2
     trained: float = 2.0
-    steep: float = 3.0
+    steep: float = 4.0
+    fewest: int = 10
     condition: Condition = Condition.OVERFITTING
 
     def examine(self, signals: Signals) -> tuple[Finding, ...]:
@@ -121,7 +124,11 @@ class OverfittingDetector:
     def _verdict(self, signal: Signal, train: Signal, agreed: int) -> Verdict:
         if signal.since_best == 0 or not agreed:
             return Verdict.NO
-        risen = mean(signal.values[-3:]) - signal.best > self.noise_rise * signal.noise
+        if len(signal.values) < self.fewest:
+            return Verdict.UNDECIDED
+        # The noise itself is known to about one part in √n: early on it may well be half of what it seems.
+        unsure = 1 + 2 / math.sqrt(len(signal.values))
+        risen = mean(signal.values[-3:]) - signal.best > self.noise_rise * unsure * signal.noise
         if agreed >= self.agree and risen and self._rising(signal) and self._trained(signal, train):
             return Verdict.YES
         return Verdict.UNDECIDED

@@ -57,7 +57,8 @@ class PlateauDetector:
     * no, at a new best;
     * yes, where the score reaches ``caution`` and the newest w do not themselves still fall at the full pace;
     * yes, where the values repeat the best exactly: a metric that still moves never does;
-    * yes, where the slope over the last ``give_up`` values is not below zero: whatever gain there is has not shown (dlib's rule);
+    * yes, where the slope over the last ``give_up`` values is not below zero: whatever gain there is has not shown (dlib's
+      rule); or after twice as many checks without a new best;
     * undecided otherwise: more checks will tell.
 
     A metric that rises counts as flat: it surely does not improve. Whether the model overfits is another detector's
@@ -100,7 +101,7 @@ class PlateauDetector:
 
     def _examine(self, signal: Signal) -> Finding:
         since = signal.values[-(signal.since_best + 1) :]
-        still = len(since) > 1 and min(since) == max(since)
+        still = min(since, default=0.0) == max(since, default=1.0) and (len(since) > 1 or since[0] == signal.best)
         recent = trend(since, 0.0 if still else signal.noise)
         stop = self.stop(after_jump(signal.values, self.jump * signal.noise), signal.noise) if signal.since_best else None
         return Finding(
@@ -129,7 +130,9 @@ class PlateauDetector:
         if still or (stop is not None and stop.score >= self.caution):
             return Verdict.YES
         longest = signal.values[-self.give_up :]
-        return Verdict.YES if len(longest) == self.give_up and least_squares(longest)[0] >= 0 else Verdict.UNDECIDED
+        level = len(longest) == self.give_up and least_squares(longest)[0] >= 0
+        # Where adjustments follow each other so fast that no window fills, the best alone must tell.
+        return Verdict.YES if level or signal.since_best >= 2 * self.give_up else Verdict.UNDECIDED
 
     def stop(self, values: Sequence[float], noise: float) -> Stop | None:
         """The newest values against the continuation of those before; ``None`` where noise hides the pace.
