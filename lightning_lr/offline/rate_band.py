@@ -113,20 +113,25 @@ def _octaves(rate: float) -> int:
 
 def _sentences(band: Band, name: str) -> tuple[str, ...]:
     if band.low == band.high:
-        said = [f"{band.most:.3g} performed well: it improved {name} by more than {100 * WELL:g} %, as no rate next to it did."]
+        said = f"{band.most:.3g} performed well: it improved {name} by more than {100 * WELL:g} %, as no rate next to it did."
     else:
-        said = [
-            f"Rates from {band.low:.3g} to {band.high:.3g} performed well: each improved {name} by more than {100 * WELL:g} %. "
-            f"{band.most:.3g} brought most; raised {band.high / band.most:.2g} times or lowered "
-            f"{band.most / band.low:.2g} times it still performed well."
-        ]
-    said.append(_edge("Above", band.above, "did harm" if band.harmful else "brought less than that", "higher"))
-    said.append(_edge("Below", band.below, "brought less than that", "lower"))
-    return tuple(said)
+        up, down = band.high / band.most, band.most / band.low
+        margins = [f"raised {up:.2g} times"] * (up > 1) + [f"lowered {down:.2g} times"] * (down > 1)
+        said = (
+            f"Rates from {band.low:.3g} to {band.high:.3g} performed well: each improved {name} by more than "
+            f"{100 * WELL:g} %. {band.most:.3g} brought most; {' or '.join(margins)} it still performed well."
+        )
+    return (
+        said,
+        _edge("Above", band.above, "did harm" if band.harmful else "brought less", "higher"),
+        _edge("Below", band.below, "brought less", "lower"),
+    )
 
 
 def _edge(side: str, rate: float, what: str, other: str) -> str:
-    return f"{side} it, {rate:.3g} {what}." if math.isfinite(rate) else f"No {other} rate was tried: that margin is not known."
+    if math.isfinite(rate):
+        return f"{side} that, {rate:.3g} {what}."
+    return f"No {other} rate was tried: the margin on that side is not known."
 
 
 def rates_text(rates: Sequence[Tried]) -> str:

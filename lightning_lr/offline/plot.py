@@ -1,0 +1,30 @@
+"""``lightning_lr.plot(journal)``: a run's figure in a notebook, in the manner of torchmetrics' ``.plot()``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from lightning_lr.offline.figure import draw
+from lightning_lr.offline.journal_reader import Journal
+from lightning_lr.offline.sources import open_run
+
+
+def plot(journal: str | Path | Journal) -> tuple[Any, Any]:
+    """Draw a run: its curves, its learning rate, a mark at each decision.
+
+    Args:
+        journal: a journal that was read, or the path of one, or of any run that ``lightning-lr report`` reads.
+
+    Returns:
+        The figure, and its two axes: curves and learning rate.
+
+    Raises:
+        LogError: where there is no run at the path.
+        ImportError: where matplotlib is not installed (``pip install 'lightning-lr[plot]'``).
+    """
+    from matplotlib import pyplot
+
+    lines = journal.lines if isinstance(journal, Journal) else tuple(open_run(journal).lines())
+    figure = draw(lines, pyplot.figure())
+    return figure, figure.axes
