@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from lightning_lr.core.vocabulary import Action, Condition, Mode
     from lightning_lr.live.controller import LearningRateController
     from lightning_lr.live.layerwise import LayerwiseLearningRate
+    from lightning_lr.offline.plot import plot
 
 __all__ = [
     "Action",
@@ -35,6 +36,7 @@ __all__ = [
     "Mode",
     "Policy",
     "__version__",
+    "plot",
 ]
 
 _HOME = {
@@ -45,6 +47,7 @@ _HOME = {
     "LearningRateController": "lightning_lr.live.controller",
     "Mode": "lightning_lr.core.vocabulary",
     "Policy": "lightning_lr.core.policy",
+    "plot": "lightning_lr.offline.plot",
 }
 """Public name → the module that defines it."""
 
