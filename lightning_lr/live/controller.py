@@ -137,7 +137,7 @@ class LearningRateController(DualCallback):
         self._history = DecisionHistory()
         self._state: dict[str, Any] = {}
         self._checkpointed: dict[str, Any] = {}
-        self._steps = 0
+        self._global_step = 0
         self.checks_on_train_epoch_end = True
 
     @property
@@ -175,7 +175,7 @@ class LearningRateController(DualCallback):
         if not trainer.fast_dev_run:
             self._session = begin_session(self, trainer, pl_module, self._state, self._checkpointed)
             self._checkpointed = {}
-            self._steps = steps_taken(trainer)
+            self._global_step = trainer.global_step
 
     def on_train_epoch_start(self, trainer: Any, pl_module: Any) -> None:
         """Look again: other callbacks exchange schedulers and add parameter groups between epochs."""
@@ -190,15 +190,17 @@ class LearningRateController(DualCallback):
         if self._session is not None:
             if batch_idx == 0:
                 self._session.rescan(trainer)
-            self._session.before_batch(steps_taken(trainer))
+            self._session.before_batch()
 
     def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
-        """Take the step's loss, without waiting for the device."""
+        """Take the step's loss, without waiting for the device; scale a rate that the module wrote after its step."""
         if self._session is not None:
+            self._session.groups.before_step()
             # Only automatic optimization divides the loss by the number of accumulated batches.
             divided = trainer.accumulate_grad_batches if pl_module.automatic_optimization else 1
-            stepped, self._steps = self._steps, steps_taken(trainer)
-            self._session.after_batch(outputs, divided, partial(_moment, trainer, False), stepped != self._steps)
+            before, self._global_step = self._global_step, trainer.global_step
+            stepped = before != self._global_step
+            self._session.after_batch(outputs, divided, partial(_moment, trainer, False), stepped)
 
     def on_validation_end(self, trainer: Any, pl_module: Any) -> None:
         """Take note of what validation logged; decide on it here where it runs at its own pace."""
@@ -302,7 +304,6 @@ def _moment(trainer: Any, epoch_over: bool) -> Moment:
         progress=_progress(trainer),
         logged=trainer.callback_metrics,
         validates=trainer.enable_validation,
-        steps_taken=steps,
     )
 
 

@@ -50,15 +50,12 @@ def opening_of(callback: LearningRateController, trainer: Any) -> Opening:
     if callback.anneal is True and budget is None:
         raise UnsupportedError("Expected a known budget for `anneal=True`: give the Trainer max_epochs or max_steps.")
     sweep = plan_sweep(budget)
-    told = (
-        f"a sweep of at most {sweep.steps} steps, then the start is restored" if sweep else "none: the run is too short"
-    )
+    found = f"a sweep of at most {sweep.steps} steps, then the start is restored" if sweep else "none: too few steps"
+    curved = "hold, then linear to zero over the last half of what is left"
     return Opening(
         budget=budget,
-        exploration=told if explores else f"none: {against_finding or 'find_lr=False'}",
-        curve="hold, then linear to zero over the last half"
-        if anneals
-        else f"none: {against_annealing or 'anneal=False'}",
+        exploration=found if explores else f"none: {against_finding or 'find_lr=False'}",
+        curve=curved if anneals else f"none: {against_annealing or 'anneal=False'}",
         explores=explores and sweep is not None,
         anneals=anneals,
     )

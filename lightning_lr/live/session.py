@@ -51,7 +51,6 @@ class Moment:
         progress: share of a known budget that is used up; ``None`` where it is unknown.
         logged: ``trainer.callback_metrics``.
         validates: whether validation runs in this fit.
-        steps_taken: optimizer steps so far.
     """
 
     epoch: int
@@ -59,7 +58,6 @@ class Moment:
     progress: float | None
     logged: Mapping[str, Any]
     validates: bool
-    steps_taken: int
 
 
 @dataclass
@@ -79,6 +77,7 @@ class Session:
         restore_snapshot: puts it back, and says what it could not.
         dry_run: decide and record, apply nothing.
         train_only: whether no monitor can come, and the training loss takes its place.
+        steps: how many optimizer steps there were; Lightning's own count lags behind while a batch ends.
         checks: how many checks there were.
         validated: whether a validation has ended in this fit.
         window: the training losses since the last check.
@@ -104,6 +103,7 @@ class Session:
     restore_snapshot: Callable[[Snapshot], tuple[str, ...]] | None = None
     dry_run: bool = False
     train_only: bool = False
+    steps: int = 0
     checks: int = 0
     validated: bool = False
     window: LossWindow = field(default_factory=LossWindow)
@@ -141,16 +141,12 @@ class Session:
         self._write(reading, decision, adjustment, moment)
         return decision
 
-    def before_batch(self, step: int) -> None:
-        """Set the rate of the coming step, where it changes from step to step.
-
-        Args:
-            step: optimizer steps so far.
-        """
+    def before_batch(self) -> None:
+        """Set the rate of the coming step, where it changes from step to step."""
         if self.explorer is not None:
             self.explorer.before_batch()
         elif self.curve is not None:
-            self.groups.set_part(CURVE, self.curve.at(step))
+            self.groups.set_part(CURVE, self.curve.at(self.steps))
 
     def after_batch(self, outputs: Any, divided: int, moment: Callable[[], Moment], stepped: bool) -> None:
         """Take the loss of a batch; go on to the next part of the run where one has ended.
@@ -162,14 +158,14 @@ class Session:
             stepped: whether the optimizer stepped after this batch.
         """
         self.window.append(outputs, divided)
+        self.steps += stepped
         if self.explorer is not None:
             if self.explorer.after_batch(outputs, divided, stepped):
                 self._end_exploration(moment())
-        elif self.curve is not None and not self.annealing:
+        elif self.curve is not None and not self.annealing and self.steps >= self.curve.anneals_from:
+            self.annealing = True
             now = moment()
-            if now.steps_taken >= self.curve.anneals_from:
-                self.annealing = True
-                self._decide_without_metrics(self._bare_reading(now, anneals=True), now)
+            self._decide_without_metrics(self._bare_reading(now, anneals=True), now)
 
     def _end_exploration(self, moment: Moment) -> None:
         assert self.explorer is not None
@@ -180,7 +176,7 @@ class Session:
         if self.suspension is not None:
             self.suspension.end()
         if self.curve is not None:
-            self.curve = replace(self.curve, first=moment.steps_taken)
+            self.curve = replace(self.curve, first=self.steps)
 
     def _decide_without_metrics(self, reading: Reading, moment: Moment) -> None:
         # Nothing in it differs between ranks, so every rank decides by itself.
@@ -331,6 +327,7 @@ class Session:
             "pending": self.observer.state_dict(),
             "seen": sorted(self.seen),
             "validated": self.validated,
+            "steps": self.steps,
             "checks": self.checks,
             "train_only": self.train_only,
             "history": self.history.state_dict(),
@@ -364,6 +361,7 @@ class Session:
         self.observer.load_state_dict(state["pending"])
         self.seen = set(state["seen"])
         self.validated = state["validated"]
+        self.steps = state["steps"]
         self.checks = state["checks"]
         self.history = DecisionHistory.from_state(state["history"])
         self.curve = Curve(**state["curve"]) if state["curve"] else None

@@ -63,6 +63,7 @@ def begin_session(
         facts=facts,
         say=say if callback.verbose else _silent,
         dry_run=callback.dry_run,
+        steps=steps_taken(trainer),
     )
     session.rescan(trainer)
     if not session.groups.rates():
@@ -126,9 +127,8 @@ def _open(session: Session, opening: Opening, trainer: Any, state: Mapping[str, 
     """Begin to explore, and lay the curve over the budget, where this run does so; a resumed run goes on."""
     if session.dry_run or (state and not state["exploring"]):
         return
-    steps = steps_taken(trainer)
     if opening.anneals and opening.budget is not None:
-        session.curve = Curve(first=steps, budget=opening.budget)
+        session.curve = Curve(first=session.steps, budget=opening.budget)
     sweep = plan_sweep(opening.budget) if opening.explores else None
     if sweep is None or not session.groups.rates():
         return

@@ -1,0 +1,241 @@
+"""A run that looks for its first rate: where it started does not matter, and the search leaves no trace but the rate."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.callbacks import Callback, EarlyStopping, LearningRateFinder, ModelCheckpoint
+from torch.utils.data import DataLoader, TensorDataset
+
+from lightning_lr import LearningRateController
+from lightning_lr.errors import ArgumentError, UnsupportedError
+from tests.helpers.ranks import run_on_ranks
+from tests.helpers.scripted import QUIET
+
+BATCHES, EPOCHS = 40, 8
+SWEEP = BATCHES * EPOCHS // 8
+
+
+class Regression(LightningModule):
+    """A small net with batch norm on a smooth function; its weights after each step are kept."""
+
+    def __init__(self, lr: float, optimizer: str = "SGD", scheduler: bool = False) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.net = torch.nn.Sequential(
+            torch.nn.Linear(4, 16), torch.nn.BatchNorm1d(16), torch.nn.Tanh(), torch.nn.Linear(16, 1)
+        )
+        self.lr, self.optimizer, self.scheduler = lr, optimizer, scheduler
+        self.rates: list[float] = []
+
+    def loss(self, batch: Any) -> torch.Tensor:
+        inputs, targets = batch
+        return torch.nn.functional.mse_loss(self.net(inputs), targets)
+
+    def training_step(self, batch: Any, batch_idx: int) -> torch.Tensor:
+        return self.loss(batch)
+
+    def validation_step(self, batch: Any, batch_idx: int) -> None:
+        self.log("val_loss", self.loss(batch), sync_dist=True)
+
+    def on_before_optimizer_step(self, optimizer: Any) -> None:
+        self.rates.append(optimizer.param_groups[0]["lr"])
+
+    def configure_optimizers(self) -> Any:
+        optimizer = getattr(torch.optim, self.optimizer)(self.parameters(), lr=self.lr)
+        if self.scheduler:
+            return [optimizer], [torch.optim.lr_scheduler.ConstantLR(optimizer, 1.0)]
+        return optimizer
+
+
+class WeightsAt(Callback):
+    """Keeps a copy of everything that training changes, at the start of some batches."""
+
+    def __init__(self, *batches: int) -> None:
+        self.batches, self.kept = batches, {}
+
+    def on_train_batch_start(self, trainer: Any, pl_module: Any, batch: Any, batch_idx: int) -> None:
+        step = trainer.current_epoch * BATCHES + batch_idx
+        if step in self.batches:
+            state = {name: value.clone() for name, value in pl_module.state_dict().items()}
+            self.kept[step] = (state, {k: v.clone() for k, v in _moments(trainer.optimizers[0]).items()})
+
+
+def _moments(optimizer: Any) -> dict[str, torch.Tensor]:
+    return {
+        f"{number}/{name}": value
+        for number, state in optimizer.state_dict()["state"].items()
+        for name, value in state.items()
+        if isinstance(value, torch.Tensor)
+    }
+
+
+def loader() -> DataLoader:
+    generator = torch.Generator().manual_seed(1)
+    inputs = torch.randn(BATCHES * 8, 4, generator=generator)
+    targets = inputs.sin().sum(1, keepdim=True) + 0.1 * torch.randn(len(inputs), 1, generator=generator)
+    return DataLoader(TensorDataset(inputs, targets), 8)
+
+
+def fit(module: LightningModule, *callbacks: Any, **options: Any) -> Trainer:
+    settings = {**QUIET, "max_epochs": EPOCHS, "callbacks": list(callbacks), **options}
+    trainer = Trainer(**settings)
+    trainer.fit(module, loader(), loader(), ckpt_path=None)
+    return trainer
+
+
+def steps_swept(controller: LearningRateController) -> int:
+    """How many rates the exploration tried: it ends early where the loss explodes."""
+    found = re.search(r"(\d+) rates", controller.decisions[0].reason)
+    assert found
+    return int(found[1])
+
+
+def explorer(**options: Any) -> LearningRateController:
+    return LearningRateController(**{"find_lr": "auto", "anneal": "auto", "verbose": False, **options})
+
+
+@pytest.mark.parametrize("optimizer", ["SGD", "AdamW"])
+def test_every_start_ends_in_the_same_weights(optimizer: str) -> None:
+    """Rates 10,000 times apart lead to the very same run, since the range of the sweep is absolute."""
+    ends = []
+    for lr in (1e-4, 1e-2, 1.0):
+        module = Regression(lr, optimizer)
+        fit(module, explorer())
+        ends.append(torch.cat([p.detach().flatten() for p in module.parameters()]))
+    for end in ends[1:]:
+        torch.testing.assert_close(end, ends[0], rtol=1e-4, atol=1e-5)
+
+
+def test_the_sweep_is_visible_and_the_curve_falls_to_zero_at_the_end() -> None:
+    # step   0 ... sweep ... 40, warm-up, hold ... half of what is left, linear ... last step
+    module = Regression(0.01)
+    controller = explorer()
+    fit(module, controller)
+    found, anneal = controller.decisions[:2]
+    assert (found.action, anneal.action) == ("explore", "anneal")
+    swept = steps_swept(controller)
+    assert swept <= SWEEP
+    assert module.rates[0] == pytest.approx(1e-6)
+    assert all(a < b for a, b in zip(module.rates[: swept - 1], module.rates[1:swept], strict=True))
+    level = found.new_lr["lr-SGD"]
+    held = module.rates[swept + 10 : swept + 100]
+    assert held == pytest.approx([level] * len(held))
+    assert module.rates[-1] == pytest.approx(level / ((BATCHES * EPOCHS - swept) / 2), rel=0.05)
+    assert 0 < module.rates[-1] < 0.01 * level
+
+
+def test_weights_buffers_and_optimizer_state_come_back_bit_for_bit() -> None:
+    first = explorer()
+    fit(Regression(0.01, "AdamW"), first)
+    swept = steps_swept(first)
+    probe = WeightsAt(0, swept)
+    fit(Regression(0.01, "AdamW"), explorer(), probe)
+    (start, moments), (after, moments_after) = probe.kept[0], probe.kept[swept]
+    assert all(torch.equal(start[name], after[name]) for name in start)
+    assert moments == moments_after == {}
+
+
+def test_no_checkpoint_and_no_patience_while_exploring(tmp_path: Path) -> None:
+    """The sweep spans the first validation; neither callback may judge it."""
+    stopping = EarlyStopping("val_loss", patience=100)
+    checkpoint = ModelCheckpoint(tmp_path, monitor="val_loss", save_top_k=-1, filename="{epoch}")
+    judged: list[int] = []
+    stopping._evaluate_stopping_criteria = lambda current: (judged.append(1), (False, None))[1]  # type: ignore
+    fit(Regression(0.01), explorer(), stopping, checkpoint, enable_checkpointing=True)
+    epochs = sorted(int(path.stem.split("=")[1]) for path in tmp_path.glob("epoch=*.ckpt"))
+    # the sweep ends with the last batch of epoch 0, before its validation: that one sees the restored start
+    assert epochs == list(range(EPOCHS))
+    assert len(judged) == EPOCHS
+    assert not {"on_validation_end", "on_train_epoch_end", "on_train_batch_end"} & set(vars(stopping))
+
+
+def test_a_sweep_over_several_epochs_hides_their_validations(tmp_path: Path) -> None:
+    checkpoint = ModelCheckpoint(tmp_path, monitor="val_loss", save_top_k=-1, filename="{epoch}")
+    fit(Regression(0.01), explorer(), checkpoint, enable_checkpointing=True, limit_train_batches=10, max_epochs=40)
+    epochs = sorted(int(path.stem.split("=")[1]) for path in tmp_path.glob("epoch=*.ckpt"))
+    assert epochs[0] in (3, 4)  # 400 steps: a sweep of 50, or less where the loss explodes before
+    assert epochs == list(range(epochs[0], 40))
+
+
+@pytest.mark.parametrize(
+    ("options", "module", "trainer", "card"),
+    [
+        ({}, {"scheduler": True}, {}, "none: the schedule is the user's own"),
+        ({"policy": "conservative"}, {}, {}, "none: policy 'conservative' does not explore"),
+        ({"find_lr": False}, {}, {}, "none: find_lr=False"),
+        ({}, {}, {"max_epochs": 2}, "none: too few steps"),
+        ({}, {}, {"callbacks": [LearningRateFinder()]}, "none: LearningRateFinder has found a rate already"),
+    ],
+)
+def test_where_it_steps_aside(options: dict, module: dict, trainer: dict, card: str, monkeypatch: Any) -> None:
+    controller, facts = explorer(**options), {}
+    monkeypatch.setattr("lightning_lr.live.start.set_up_card", lambda known: facts.update(known) or "")
+    monkeypatch.setattr(LearningRateFinder, "on_fit_start", lambda *_: None)
+    callbacks = trainer.pop("callbacks", [])
+    run = Regression(0.01, **module)
+    fit(run, controller, *callbacks, **trainer)
+    assert facts["exploration"] == card
+    assert not [decision for decision in controller.decisions if decision.action == "explore"]
+
+
+@pytest.mark.parametrize(
+    ("make", "error", "message"),
+    [
+        (
+            lambda: explorer(find_lr="yes"),
+            ArgumentError,
+            "Expected `find_lr` to be True, False or 'auto' but got 'yes'.",
+        ),
+        (
+            lambda: fit(Regression(0.01), explorer(anneal=True), max_epochs=-1, max_steps=-1),
+            UnsupportedError,
+            "Expected a known budget for `anneal=True`: give the Trainer max_epochs or max_steps.",
+        ),
+    ],
+)
+def test_what_cannot_be_done_is_said(make: Any, error: type[Exception], message: str) -> None:
+    with pytest.raises(error) as raised:
+        make()
+    assert str(raised.value) == message
+
+
+def test_accumulated_batches_make_one_step_of_the_sweep() -> None:
+    module = Regression(0.01)
+    controller = explorer()
+    fit(module, controller, accumulate_grad_batches=2, max_epochs=16)
+    trial = [d for d in controller.decisions if d.action == "explore"]
+    assert len(trial) == 1
+    assert steps_swept(controller) > 30
+    assert module.rates[: steps_swept(controller)] == pytest.approx(
+        [1e-6 * 10 ** (7 * i / 39) for i in range(steps_swept(controller))]
+    )
+
+
+def test_a_conservative_policy_explores_where_it_is_told_to() -> None:
+    controller = explorer(policy="conservative", find_lr=True)
+    fit(Regression(1.0), controller)
+    assert controller.decisions[0].action == "explore"
+    assert controller.decisions[0].snapshot_check == -1
+
+
+def test_a_dry_run_leaves_the_exploration_out() -> None:
+    module, controller = Regression(0.01), explorer(dry_run=True)
+    fit(module, controller)
+    assert set(module.rates) == {0.01}
+
+
+def test_two_ranks_sweep_alike() -> None:
+    def run(rank: int) -> tuple[list[float], str]:
+        module, controller = Regression(0.01), explorer()
+        fit(module, controller, strategy="ddp", devices=2, use_distributed_sampler=True)
+        return module.rates, controller.decisions[0].reason
+
+    (rates, reason), (others, other_reason) = run_on_ranks(run, 2)
+    assert rates == others
+    assert reason == other_reason
