@@ -46,6 +46,7 @@ class ControlledGroups:
         self.configs: list[Any] = []
         self.read_only = read_only
         self.unhidden: list[Any] = []
+        self._watched: list[LearningRateControl] = []
 
     def scan(self, optimizers: Sequence[Any], configs: Sequence[Any]) -> list[str]:
         """Look at the Trainer's optimizers and schedulers anew, and say what others changed.
@@ -60,11 +61,18 @@ class ControlledGroups:
             return []
         notes: list[str] = []
         self.unhidden = []
+        self._watched = []
         for index, control in self._controls():
+            self._watched.append(control)
             notes += control.notice()
             control.join(self.owner, *self._bounds(index, control))
             self.unhidden += control.attach(self._schedulers_of(self.optimizers[index]))
         return notes
+
+    def before_step(self) -> None:
+        """Scale what somebody wrote since the last look: what is shown between two steps is what the next one uses."""
+        for control in self._watched:
+            control.before_step()
 
     def rates(self) -> dict[str, Rate]:
         """Name → learning rate, of the controlled groups."""

@@ -129,7 +129,7 @@ class LearningRateControl:
         """
         register = getattr(self._optimizer(), "register_step_pre_hook", None)
         if self._hook is None and register is not None:
-            self._hook = register(self._before_step)
+            self._hook = register(self.before_step)
         refused = []
         for scheduler in schedulers:
             if guard(scheduler, self.scheduled_visible):
@@ -192,8 +192,8 @@ class LearningRateControl:
         self._notes.clear()
         return notes
 
-    def _before_step(self, *_: Any) -> None:
-        """The optimizer is about to step: scale what somebody wrote since the last look."""
+    def before_step(self, *_: Any) -> None:
+        """Scale what somebody wrote since the last look, before the optimizer uses it; quick where nobody did."""
         if self._scales.neutral or torch.compiler.is_compiling():
             return  # nothing to scale, or a compiled step, which would be compiled anew for each rate
         groups = self._groups()

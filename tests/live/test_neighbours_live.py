@@ -249,3 +249,5 @@ def test_the_step_uses_the_scaled_rate_whoever_wrote_it(writer: type[Small], rat
     assert len(ours.decisions) == 4
     for step, (rates, wanted, scale) in enumerate(zip(scaled.used, plain.used, scaled.noted, strict=True)):
         assert rates == pytest.approx([wanted[0] * scale["lr-SGD"]], rel=1e-9), f"step {step}"
+    if writer in (WarmUp, Decay, DecayOfBatches, Milestones):  # the others write after the monitor's look
+        assert [row[0] for row in scaled.shown] == pytest.approx([row[0] for row in scaled.used], rel=1e-12)
