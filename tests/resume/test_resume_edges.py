@@ -20,7 +20,7 @@ from torch.optim import lr_scheduler
 from lightning_lr import LearningRateController
 from lightning_lr.core.journal import read_line
 from tests.helpers import resume
-from tests.helpers.resume import Model, Recorder, Run, Trace, in_fork, killed, resumed, train, unkilled
+from tests.helpers.resume import Model, Recorder, Run, Trace, When, in_fork, killed, resumed, train, unkilled
 from tests.helpers.schedulers import CASES, SchedulerCase
 
 MID_EPOCH, EPOCH_END = (next(w for w in resume.WHENS if w.name == name) for name in ("mid-epoch", "end of the epoch"))
@@ -174,6 +174,19 @@ def test_without_the_snapshot_it_cuts_and_says_so(tmp_path: Path, expected: Trac
         ["reduce", "non_finite"],
         ["restore", "non_finite"],
     ]
+
+
+def test_where_lightning_leaves_out_a_validation_there_is_one_check_fewer_and_no_gap(tmp_path: Path) -> None:
+    # Resumed from a checkpoint that ``every_n_train_steps`` wrote after an epoch's last batch, Lightning goes on with
+    # the next epoch: that epoch's validation never runs, with this callback or without.
+    when = When("last batch", 32, {"every_n_train_steps": 32})
+    run = Run(tmp_path, case=FLAT)
+
+    got = resumed(run, when, killed(run, when, survive=6))
+
+    readings = [read_line(line).reading for line in got.journal[1:]]
+    assert [reading.check for reading in readings] == [*range(13)]
+    assert [reading.epoch for reading in readings] == [*range(7), *range(8, 14)]
 
 
 # Other ways to come to a fit.
