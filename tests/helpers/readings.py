@@ -212,6 +212,8 @@ def settings_of(draw: st.DrawFn, monitors: Sequence[str] = ("val_loss",)) -> Set
             ratio=st.floats(0.1, 0.9),
         ),
     )
+    lows: list[float | tuple[float, ...]] = [0.0, 1e-3, (1e-3, 1e-4)]
+    highs: list[float | tuple[float, ...] | None] = [None, 1.0, (2.0, 1.0)]
     return Settings(
         monitors=tuple(monitors),
         mode=draw(st.sampled_from(Mode)),
@@ -222,8 +224,8 @@ def settings_of(draw: st.DrawFn, monitors: Sequence[str] = ("val_loss",)) -> Set
         rel_delta=draw(st.sampled_from([0.0, 1e-3])),
         cooldown=draw(st.integers(0, 3)),
         warmup_checks=draw(st.integers(0, 3)),
-        min_lr=draw(st.sampled_from([0.0, 1e-3, (1e-3, 1e-4)])),
-        max_lr=draw(st.sampled_from([None, 1.0, (2.0, 1.0)])),
+        min_lr=draw(st.sampled_from(lows)),
+        max_lr=draw(st.sampled_from(highs)),
     )
 
 
