@@ -150,7 +150,7 @@ def test_5_the_sentence_of_a_divergence_is_true(offset):
     assert low < high <= max(train[: decision.check + 1])
 
 
-@pytest.mark.xfail(strict=False, reason="the divergence detector calls any monitor 'the training loss', and says it rose")
+@pytest.mark.xfail(strict=False, reason="the divergence detector calls a monitor 'the training loss' that rose")
 def test_5_the_sentence_of_a_divergence_is_true_of_an_accuracy():
     values = [0.1, 0.3, 0.5, 0.6, 0.7, 0.75, 0.8, 0.82, 0.84, 0.86, 0.87, 0.88, 0.6, 0.4, 0.3, 0.2, 0.1, 0.1, 0.1]
     policy = table(Condition.DIVERGENCE, Response(Action.REDUCE, 0.5))
