@@ -89,10 +89,9 @@ class DivergenceDetector:
         )
 
     def _noise(self, series: Signal, until: int) -> float:
-        """Noise of the blocks up to the lowest level; of all of them where those are too few."""
+        """Noise of one block: up to the lowest level, or over the newest blocks."""
         before = robust_noise(series.values[max(0, until - NOISE_WINDOW) : until])
-        if until >= self.fewest and before > 0:
-            return before
+        # The larger of two opinions: read from few blocks, a noise may by luck be a third of what it is.
         return max(before if before > 0 else 0.0, series.noise, 1e-12 * abs(series.first), 1e-300)
 
     def _ground_lost(self, series: Signal, level: float) -> float:

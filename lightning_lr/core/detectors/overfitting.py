@@ -126,9 +126,7 @@ class OverfittingDetector:
             return Verdict.NO
         if len(signal.values) < self.fewest:
             return Verdict.UNDECIDED
-        # The noise itself is known to about one part in √n: early on it may well be half of what it seems.
-        unsure = 1 + 2 / math.sqrt(len(signal.values))
-        risen = mean(signal.values[-3:]) - signal.best > self.noise_rise * unsure * signal.noise
+        risen = mean(signal.values[-3:]) - signal.best > self.noise_rise * signal.noise
         if agreed >= self.agree and risen and self._rising(signal) and self._trained(signal, train):
             return Verdict.YES
         return Verdict.UNDECIDED
@@ -160,7 +158,7 @@ def generalization_loss(signal: Signal) -> float:
     The best itself for a best of zero would divide by nothing; the rise then counts against the progress so far.
     """
     scale = abs(signal.best) or abs(signal.gain) or 1.0
-    return 100.0 * (signal.value - signal.best) / scale
+    return 100.0 * (signal.values[-1] - signal.best) / scale
 
 
 def progress_quotient(loss: float, train: Sequence[float], k: int = 5) -> float:
