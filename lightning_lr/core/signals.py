@@ -18,7 +18,7 @@ WINDOW = 64
 """Values kept of one series. Enough for a slope error of 1 % of the noise; few enough for a check to stay fast."""
 
 NOISE_WINDOW = 32
-"""Newest values from which the noise is read: its error is then an eighth of it, and annealed runs are calmer at their end."""
+"""Newest values that the noise is read from: its error is then an eighth of it, and annealed runs end calmer."""
 
 SHORTEST_TREND = 5
 """Fewest values a slope is read from where there are as many: below, one outlier turns its sign."""

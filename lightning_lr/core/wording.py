@@ -29,10 +29,10 @@ def rate_changes(old: Mapping[str, float], new: Mapping[str, float], most: int =
 
 
 def markdown_cell(text: str) -> str:
-    """Text that cannot break out of a Markdown table's cell, nor be taken for HTML.
+    r"""Text that cannot break out of a Markdown table's cell, nor be taken for HTML.
 
     >>> markdown_cell("a|b <script>")
-    'a\\\\|b &lt;script&gt;'
+    'a\\|b &lt;script&gt;'
     """
     text = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     return text.replace("|", "\\|").replace("\n", " ")
