@@ -33,18 +33,21 @@ def _start(story: Story, band: Band) -> str:
 
 
 def _end(story: Story) -> str:
-    known = [(line.reading.epoch, value) for line, value in zip(story.lines, story.values) if math.isfinite(value)]
+    known = [(line.reading.epoch, value) for line, value in zip(story.lines, story.values, strict=True) if math.isfinite(value)]
     if not known:
         return f"{story.name} was never finite: look at the data and the loss before the learning rate."
     overfit = [d for d in story.acted if d.condition is Condition.OVERFITTING]
     epoch, best = min(known, key=lambda pair: pair[1])
     shown = f"the best {story.name}, {story.shown(best):.4g}, came in epoch {epoch}"
     if overfit:
-        return f"It began to overfit by epoch {overfit[0].epoch} ({shown}): data or regularization will bring more than another rate."
+        remedy = "data or regularization will bring more than another rate"
+        return f"It began to overfit by epoch {overfit[0].epoch} ({shown}): {remedy}."
     if _improves([value for _, value in known[-10:]]):
         return f"{story.name} still improved at the end: more epochs may bring more."
     stopped = any(d.action is Action.STOP for d in story.acted)
-    return f"Training was stopped, since nothing more was won; {shown}." if stopped else f"{shown[0].upper()}{shown[1:]}."
+    return (
+        f"Training was stopped, since nothing more was won; {shown}." if stopped else f"{shown[0].upper()}{shown[1:]}."
+    )
 
 
 def _improves(values: Sequence[float]) -> bool:

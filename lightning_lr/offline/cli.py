@@ -29,7 +29,7 @@ EXAMPLES = {
     "replay": (
         "lightning-lr replay lightning_logs/version_0",
         "lightning-lr replay lightning_logs/version_0 --policy halving --set epochs=5",
-        "lightning-lr replay lightning_logs/version_0 --set patience=3 --variant patience=8 --variant 'factor=0.5 cooldown=2'",
+        "lightning-lr replay run/ --set patience=3 --variant patience=8 --variant 'factor=0.5 cooldown=2'",
         "lightning-lr replay metrics.csv --monitor val/acc --mode max --json",
     ),
     "report": (
@@ -46,7 +46,7 @@ EXAMPLES = {
 class Help(RawDescriptionHelpFormatter, DefaultHelpFormatter):
     """Help that keeps the examples' lines, and names a default only where the text does."""
 
-    def _get_help_string(self, action: Action) -> str | None:
+    def _get_help_string(self, action: Action) -> str:
         return action.help or ""
 
 
@@ -128,7 +128,9 @@ def _parser() -> ArgumentParser:
     }
     for name, add in (("demo", _demo_options), ("replay", _replay_options), ("report", _report_options)):
         commands.add_subcommand(name, add(_subparser(name, told[name])), help=told[name])
-    commands.add_subcommand("evaluate", _evaluate_options(_subparser("evaluate", told["evaluate"])), help=told["evaluate"])
+    commands.add_subcommand(
+        "evaluate", _evaluate_options(_subparser("evaluate", told["evaluate"])), help=told["evaluate"]
+    )
     return parser
 
 
@@ -140,13 +142,19 @@ def _subparser(name: str, about: str) -> ArgumentParser:
 def _settings_options(parser: ArgumentParser) -> None:
     parser.add_argument("--policy", help="auto, conservative, halving or exponential, in place of the run's own")
     parser.add_argument(
-        "--set", action="append", default=[], metavar="NAME=VALUE", help="an argument of the callback, as in patience=3; repeat it"
+        "--set",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="an argument of the callback, as in patience=3; repeat it",
     )
 
 
 def _watch_options(parser: ArgumentParser) -> None:
     parser.add_argument("--monitor", action="append", default=[], help="metric to watch; repeat it for several")
-    parser.add_argument("--mode", choices=["min", "max"], help="which direction of it is better; min where nothing is said")
+    parser.add_argument(
+        "--mode", choices=["min", "max"], help="which direction of it is better; min where nothing is said"
+    )
     parser.add_argument("--train", metavar="METRIC", help="the training loss, where no name like train_loss tells")
     parser.add_argument("--train-monitor", metavar="METRIC", help="metric to compare the monitor with")
     parser.add_argument("--partial", action="store_true", help="where a file breaks off, read what stands before")
@@ -155,7 +163,9 @@ def _watch_options(parser: ArgumentParser) -> None:
 def _demo_options(parser: ArgumentParser) -> ArgumentParser:
     _settings_options(parser)
     parser.add_argument("--seed", type=int, default=0, help="of the curves' noise")
-    parser.add_argument("--curve", help="only this one: healthy, plateau, overfitting, divergence, loss_spike, non_finite")
+    parser.add_argument(
+        "--curve", help="only this one: healthy, plateau, overfitting, divergence, loss_spike, non_finite"
+    )
     parser.add_argument("--png", metavar="FILE", help="draw the curve that --curve names")
     return parser
 
@@ -163,7 +173,9 @@ def _demo_options(parser: ArgumentParser) -> ArgumentParser:
 def _replay_options(parser: ArgumentParser) -> ArgumentParser:
     parser.add_argument("run", help=RUN)
     _settings_options(parser)
-    parser.add_argument("--variant", action="append", default=[], metavar="SETTINGS", help="one more column: several NAME=VALUE")
+    parser.add_argument(
+        "--variant", action="append", default=[], metavar="SETTINGS", help="one more column: several NAME=VALUE"
+    )
     parser.add_argument("--json", action="store_true", help="print one JSON document")
     _watch_options(parser)
     return parser

@@ -55,7 +55,7 @@ class Column:
         return self.values[bisect_right(self.steps, after) : bisect_right(self.steps, upto)].tolist()
 
     def __iter__(self) -> Iterator[tuple[int, float]]:
-        return zip(self.steps, self.values)
+        return zip(self.steps, self.values, strict=True)
 
     def __len__(self) -> int:
         return len(self.steps)

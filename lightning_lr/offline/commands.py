@@ -83,7 +83,9 @@ def evaluate(paths: Sequence[str], watch: Watch, onsets: Sequence[str], conditio
         _evaluate_curves(seeds, onsets, condition)
         return
     if len(onsets) not in (1, len(paths)):
-        raise ArgumentError(f"Expected --onset once for each of the {len(paths)} run{plural(len(paths))} but got {len(onsets)}.")
+        raise ArgumentError(
+            f"Expected --onset once for each of the {len(paths)} run{plural(len(paths))} but got {len(onsets)}."
+        )
     rows = []
     for place, path in enumerate(paths):
         onset = onsets[place % len(onsets)]
@@ -109,7 +111,9 @@ def _evaluate_curves(seeds: int, onsets: Sequence[str], condition: str | None) -
         if condition in (None, str(name)):
             false = f"{100 * score.false_runs:.3g} % of {score.runs} runs"
             missed = f"{100 * score.missed:.3g} %"
-            rows.append([str(name), str(onsets_there), f"{score.delay:.3g} checks", missed, false, f"{score.false_per_100:.2g}"])
+            rows.append(
+                [str(name), str(onsets_there), f"{score.delay:.3g} checks", missed, false, f"{score.false_per_100:.2g}"]
+            )
     if not rows:
         raise ArgumentError(f"Expected a condition that a detector looks for but got {condition!r}.")
     heads = ["detector", "onsets", "mean delay", "missed", "false alarms in", "in 100 checks"]

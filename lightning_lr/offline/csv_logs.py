@@ -36,7 +36,7 @@ def _take(log: Log, names: list[str], row: list[str], place: int) -> None:
     step = _number(row[place]) if place < len(row) else None
     if step is None or not step.is_integer():
         return
-    for name, cell in zip(names, row):
+    for name, cell in zip(names, row, strict=False):
         value = _number(cell) if name != "step" else None
         if value is not None:
             log.add(name, int(step), value)

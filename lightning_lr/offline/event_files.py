@@ -43,7 +43,9 @@ def read_events(paths: Sequence[Path], partial: bool = False) -> Log:
             try:
                 event = Event.FromString(record)
             except Exception as error:  # protobuf's own DecodeError, of whichever implementation is in use
-                raise LogError(f"Expected events in {path} but record {number} is none; the file is damaged.") from error
+                raise LogError(
+                    f"Expected events in {path} but record {number} is none; the file is damaged."
+                ) from error
             if number == 0 and not event.file_version.startswith("brain.Event"):
                 raise LogError(f"Expected a TensorBoard event file but {path} is none.")
             for value in event.summary.value:

@@ -79,7 +79,9 @@ def _curve(axes: Any, points: Sequence[tuple[int, float]], label: str, colour: s
     ys = [y if math.isfinite(y) else math.nan for _, y in thin]
     # A name that begins with _ would be left out of the legend, and $ would be taken for a formula.
     label = label.replace("$", r"\$")
-    axes.plot([x for x, _ in thin], ys, label="\u200b" + label if label.startswith("_") else label, color=colour, **style)
+    axes.plot(
+        [x for x, _ in thin], ys, label="\u200b" + label if label.startswith("_") else label, color=colour, **style
+    )
     return [y for y in ys if math.isfinite(y)]
 
 
@@ -90,7 +92,7 @@ def _draw_rates(axes: Any, lines: Sequence[JournalLine]) -> None:
         after = lines[-1].adjustment.rates.get(name)
         known += [(lines[-1].reading.check + 1, after.applied)] if after else []
         # A reading's rate is the one that led to it: drawn from the check before to this one.
-        axes.step(*zip(*known), where="pre", label=name.replace("$", r"\$"), linewidth=1.6)
+        axes.step(*zip(*known, strict=True), where="pre", label=name.replace("$", r"\$"), linewidth=1.6)
         if all(rate > 0 for _, rate in known):
             _plain_log(axes)
     axes.set_ylabel("learning rate")
@@ -128,7 +130,7 @@ def _mark(figure: Any, curves: Any, rates: Any, lines: Sequence[JournalLine]) ->
         curves.plot([decision.check] * 2, [0, up], transform=curves.get_xaxis_transform(), color=colour,
                     linewidth=1.1, alpha=faint, clip_on=False, zorder=1)  # fmt: skip
         rates.axvline(decision.check, color=colour, linewidth=1.1, alpha=faint, zorder=1)
-    for decision, (text, position, left, row) in zip(decisions, labels):
+    for decision, (text, position, left, row) in zip(decisions, labels, strict=False):  # no labels: they did not fit
         nudge = 3 if left == position else -3
         curves.annotate(text, (position, 1 + (ROW * row + 0.11) / panel), xycoords="axes fraction", fontsize=9,
                         xytext=(nudge, 0), textcoords="offset points", va="center", annotation_clip=False,

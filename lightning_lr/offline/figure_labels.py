@@ -53,7 +53,7 @@ def placed(decisions: Sequence[Decision], positions: Sequence[float], width: Wid
 def _in_rows(texts: Sequence[str], positions: Sequence[float], width: Width) -> list[Placed] | None:
     starts = [2.0] * ROWS
     found: list[Placed] = []
-    for text, position in zip(reversed(texts), reversed(positions)):
+    for text, position in zip(reversed(texts), reversed(positions), strict=True):
         wide = width(text)
         left = position if position + wide <= 1.0 else position - wide
         row = next((row for row, start in enumerate(starts) if left + wide + GAP <= start), None)

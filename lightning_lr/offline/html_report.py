@@ -106,14 +106,21 @@ def _curve(name: str, points: Sequence[tuple[int, float]], line: dict[str, Any])
     thin = points[:: math.ceil(len(points) / POINTS) or 1]
     ys = [y if math.isfinite(y) else None for _, y in thin]
     # plotly takes a few HTML tags in names and hover texts.
-    return {"name": escape(name), "x": [x for x, _ in thin], "y": ys, "mode": "lines", "line": line, "connectgaps": False}
+    return {
+        "name": escape(name),
+        "x": [x for x, _ in thin],
+        "y": ys,
+        "mode": "lines",
+        "line": line,
+        "connectgaps": False,
+    }
 
 
 def _marks(report: Report) -> dict[str, Any]:
     """A point on the rate at each decision; hovering shows the sentence and what came of it."""
     decided = [c for c in report.changes if report.story.lines[c.place].decision.action is not Action.HOLD]
     decisions = [report.story.lines[change.place].decision for change in decided]
-    texts = [f"{escape(str(d))}<br>then: {escape(c.sentence)}" for d, c in zip(decisions, decided)]
+    texts = [f"{escape(str(d))}<br>then: {escape(c.sentence)}" for d, c in zip(decisions, decided, strict=True)]
     rates = [c.old_rate if math.isfinite(c.old_rate) else None for c in decided]
     colours = [colour_of(d.condition) for d in decisions]
     marker = {"color": colours, "size": 10, "line": {"width": 1}}

@@ -66,10 +66,14 @@ def journal_lines(path: Path, partial: bool = False) -> Iterator[JournalLine]:
             continue
         if partial and not line.endswith("\n"):
             return
-        try:
-            yield read_line(line)
-        except JournalError as error:
-            raise JournalError(f"{path}, line {number}: {error}") from error
+        yield _read(path, number, line)
+
+
+def _read(path: Path, number: int, line: str) -> JournalLine:
+    try:
+        return read_line(line)
+    except JournalError as error:
+        raise JournalError(f"{path}, line {number}: {error}") from error
 
 
 def _numbered(path: Path) -> Iterator[tuple[int, str]]:

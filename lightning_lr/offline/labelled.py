@@ -63,11 +63,11 @@ def run_alarms(run: Run, onset: str, condition: str | None) -> list[Alarms]:
     for line in run.lines():
         signals = series.update(line.reading)
         epochs.append(line.reading.epoch)
-        for detector, own in zip(detectors, alarms):
+        for detector, own in zip(detectors, alarms, strict=True):
             if any(finding.verdict is Verdict.YES for finding in detector.examine(signals)):
                 own.append(signals.check)
     start = onset_check(onset, epochs)
-    return [_alarms(detector, own, start, epochs) for detector, own in zip(detectors, alarms)]
+    return [_alarms(detector, own, start, epochs) for detector, own in zip(detectors, alarms, strict=True)]
 
 
 def onset_check(onset: str, epochs: Sequence[int]) -> int | None:

@@ -92,5 +92,7 @@ def _blocks(values: Sequence[float]) -> tuple[float, ...]:
 def _rate_columns(log: Log) -> dict[str, Column]:
     """The learning rates that ``LearningRateMonitor`` logged, else those that this package's callback logged itself."""
     ours = f"{OURS}/lr/"
-    watched = {n: c for n, c in log.columns.items() if n.startswith("lr-") and not n.endswith(("-momentum", "-weight_decay"))}
+    watched = {
+        n: c for n, c in log.columns.items() if n.startswith("lr-") and not n.endswith(("-momentum", "-weight_decay"))
+    }
     return watched or {n.removeprefix(ours): c for n, c in log.columns.items() if n.startswith(ours)}

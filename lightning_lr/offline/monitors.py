@@ -1,8 +1,8 @@
 """Which metrics of a run to watch, where nobody says: a written rule, and the sentence that tells what it chose.
 
-**The monitor** is the validation loss: of all names with a word for held-out data (val, valid, validation, eval, dev) and the
-word loss, those with the fewest other words; of these the one without ``_epoch``, then the first of the alphabet. A
-name that ends in ``_step`` is a batch's value, never the run's. All data loaders of the chosen name are monitors
+**The monitor** is the validation loss: of all names with a word for held-out data (val, valid, validation, eval, dev)
+and the word loss, those with the fewest other words; of these the one without ``_epoch``, then the first of the alphabet.
+A name that ends in ``_step`` is a batch's value, never the run's. All data loaders of the chosen name are monitors
 (``val_loss/dataloader_idx_0`` …). Where there is no such name, the training loss takes its place.
 
 **The training loss** is found in the same way, with the words train and training, or no word for data at all. Its
@@ -44,7 +44,9 @@ class Choice:
     sentence: str
 
 
-def choose(names: Collection[str], monitors: Collection[str] = (), train: str | None = None, where: str = "the run") -> Choice:
+def choose(
+    names: Collection[str], monitors: Collection[str] = (), train: str | None = None, where: str = "the run"
+) -> Choice:
     """The user's own choice where there is one, else the rule's.
 
     Args:
@@ -72,7 +74,8 @@ def choose(names: Collection[str], monitors: Collection[str] = (), train: str | 
     if not chosen:
         raise _missing("a metric with a name like val_loss", offered, where)
     by = "as asked for" if monitors else "by the rule: names like val_loss and train_loss"
-    said = f"monitor{plural(len(chosen))} {', '.join(chosen)}, training loss {per_check or per_step or 'not logged'} ({by})"
+    train_said = f"training loss {per_check or per_step or 'not logged'}"
+    said = f"monitor{plural(len(chosen))} {', '.join(chosen)}, {train_said} ({by})"
     return Choice(chosen, per_check, per_step, said)
 
 

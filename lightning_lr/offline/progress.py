@@ -41,7 +41,7 @@ class Change:
 def changes_of(story: Story) -> list[Change]:
     """Every change of a run with the progress around it."""
     bounds = [-1, *story.changes, len(story.values) - 1]
-    return [_change(story, *around) for around in zip(bounds, bounds[1:], bounds[2:])]
+    return [_change(story, *around) for around in zip(bounds, bounds[1:], bounds[2:], strict=False)]
 
 
 def _change(story: Story, former: int, place: int, following: int) -> Change:
@@ -64,7 +64,8 @@ def _sentence(story: Story, before: Trend, after: Trend) -> str:
     if before.points < 2:
         return f"{moves[1]} afterwards; before it there were too few checks to compare"
     gained = before.slope - after.slope
-    reach = 2 * math.hypot(before.error, after.error)
+    # A perfect line has no error, but rounding.
+    reach = 2 * math.hypot(before.error, after.error) + 1e-6 * (abs(before.slope) + abs(after.slope))
     verdict = "faster" if gained > reach else "slower" if gained < -reach else "no difference beyond the noise"
     return f"{moves[0]} before, {moves[1]} after: {verdict}"
 

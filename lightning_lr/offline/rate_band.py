@@ -1,8 +1,8 @@
 """The range of rates that performed well, and the margin on both sides.
 
-A stretch of checks at one rate performs well where it improved the best by more than 1 %, the rule of the halving recipe.
-It did harm where it soon ended in divergence, oscillation or values that are not finite, or did so without having brought
-anything. Rates within half an octave count as one.
+A stretch of checks at one rate performs well where it improved the best by more than 1 %, the rule of the halving
+recipe. It did harm where it soon ended in divergence, oscillation or values that are not finite, or did so without
+having brought anything. Rates within half an octave count as one.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ from dataclasses import dataclass, field
 
 from lightning_lr.core.recipes import WELL
 from lightning_lr.offline.story import HARM, Story
-
 
 SOON = 5
 """Checks up to which an end in harm is laid to the rate: later, it had served well for a while."""
@@ -67,7 +66,11 @@ def band_of(story: Story) -> Band:
     good = [place for place, rate in enumerate(tried) if rate.well and not rate.harmed]
     if not good:
         rates = f"{tried[0].rate:.3g}" if len(tried) == 1 else f"{tried[0].rate:.3g} to {tried[-1].rate:.3g}"
-        return Band(sentences=(f"Of the rates that were tried ({rates}) none improved {story.name} by more than {100 * WELL:g} %.",))
+        return Band(
+            sentences=(
+                f"Of the rates that were tried ({rates}) none improved {story.name} by more than {100 * WELL:g} %.",
+            )
+        )
     most = low = high = max(good, key=lambda place: tried[place].gain)
     while low - 1 in good:
         low -= 1
@@ -113,7 +116,8 @@ def _octaves(rate: float) -> int:
 
 def _sentences(band: Band, name: str) -> tuple[str, ...]:
     if band.low == band.high:
-        said = f"{band.most:.3g} performed well: it improved {name} by more than {100 * WELL:g} %, as no rate next to it did."
+        alone = f"it improved {name} by more than {100 * WELL:g} %, as no rate next to it did."
+        said = f"{band.most:.3g} performed well: {alone}"
     else:
         up, down = band.high / band.most, band.most / band.low
         margins = [f"raised {up:.2g} times"] * (up > 1) + [f"lowered {down:.2g} times"] * (down > 1)

@@ -1,7 +1,7 @@
 """Readings → controller → decisions: a recorded run decided once more, with its own settings or with others.
 
-With its own settings a journal gives its own decisions again, sentence for sentence. With others, the controller's rates
-and its snapshot are followed as the live side would have followed them, but the metrics stay those of the run as it was.
+With its own settings a journal gives its own decisions again, sentence for sentence. With others, the controller's
+rates and its snapshot are followed as the live side would have followed them, but the metrics stay those of the run.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from lightning_lr.core.settings import Settings
 from lightning_lr.core.vocabulary import Action
 
 UNKNOWN = (
-    "What replay cannot know: how the metrics would have changed. From the first decision that differs from what really "
-    "happened, every later one rests on metrics of a run that went another way."
+    "What replay cannot know: how the metrics would have changed. From the first decision that differs from what "
+    "really happened, every later one rests on metrics of a run that went another way."
 )
 """Said under every replay that differs."""
 
@@ -94,5 +94,7 @@ def differences(lines: Iterable[JournalLine], settings: Settings) -> list[str]:
     for replayed in replay(lines, [Replayer(settings)]):
         recorded, (now,) = replayed.line.decision, replayed.decisions
         if recorded != now and repr(recorded) != repr(now):  # NaN in the evidence equals no NaN
-            found.append(f"recorded: {recorded}\nreplayed: {now}" if str(recorded) != str(now) else f"{recorded!r}\n{now!r}")
+            found.append(
+                f"recorded: {recorded}\nreplayed: {now}" if str(recorded) != str(now) else f"{recorded!r}\n{now!r}"
+            )
     return found

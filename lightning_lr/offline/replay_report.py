@@ -133,7 +133,7 @@ def _row(outcome: Outcome, replayed: Replayed) -> list[str]:
 
 def _conclusions(outcome: Outcome) -> list[str]:
     said = []
-    for variant, differing in zip(outcome.variants, outcome.differing):
+    for variant, differing in zip(outcome.variants, outcome.differing, strict=True):
         if variant.own and not differing:
             said.append(f"All {outcome.checks} decisions are the recorded ones, sentence for sentence.")
         elif variant.own:

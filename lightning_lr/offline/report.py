@@ -59,7 +59,11 @@ class Report:
         line = self.story.lines[change.place]
         decision = line.decision
         ours = decision.action is not Action.HOLD
-        rates = terminal.rate_change(decision.old_lr, decision.new_lr) if ours else f"{change.old_rate:.3g} → {change.new_rate:.3g}"
+        rates = (
+            terminal.rate_change(decision.old_lr, decision.new_lr)
+            if ours
+            else f"{change.old_rate:.3g} → {change.new_rate:.3g}"
+        )
         what = terminal.short(decision) if ours else "changed by its schedule"
         why = reason_alone(decision) if ours else "not decided by lightning_lr"
         brought = change.sentence if decision.action is not Action.STOP else "training ended"

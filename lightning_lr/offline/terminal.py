@@ -22,7 +22,11 @@ def console() -> Console:
 
     from rich.console import Console
 
-    return Console(highlight=False, width=None if sys.stdout.isatty() else 120, soft_wrap=False)
+    class Piped(Console):
+        def on_broken_pipe(self) -> None:  # rich would end the program with status 1
+            raise BrokenPipeError
+
+    return Piped(highlight=False, width=None if sys.stdout.isatty() else 120, soft_wrap=False)
 
 
 def safe(text: str) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import difflib
 import inspect
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -75,7 +76,9 @@ def parsed(sets: Sequence[str]) -> dict[str, Any]:
             raise ArgumentError(f"Expected {FIXED[name]} to say what is watched but got {text!r}.")
         if name not in NAMES:
             near = difflib.get_close_matches(name, NAMES, n=1)
-            hint = f"Did you mean {near[0]!r}?" if near else f"There are {', '.join(n for n in NAMES if n not in FIXED)}."
+            hint = (
+                f"Did you mean {near[0]!r}?" if near else f"There are {', '.join(n for n in NAMES if n not in FIXED)}."
+            )
             raise ArgumentError(f"Expected the name of an argument but got {name!r}. {hint}")
         changes[name] = _value(value.strip())
     return changes
@@ -87,11 +90,10 @@ def _value(text: str) -> Any:
         return words[text.lower()]
     if ":" in text:
         return tuple(_value(part) for part in text.split(":"))
-    for kind in (int, float):
-        try:
-            return kind(text)
-        except ValueError:
-            continue
+    with suppress(ValueError):
+        return int(text)
+    with suppress(ValueError):
+        return float(text)
     return text
 
 

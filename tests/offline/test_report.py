@@ -1,0 +1,182 @@
+"""The report: what each change brought, which rates performed well, advice; as a table, a page and a figure."""
+
+# ruff: noqa: E501  (the rows of tables)
+
+from __future__ import annotations
+
+import math
+import re
+from itertools import pairwise
+
+import pytest
+
+from lightning_lr.core.arguments import settings_from
+from lightning_lr.core.journal import JournalLine
+from lightning_lr.core.records import Adjustment, Decision, Rate, Reading
+from lightning_lr.core.vocabulary import Action, Condition
+from lightning_lr.offline.advice import advice_of
+from lightning_lr.offline.cli import main
+from lightning_lr.offline.curves import overfitting
+from lightning_lr.offline.demo import decided
+from lightning_lr.offline.figure import draw
+from lightning_lr.offline.figure_labels import GAP, placed
+from lightning_lr.offline.progress import changes_of
+from lightning_lr.offline.rate_band import band_of
+from lightning_lr.offline.story import story_from
+from tests.helpers.logs import plain_run, write_csv
+
+
+def line(check, value, rate, condition=None, factor=0.5):
+    """A check at a rate; with a condition, a cut follows it."""
+    action = Action.REDUCE if condition else Action.HOLD
+    rates = {} if rate is None else {"lr-SGD": rate}
+    after = {name: r * (factor if condition else 1) for name, r in rates.items()}
+    decision = Decision(
+        check,
+        check,
+        check,
+        action,
+        condition or Condition.HEALTHY,
+        factor if condition else 1.0,
+        rates,
+        after,
+        f"{condition}: x → y",
+    )
+    reading = Reading(check, check, check, {"val_loss": value}, rates={n: Rate(r, 1.0, r) for n, r in rates.items()})
+    return JournalLine(reading, decision, Adjustment({n: Rate(r, 1.0, r) for n, r in after.items()}))
+
+
+def story(*checks):
+    return story_from((line(number, *check) for number, check in enumerate(checks)), settings_from())
+
+
+DIVERGENCE, PLATEAU = Condition.DIVERGENCE, Condition.PLATEAU
+TOO_HIGH = [
+    (2.0, 1.0),
+    (3.0, 1.0, DIVERGENCE, 0.1),
+    (1.5, 0.1),
+    (1.2, 0.1),
+    (1.0, 0.1, PLATEAU, 0.5),
+    (0.9, 0.05),
+    (0.85, 0.05),
+]
+TOO_LOW = [(2.0, 0.001), (1.999, 0.001), (1.998, 0.001), (1.5, 0.01), (1.2, 0.01), (1.0, 0.01)]
+
+BANDS = [
+    (TOO_HIGH,
+     "Rates from 0.05 to 0.1 performed well: each improved val_loss by more than 1 %. 0.1 brought most; lowered 2 times it still "
+     "performed well. Above that, 1 did harm. No lower rate was tried: the margin on that side is not known.",
+     "The first rate was about 10 times too high; start at 0.1. val_loss still improved at the end: more epochs may bring more."),
+    (TOO_LOW,
+     "0.01 performed well: it improved val_loss by more than 1 %, as no rate next to it did. No higher rate was tried: the "
+     "margin on that side is not known. Below that, 0.001 brought less.",
+     "The first rate was about 10 times too low; start at 0.01. val_loss still improved at the end: more epochs may bring more."),
+    ([(1.0, 0.1), (1.0, 0.1), (1.0, 0.1)],
+     "Of the rates that were tried (0.1) none improved val_loss by more than 1 %.", "The best val_loss, 1, came in epoch 0."),
+    ([(1.0, None), (0.5, None)],
+     "No learning rate was recorded: add LearningRateMonitor or LearningRateController.", "The best val_loss, 0.5, came in epoch 1."),
+    ([(math.nan, 0.1)],
+     "Of the rates that were tried (0.1) none improved val_loss by more than 1 %.",
+     "val_loss was never finite: look at the data and the loss before the learning rate."),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("checks", "band", "advice"), BANDS, ids=["too high", "too low", "flat", "no rate", "NaN"])
+def test_the_range_of_rates_and_the_advice(checks, band, advice):
+    found = band_of(story(*checks))
+    assert " ".join(found.sentences) == band
+    assert " ".join(advice_of(story(*checks), found)) == advice
+
+
+CHANGES = [
+    ([2.0, 1.9, 1.8, 1.7, 1.6, 1.2, 0.8, 0.4, 0.0], "fell 0.1 a check before, fell 0.4 a check after: faster"),
+    ([2.0, 1.6, 1.2, 0.8, 0.4, 0.4, 0.4, 0.4], "fell 0.4 a check before, stood still after: slower"),
+    (
+        [2.0, 1.9, 1.8, 1.7, 1.6, 1.5, 1.4, 1.3],
+        "fell 0.1 a check before, fell 0.1 a check after: no difference beyond the noise",
+    ),
+    ([2.0, 1.9, 1.8, 1.7, 1.6, 1.5], "not known: too few checks came after it"),
+]
+
+
+@pytest.mark.parametrize(("values", "sentence"), CHANGES)
+def test_what_a_change_brought(values, sentence):
+    checks = [(value, 0.1) if n != 4 else (value, 0.1, PLATEAU) for n, value in enumerate(values)]
+    (change,) = changes_of(story(*checks))
+    assert change.sentence == sentence
+
+
+def test_a_schedule_that_is_not_ours_makes_changes_too():
+    assert [c.place for c in changes_of(story(*[(1.0, 0.1)] * 3, *[(1.0, 0.05)] * 3, *[(1.0, 0.049)] * 3))] == [2]
+
+
+EVIL = "<script>alert(1)</script>_val_loss"
+
+
+def test_text_from_a_log_is_escaped_in_the_page(tmp_path, capsys):
+    pytest.importorskip("plotly")
+    write_csv(tmp_path, plain_run([1.0, 0.8, 0.7] + [0.7] * 9, EVIL))
+    page = tmp_path / "report.html"
+    assert main(["report", str(tmp_path), "--html", str(page)]) == 0
+    text = page.read_text(encoding="utf-8")
+    assert "&lt;script&gt;alert(1)&lt;/script&gt;_val_loss" in text
+    assert EVIL not in text
+    assert text.count("alert(1)") == text.count("alert(1)&lt;/script&gt;") >= 2
+
+
+def test_the_page_fetches_nothing(tmp_path, capsys):
+    pytest.importorskip("plotly")
+    write_csv(tmp_path, plain_run([1.0, 0.8]))
+    assert main(["report", str(tmp_path), "--html", str(tmp_path / "a.html")]) == 0
+    text = (tmp_path / "a.html").read_text(encoding="utf-8")
+    assert not re.findall(r"<(?:script|link|img|iframe)[^>]*(?:src|href)=", text.split("<script>", 1)[0])
+    assert "<script src" not in text
+
+
+def test_text_from_a_log_does_not_steer_the_terminal(tmp_path, capsys):
+    name = "[red]\x1b[31m_val_loss"
+    write_csv(tmp_path, plain_run([1.0, 0.8], name))
+    assert main(["report", str(tmp_path)]) == 0
+    out = capsys.readouterr().out
+    assert "[red]\\x1b[31m_val_loss" in out
+    assert "\x1b" not in out
+
+
+@pytest.mark.parametrize("name", ["_hidden_val_loss", "$val_{loss", EVIL, "val_loss " * 30])
+def test_the_figure_takes_any_name(tmp_path, capsys, name):
+    pytest.importorskip("matplotlib")
+    write_csv(tmp_path, plain_run([1.0, math.nan, 0.8], name.strip()))
+    assert main(["report", str(tmp_path), "--png", str(tmp_path / "a.png")]) == 0
+    assert (tmp_path / "a.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize("lines", [
+    decided(overfitting(0), settings_from()), decided(overfitting(0), settings_from())[:1], [line(0, math.nan, None)],
+    [line(0, 0.0, 0.0), line(1, -1.0, 0.0)],
+], ids=["many decisions", "one check", "no number at all", "zero and below"])  # fmt: skip
+def test_the_figure_takes_any_run(tmp_path, lines):
+    pytest.importorskip("matplotlib")
+    draw(lines).savefig(tmp_path / "a.png")
+
+
+def test_labels_do_not_overlap():
+    lines = [x for x in decided(overfitting(0), settings_from(patience=3)) if x.decision.action is not Action.HOLD]
+    decisions = [x.decision for x in lines]
+    labels = placed(decisions, [d.check / 100 for d in decisions], lambda text: 0.01 * len(text))
+    assert len(labels) == len(decisions)
+    for row in {label[3] for label in labels}:
+        spans = sorted((left, left + 0.01 * len(text)) for text, _, left, r in labels if r == row)
+        assert all(end + GAP <= start + 1e-9 for (_, end), (start, _) in pairwise(spans))
+
+
+def test_plot_returns_figure_and_axes(tmp_path):
+    pytest.importorskip("matplotlib")
+    from matplotlib import pyplot
+
+    import lightning_lr
+
+    write_csv(tmp_path, plain_run([1.0, 0.8]))
+    figure, axes = lightning_lr.plot(tmp_path)
+    assert axes == figure.axes
+    assert len(axes) == 2
+    pyplot.close(figure)

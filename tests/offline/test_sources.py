@@ -1,0 +1,232 @@
+"""Any run → readings: files of other people's runs, restarts, gaps, NaN, and whatever is no run."""
+
+# ruff: noqa: E501  (the rows of tables)
+
+from __future__ import annotations
+
+import json
+import math
+
+import pytest
+
+from lightning_lr.core.arguments import settings_from
+from lightning_lr.core.journal import header_line
+from lightning_lr.errors import LightningLRError
+from lightning_lr.offline.sources import Watch, open_run
+from tests.helpers.logs import framed, plain_run, write_csv, write_events
+
+VALUES = [1.0, 0.8, 0.7, 0.65]
+
+
+def readings(path, **watch):
+    return [line.reading for line in open_run(path, Watch(**watch)).lines()]
+
+
+@pytest.mark.parametrize("write", [write_events, write_csv])
+def test_a_plain_run(tmp_path, write):
+    write(tmp_path / "version_0", plain_run(VALUES, "val/loss"))
+    found = readings(tmp_path)
+    assert [r.metrics for r in found] == [{"val/loss": pytest.approx(value)} for value in VALUES]
+    assert [(r.check, r.epoch, r.step) for r in found] == [(0, 0, 9), (1, 1, 19), (2, 2, 29), (3, 3, 39)]
+    assert found[0].rates["lr-SGD"].applied == pytest.approx(0.1)
+    assert (found[1].train.mean, found[1].train.blocks, found[1].train.steps) == (1.0, (1.0,), 10)
+
+
+def test_both_loggers_tell_the_same(tmp_path):
+    write_events(tmp_path / "events", plain_run(VALUES, lr=0.5))
+    write_csv(tmp_path / "csv", plain_run(VALUES, lr=0.5))
+    events, table = readings(tmp_path / "events"), readings(tmp_path / "csv")
+    assert [r.train.blocks for r in events] == [pytest.approx(r.train.blocks) for r in table]
+    assert [(r.check, r.epoch, r.step, r.rates) for r in events] == [(r.check, r.epoch, r.step, r.rates) for r in table]
+
+
+def test_a_restarted_run_in_two_files(tmp_path):
+    """Killed in epoch 3, resumed from the end of epoch 1: epochs 2 and 3 are those of the second file."""
+    write_events(tmp_path, plain_run([1.0, 0.8, 0.7, 9.0]), second=1)
+    second = [entry for entry in plain_run([1.0, 0.8, 0.6, 0.5, 0.4]) if entry[0] >= 20]
+    write_events(tmp_path, [(0, {"hp_metric": -1.0}), *second], second=2)
+    run = open_run(tmp_path)
+    assert [line.reading.metrics["val_loss"] for line in run.lines()] == pytest.approx([1.0, 0.8, 0.6, 0.5, 0.4])
+    assert run.said[-1] == "the run was resumed 1 time; the steps logged last count"
+
+
+def test_gaps_and_values_that_are_not_finite(tmp_path):
+    log = [
+        (9, {"val_loss": 1.0, "epoch": 0.0}),
+        (39, {"val_loss": math.nan, "epoch": 3.0}),
+        (99, {"val_loss": 0.5, "epoch": 9.0}),
+    ]
+    write_csv(tmp_path, [*log, (119, {"train_loss": 0.1}), (129, {"val_loss": math.inf, "epoch": 12.0})])
+    found = readings(tmp_path)
+    assert [r.epoch for r in found] == [0, 3, 9, 12]
+    assert [r.metrics["val_loss"] for r in found] == pytest.approx([1.0, math.nan, 0.5, math.inf], nan_ok=True)
+    assert [r.train is not None for r in found] == [False, False, False, True]
+
+
+def test_a_training_loss_that_is_not_finite(tmp_path):
+    losses = [1.0, math.nan, 1.0, math.nan]
+    log = [(step, {"train_loss_step": loss}) for step, loss in enumerate(losses)]
+    write_events(tmp_path, [*log, (3, {"val_loss": 1.0})])
+    (reading,) = readings(tmp_path)
+    assert (reading.train.blocks, reading.train.non_finite, reading.train.ends_non_finite) == ((1.0, 1.0), 2, True)
+
+
+def test_without_an_epoch_each_check_counts_as_one(tmp_path):
+    write_csv(tmp_path, [(9, {"val_loss": 1.0}), (19, {"val_loss": 0.5})])
+    run = open_run(tmp_path)
+    assert [line.reading.epoch for line in run.lines()] == [0, 1]
+    assert run.said[-1] == "no scalar 'epoch' was logged: each check counts as one epoch"
+
+
+def test_several_loaders_are_several_monitors(tmp_path):
+    names = ("val_loss/dataloader_idx_0", "val_loss/dataloader_idx_1")
+    write_csv(tmp_path, [(9, dict.fromkeys(names, 1.0)), (19, {names[0]: 0.5})])
+    assert open_run(tmp_path).settings.monitors == names
+    assert [set(r.metrics) for r in readings(tmp_path)] == [set(names), {names[0]}]
+
+
+def test_train_monitor(tmp_path):
+    write_csv(tmp_path, [(9, {"val_acc": 0.5, "train_acc": 0.6, "val_loss": 1.0})])
+    (reading,) = readings(tmp_path, monitors=("val_acc",), mode="max", train_monitor="train_acc")
+    assert (reading.metrics, reading.train_metric) == ({"val_acc": 0.5}, 0.6)
+
+
+def test_the_newest_journal_of_a_folder_comes_first(tmp_path):
+    write_events(tmp_path, plain_run(VALUES))
+    journal(tmp_path / "lr_journal.jsonl")
+    run = open_run(tmp_path)
+    assert (run.kind, run.decided, run.settings.monitors) == ("journal", True, ("val_loss",))
+
+
+def journal(path, lines=()):
+    from lightning_lr.offline.curves import plateau
+    from tests.equivalence.test_live_is_replay import journal_of
+
+    path.write_text(journal_of(plateau(0, checks=20), settings_from()) + "".join(lines), encoding="utf-8")
+
+
+def cut(path, share=0.5):
+    path.write_bytes(path.read_bytes()[: int(path.stat().st_size * share)])
+
+
+def make_nothing(folder):
+    return folder / "nowhere"
+
+
+def make_empty_folder(folder):
+    return folder
+
+
+def make_other_file(folder):
+    (folder / "model.ckpt").write_bytes(bytes(range(256)))
+    return folder / "model.ckpt"
+
+
+def make_two_runs(folder):
+    for version in ("version_0", "version_1"):
+        write_csv(folder / version, plain_run(VALUES))
+    return folder
+
+
+def make_cut_events(folder):
+    cut(write_events(folder, plain_run(VALUES)))
+    return folder
+
+
+def make_binary_events(folder):
+    (folder / "events.out.tfevents.1.host").write_bytes(bytes(range(256)) * 9)
+    return folder
+
+
+def make_other_records(folder):
+    (folder / "events.out.tfevents.1.host").write_bytes(framed(b"") * 3)
+    return folder
+
+
+def make_damaged_events(folder):
+    path = write_events(folder, plain_run(VALUES))
+    path.write_bytes(path.read_bytes() + framed(b"\xff" * 20))
+    return folder
+
+
+def make_empty_journal(folder):
+    (folder / "lr_journal.jsonl").touch()
+    return folder
+
+
+def make_journal_without_checks(folder):
+    (folder / "lr_journal.jsonl").write_text(header_line(settings_from(), {}) + "\n")
+    return folder
+
+
+def make_later_journal(folder):
+    record = json.loads(header_line(settings_from(), {})) | {"schema": 99}
+    (folder / "lr_journal.jsonl").write_text(json.dumps(record) + "\n")
+    return folder
+
+
+def make_binary_journal(folder):
+    (folder / "lr_journal.jsonl").write_bytes(bytes(range(256)))
+    return folder
+
+
+def make_cut_journal(folder):
+    journal(folder / "lr_journal.jsonl", ['{"schema": 1, "ki'])
+    return folder
+
+
+def make_binary_csv(folder):
+    (folder / "metrics.csv").write_bytes(bytes(range(256)))
+    return folder
+
+
+def make_other_csv(folder):
+    (folder / "metrics.csv").write_text("a,b\n1,2\n")
+    return folder
+
+
+def make_empty_csv(folder):
+    (folder / "metrics.csv").touch()
+    return folder
+
+
+def make_no_loss(folder):
+    write_csv(folder, [(9, {"acc": 0.5})])
+    return folder
+
+
+BAD = [
+    (make_nothing, "Expected a run at {0}/nowhere but there is nothing."),
+    (make_empty_folder, "Expected a run in {0} but it holds no journal, no metrics.csv and no event file."),
+    (make_other_file, "Expected a journal (.jsonl), a metrics.csv or a TensorBoard event file but got {0}/model.ckpt."),
+    (make_two_runs, "Expected one run in {0} but it holds 2: version_0, version_1. Name one of them."),
+    (make_cut_events, "Expected whole records in {0}/events.out.tfevents.1.host.1.0 but it breaks off after 12 of them. "
+                      "Where the run goes on, try again; else --partial reads what is there."),
+    (make_binary_events, "Expected a TensorBoard event file but {0}/events.out.tfevents.1.host is none, or was cut off at once."),
+    (make_other_records, "Expected a TensorBoard event file but {0}/events.out.tfevents.1.host is none."),
+    (make_damaged_events, "Expected events in {0}/events.out.tfevents.1.host.1.0 but record 25 is none; the file is damaged."),
+    (make_empty_journal, "Expected a journal in {0}/lr_journal.jsonl but the file is empty."),
+    (make_journal_without_checks, "Expected checks in {0}/lr_journal.jsonl but it holds none: there is nothing to replay."),
+    (make_later_journal, "{0}/lr_journal.jsonl, line 1: Expected a journal of schema 1 or earlier but got schema 99. "
+                         "Update lightning-lr."),
+    (make_binary_journal, "Expected a journal in {0}/lr_journal.jsonl but it is no text."),
+    (make_cut_journal, "{0}/lr_journal.jsonl, line 22: Expected one JSON object a line but got '{{\"schema\": 1, \"ki'. "
+                       "The line may have been cut off."),
+    (make_binary_csv, "Expected a CSVLogger's metrics in {0}/metrics.csv but it is no text table ('utf-8' codec can't decode "
+                      "byte 0x80 in position 128: invalid start byte)."),
+    (make_other_csv, "Expected a CSVLogger's metrics in {0}/metrics.csv but it has no column 'step'."),
+    (make_empty_csv, "Expected a CSVLogger's metrics in {0}/metrics.csv but it has no column 'step'."),
+    (make_no_loss, "Expected a metric with a name like val_loss in {0}/metrics.csv but it logged acc. Pass --monitor NAME."),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("make", "message"), BAD, ids=[make.__name__[5:] for make, _ in BAD])
+def test_what_is_no_run(tmp_path, make, message):
+    with pytest.raises(LightningLRError) as raised:
+        list(open_run(make(tmp_path)).lines())
+    assert str(raised.value) == message.format(tmp_path)
+
+
+@pytest.mark.parametrize("make", [make_cut_events, make_cut_journal])
+def test_partial_reads_what_is_there(tmp_path, make):
+    assert readings(make(tmp_path), partial=True)
