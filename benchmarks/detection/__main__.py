@@ -1,4 +1,4 @@
-"""``python -m benchmarks.detection``: every detector and every peer on labelled curves; writes RESULTS.md and results.png."""
+"""``python -m benchmarks.detection``: detectors and peers on labelled curves; writes RESULTS.md."""
 
 from __future__ import annotations
 
@@ -33,7 +33,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.detection", description=__doc__)
     parser.add_argument("--jobs", type=int, default=2, help="processes (default: 2)")
     parser.add_argument("--quick", action="store_true", help="4 curves a family; prints, writes nothing")
-    parser.add_argument("--tuning-half", action="store_true", help="the even seeds, on which defaults are tuned; prints, writes nothing")
+    parser.add_argument(
+        "--tuning-half", action="store_true", help="the even seeds, on which defaults are tuned; prints, writes nothing"
+    )
     options = parser.parse_args()
     began, odd = time.monotonic(), int(not options.tuning_half)
     seeds = range(odd, 8 if options.quick else 100, 2)
@@ -47,7 +49,9 @@ def main() -> None:
     else:
         (HERE / "RESULTS.md").write_text(text, encoding="utf-8")
         drawn = draw({"synthetic": synthetic, "recorded": recorded}, HERE / "results.png")
-        print(f"wrote {HERE / 'RESULTS.md'}" + (" and results.png" if drawn else " (matplotlib is not there: no figure)"))
+        print(
+            f"wrote {HERE / 'RESULTS.md'}" + (" and results.png" if drawn else " (matplotlib is not there: no figure)")
+        )
     print(f"{len(synthetic)} curves and {len(recorded)} recorded runs in {time.monotonic() - began:.0f} s")
 
 

@@ -20,15 +20,20 @@ def draw(pools: dict[str, Sequence[Judged]], path: Path) -> bool:
     except ImportError:
         return False
     figure, axes = pyplot.subplots(len(pools), len(QUESTIONS), figsize=(13, 4 * len(pools)), squeeze=False)
-    for line, (title, runs) in zip(axes, pools.items()):
-        for panel, condition in zip(line, QUESTIONS):
+    for line, (title, runs) in zip(axes, pools.items(), strict=False):
+        for panel, condition in zip(line, QUESTIONS, strict=False):
             chosen = asked(runs, condition)
             for name in (*PEERS, f"{condition} detector"):
                 curve = points(chosen, name)
                 panel.plot([100 * false for false, _ in curve], [delay for _, delay in curve], ".-", label=name)
             ours = scored(chosen, ("pipeline", DEFAULT))
             panel.plot([100 * ours.false_runs], [ours.delay], "k*", markersize=14, label="pipeline, policy auto")
-            panel.set(title=f"{title}: {condition}", xlabel="runs with a false alarm, %", ylabel="delay, checks", ylim=(0, None))
+            panel.set(
+                title=f"{title}: {condition}",
+                xlabel="runs with a false alarm, %",
+                ylabel="delay, checks",
+                ylim=(0, None),
+            )
             panel.legend(fontsize=7)
     figure.tight_layout()
     figure.savefig(path, dpi=80)

@@ -58,17 +58,19 @@ def judge(curve: Curve, family: str) -> Judged:
         own = [[f.verdict for f in findings if f.condition is detector.condition] for findings in found]
         for patience in PATIENCES:
             alarms[f"{detector.condition} detector", patience] = debounced(own, patience)
-    diagnoses = [diagnose(findings, signals) for findings, signals in zip(found, seen)]
+    diagnoses = [diagnose(findings, signals) for findings, signals in zip(found, seen, strict=False)]
     for patience in (DEFAULT, *PATIENCES):
         policy = PRESETS["auto"].tuned(patience=patience) if patience else PRESETS["auto"]
         acted = actions(readings, diagnoses, policy, curve.onset)
         alarms["pipeline", patience] = [check for check, _ in acted]
-        named["pipeline", patience] = next((str(c) for check, c in acted if curve.onset is not None and check >= curve.onset), "")
+        named["pipeline", patience] = next(
+            (str(c) for check, c in acted if curve.onset is not None and check >= curve.onset), ""
+        )
     return Judged(family, curve.condition, curve.onset, len(readings), alarms, named)
 
 
 def debounced(verdicts: Sequence[Sequence[Verdict]], patience: int) -> list[int]:
-    """A bare detector behind the package's rule of patience: undecided counts, only yes acts; each action starts anew."""
+    """A bare detector behind the package's rule of patience: undecided counts, only yes acts."""
     streak, acted = 0, []
     for check, said in enumerate(verdicts):
         streak = streak + 1 if any(v is not Verdict.NO for v in said) else 0
@@ -84,7 +86,8 @@ def actions(
     """What the controller does under a policy.
 
     Up to its first action nothing depends on the patience, so the diagnoses are made once and only the debouncing
-    is repeated: exact, and twenty times as fast. Where the first action comes before the onset, the whole controller runs.
+    is repeated: exact, and twenty times as fast. Where the first action comes before the onset, the whole controller
+    runs.
     """
     debounce = Debounce()
     for check, diagnosis in enumerate(diagnoses):

@@ -1,14 +1,18 @@
 """The objective rule that labels a recorded run, from data that no detector sees.
 
-It rests on the *smoothed* test loss (mean of 5 checks around), on the training loss, and on the gain G = test loss of the untrained
+It rests on the *smoothed* test loss (mean of 5 checks around), on the training loss, and on the gain G = test loss
+of the untrained
 model − the minimum of the smoothed test loss. The first rule that is met counts:
 
-1. **divergence**: the last three training losses lie above the lowest by more than half of all that training had gained, or
+1. **divergence**: the last three training losses lie above the lowest by more than half of all that training had
+   gained, or
    are not finite. Onset: one after the last check at which it was within a tenth of that gain above its lowest.
 2. **overfitting**: the smoothed test loss at the end is more than 3 % of G above its minimum, and the smoothed training
-   loss has fallen from that minimum to the end by more than 3 % of what it gained in all, and never was above its start. Onset: the minimum
+   loss has fallen from that minimum to the end by more than 3 % of what it gained in all, and never was above its
+   start. Onset: the minimum
    of the smoothed test loss.
-3. **plateau**: from the onset to the end, 25 checks or more, the smoothed test loss falls by less than 1 % of G below its value at the
+3. **plateau**: from the onset to the end, 25 checks or more, the smoothed test loss falls by less than 1 % of G
+   below its value at the
    onset, and the onset is the earliest check of which that is true.
 4. **healthy**: over the last quarter of the run the smoothed test loss still falls by more than 3 % of G.
 5. anything else lies between these, and is left out of the figures.

@@ -1,6 +1,7 @@
 """What the peers do, in ten lines each: from the readings of a run to the checks at which they would act.
 
-Each is drawn as a curve over its own patience. They act on the validation value alone, and go on counting after they acted.
+Each is drawn as a curve over its own patience. They act on the validation value alone, and go on counting after they
+acted.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ def torch_plateau(patience: int) -> Callable[[Sequence[Reading]], list[int]]:
 
 
 def keras_plateau(patience: int) -> Callable[[Sequence[Reading]], list[int]]:
-    """Keras ``ReduceLROnPlateau``: better than best − 1e-4 (absolute), acts when the bad checks *reach* the patience."""
+    """Keras ``ReduceLROnPlateau``: better than best − 1e-4 (absolute), acts when the bad checks *reach* it."""
 
     def alarms(readings: Sequence[Reading]) -> list[int]:
         best, bad, acted = math.inf, 0, []
@@ -67,7 +68,7 @@ def dlib_steps_without_decrease(window: int) -> Callable[[Sequence[Reading]], li
 
 
 PATIENCES = range(1, 21)
-"""The patiences that every rule is judged at; dlib's window is two longer, the shortest that has a slope with an error."""
+"""The patiences that every rule is judged at; dlib's window is two longer: three values give a slope with an error."""
 
 PEERS: dict[str, Callable[[int], Callable[[Sequence[Reading]], list[int]]]] = {
     "torch": torch_plateau,

@@ -1,6 +1,7 @@
 """Record small real training runs for the detection benchmark: ``python -m benchmarks.detection.record``.
 
-Plain torch on what scikit-learn ships (no download), one thread, seeded. Each run is one line of ``recorded.jsonl.gz``: the
+Plain torch on what scikit-learn ships (no download), one thread, seeded. Each run is one line of
+``recorded.jsonl.gz``: the
 validation loss of each check, the means of the training loss over four blocks of steps, and the loss on test data,
 which labels the onset (:mod:`benchmarks.detection.labels`) and which no detector ever sees.
 
@@ -53,7 +54,9 @@ class Run:
     def name(self) -> str:
         """All of it in one word."""
         decay = f"-wd{self.decay:g}" if self.decay else ""
-        return f"{self.task}-{self.model}-{self.optimizer}-{self.lr:g}{decay}-{self.schedule}-b{self.batch}-s{self.seed}"
+        return (
+            f"{self.task}-{self.model}-{self.optimizer}-{self.lr:g}{decay}-{self.schedule}-b{self.batch}-s{self.seed}"
+        )
 
     def rate(self, check: int) -> float:
         """Learning rate during one check."""
@@ -74,7 +77,14 @@ def plan(seeds: int = 4) -> Iterator[Run]:
         for lr in (1e-5, 3e-5, 6e-5, 2e-4, 1e-3):
             yield Run("digits", "mlp", "adamw", lr, seed, decay=0.01)
         yield Run("digits", "mlp", "sgd", 0.02, seed, schedule="cosine")
-        for optimizer, lr in (("sgd", 0.02), ("sgd", 0.05), ("adamw", 3e-4), ("adamw", 1e-3), ("adamw", 5e-5), ("sgd", 5e-4)):
+        for optimizer, lr in (
+            ("sgd", 0.02),
+            ("sgd", 0.05),
+            ("adamw", 3e-4),
+            ("adamw", 1e-3),
+            ("adamw", 5e-5),
+            ("sgd", 5e-4),
+        ):
             yield Run("digits-noisy", "mlp", optimizer, lr, seed)
         for task in ("wine", "cancer"):
             yield Run(task, "mlp", "sgd", 0.0005, seed, batch=16)

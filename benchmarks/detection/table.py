@@ -11,7 +11,7 @@ from lightning_lr.core.vocabulary import Condition
 from lightning_lr.offline.evaluate import Score, bootstrap, charged_delay, delay_at, episodes, false_alarms, score
 
 QUESTIONS = (Condition.PLATEAU, Condition.OVERFITTING, Condition.DIVERGENCE)
-"""Conditions that the peers can be asked about at all: they see that the metric stopped improving, whatever the cause."""
+"""Conditions that the peers can be asked about: they see that the metric stopped improving, whatever the cause."""
 
 OWN_PATIENCE = {Condition.PLATEAU: 3, Condition.OVERFITTING: 2}
 """Patience of policy auto; 1 elsewhere."""
@@ -85,7 +85,16 @@ def claims(title: str, runs: Sequence[Judged]) -> list[str]:
         lines += [
             f"### {condition}: {ill} runs with an onset, {len(chosen) - ill} healthy",
             "",
-            row(["judge", "delay (checks)", "missed", "runs with a false alarm", "in 100 checks", *[f"{p}: delay at that rate" for p in PEERS]]),
+            row(
+                [
+                    "judge",
+                    "delay (checks)",
+                    "missed",
+                    "runs with a false alarm",
+                    "in 100 checks",
+                    *[f"{p}: delay at that rate" for p in PEERS],
+                ]
+            ),
             row(["---"] * (5 + len(PEERS))),
             *claim_rows(runs, condition),
             "",
@@ -108,7 +117,19 @@ def cell(s: Score) -> str:
 def families(runs: Sequence[Judged]) -> list[str]:
     """What policy auto does on each family, and what the detector of the family's condition says."""
     lines = [
-        row(["family", "runs", "pipeline: delay", "missed", "false actions", "named right", "own detector: delay", "missed", "false"]),
+        row(
+            [
+                "family",
+                "runs",
+                "pipeline: delay",
+                "missed",
+                "false actions",
+                "named right",
+                "own detector: delay",
+                "missed",
+                "false",
+            ]
+        ),
         row(["---"] * 9),
     ]
     for family in dict.fromkeys(run.family for run in runs):
@@ -123,39 +144,56 @@ def families(runs: Sequence[Judged]) -> list[str]:
         right = f"{100 * sum(named) / len(named):.0f} %" if named else "–"
         lines.append(
             row(
-                [family, len(own), f"{s.delay:.1f}", f"{100 * s.missed:.0f} %", f"{100 * s.false_runs:.1f} %", right,
-                 f"{bare.delay:.1f}", f"{100 * bare.missed:.0f} %", f"{100 * bare.false_runs:.1f} %"]
+                [
+                    family,
+                    len(own),
+                    f"{s.delay:.1f}",
+                    f"{100 * s.missed:.0f} %",
+                    f"{100 * s.false_runs:.1f} %",
+                    right,
+                    f"{bare.delay:.1f}",
+                    f"{100 * bare.missed:.0f} %",
+                    f"{100 * bare.false_runs:.1f} %",
+                ]
             )
         )
     healthy = [run for run in runs if run.condition is Condition.HEALTHY]
     if healthy:
         s = scored(healthy, ("pipeline", DEFAULT))
         false = [100.0 * bool(run.alarms["pipeline", DEFAULT]) for run in healthy]
-        lines += ["", f"**False actions on all {len(healthy)} healthy runs: {100 * s.false_runs:.2f} % {interval(false)}.**"]
+        lines += [
+            "",
+            f"**False actions on all {len(healthy)} healthy runs: {100 * s.false_runs:.2f} % {interval(false)}.**",
+        ]
     return [*lines, ""]
 
 
 def report(command: str, synthetic: Sequence[Judged], recorded: Sequence[Judged]) -> str:
     """The whole of RESULTS.md."""
-    return "\n".join(
-        [
-            "# Detection: delay, missed and false alarms",
-            "",
-            f"Written by `{command}`; nothing here is typed by hand. Defaults were tuned on the even seeds; these are the odd ones.",
-            "",
-            "*Delay*: mean checks from onset to the first alarm at or after it; a missed onset counts with all the checks that were left.",
-            "*False*: runs with an alarm before the onset, or anywhere on a healthy run. Brackets: 95 % bootstrap over the runs.",
-            "*Pipeline*: all detectors, diagnosis, debounce and policy `auto`; any action counts, under whatever name, since the peers",
-            "know no names. A peer's delay is interpolated on its own curve over patience 1 to 20 (dlib: a window of patience + 2).",
-            "What the judges do is in `peers.py`, how real runs are labelled in `labels.py`, and how they were made in `record.py`.",
-            "",
-            *claims("Synthetic curves", synthetic),
-            *claims("Recorded runs", recorded),
-            "## By family (policy auto at its defaults)",
-            "",
-            *families(synthetic),
-            "## Recorded runs by condition",
-            "",
-            *families(recorded),
-        ]
-    ).rstrip() + "\n"
+    return (
+        "\n".join(
+            [
+                "# Detection: delay, missed and false alarms",
+                "",
+                f"Written by `{command}`; nothing here is typed by hand. Defaults were tuned on the even",
+                "seeds; these are the odd ones.",
+                "",
+                "*Delay*: mean checks from onset to the first alarm at or after it; a missed onset counts with all the checks",
+                "that were left.",
+                "*False*: runs with an alarm before the onset, or anywhere on a healthy run. Brackets: 95 % bootstrap.",
+                "*Pipeline*: all detectors, diagnosis, debounce and policy `auto`; any action counts, under any name, since the peers",
+                "know no names. A peer's delay is interpolated on its own curve over patience 1 to 20 (dlib: window patience + 2).",
+                "The peers' rules are in `peers.py`, how real runs are labelled in `labels.py`, how they were made in `record.py`.",
+                "",
+                *claims("Synthetic curves", synthetic),
+                *claims("Recorded runs", recorded),
+                "## By family (policy auto at its defaults)",
+                "",
+                *families(synthetic),
+                "## Recorded runs by condition",
+                "",
+                *families(recorded),
+            ]
+        ).rstrip()
+        + "\n"
+    )

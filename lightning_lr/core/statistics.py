@@ -16,7 +16,7 @@ from lightning_lr.core.records import Trend
 from lightning_lr.core.vocabulary import Verdict
 
 CONFIDENCE = 0.95
-"""One-sided confidence of a slope: one look in twenty at pure noise claims a direction; callers ask for more than one."""
+"""One-sided confidence of a slope: one look in twenty at pure noise claims a direction; so callers ask for more."""
 
 MAD_TO_SD = 1.4826
 """Median absolute deviation → standard deviation under normal noise (Rousseeuw and Croux 1993)."""
@@ -60,11 +60,11 @@ def robust_noise(values: Sequence[float], stride: int = 1) -> float:
     steps = list(map(sub, values[stride:], values))
     bends = sorted(map(abs, map(sub, steps[stride:], steps)))
     middle = 0.5 * (bends[count // 2] + bends[(count - 1) // 2])
-    return MAD_TO_SD / math.sqrt(6) * middle
+    return float(MAD_TO_SD / math.sqrt(6) * middle)
 
 
 def mean(values: Sequence[float]) -> float:
-    """Plain mean of at least one value; a third of the time of ``statistics.fmean``, which every check pays many times."""
+    """Plain mean of at least one value; cheaper than ``statistics.fmean``, and every check pays for many."""
     return sum(values) / len(values)
 
 

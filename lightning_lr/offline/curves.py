@@ -1,6 +1,7 @@
 """Seeded curves with a known onset: the tests, the docs, the demo and the detection benchmark use the same ones.
 
-A :class:`Curve` is a run that never took place, as the list of :class:`~lightning_lr.core.records.Reading` that it would have
+A :class:`Curve` is a run that never took place, as the list of :class:`~lightning_lr.core.records.Reading` that it
+would have
 given. The noise-free shape is known, so the check at which its condition sets in is a fact, not an opinion. All lengths
 are in checks; all noise is in shares of the *gain*, the distance that the curve falls in all; so each curve means
 the same at any scale.
@@ -64,7 +65,7 @@ def readings_of(values: Sequence[float], blocks: Sequence[Sequence[float]] | Non
     windows = [window_of(block) for block in blocks] if blocks is not None else [None] * len(values)
     return tuple(
         Reading(check, epoch=check, step=(check + 1) * STEPS, metrics={MONITOR: value}, train=window)
-        for check, (value, window) in enumerate(zip(values, windows))
+        for check, (value, window) in enumerate(zip(values, windows, strict=False))
     )
 
 
@@ -127,10 +128,7 @@ def drawn(
     wobble, blocks = noise_of(rng, checks, phi), noise_of(rng, checks * BLOCKS, phi)
     values = [scale * (val(c) + noise * calm(c) * wobble[c]) for c in range(checks)]
     windows = [
-        [
-            scale * (train(c + (b + 0.5) / BLOCKS - 1) + spread * calm(c) * blocks[c * BLOCKS + b])
-            for b in range(BLOCKS)
-        ]
+        [scale * (train(c + (b + 0.5) / BLOCKS - 1) + spread * calm(c) * blocks[c * BLOCKS + b]) for b in range(BLOCKS)]
         for c in range(checks)
     ]
     return Curve(f"{name}-{seed}", condition, onset, readings_of(values, windows))
@@ -147,7 +145,12 @@ def exponential(tau: float, floor: float = 0.3) -> Shape:
 
 
 def healthy(
-    seed: int, checks: int = 60, shape: str = "exponential", noise: float = 0.01, phi: float = 0.0, name: str = "healthy"
+    seed: int,
+    checks: int = 60,
+    shape: str = "exponential",
+    noise: float = 0.01,
+    phi: float = 0.0,
+    name: str = "healthy",
 ) -> Curve:
     """A descent that goes on to the end, at a pace that the seed draws.
 
@@ -171,7 +174,7 @@ def healthy(
 
 
 def annealed(seed: int, checks: int = 60, noise: float = 0.02, name: str = "healthy-annealed") -> Curve:
-    """A healthy descent under the user's own linear annealing over the last half: it quickens and calms towards the end."""
+    """A healthy descent under the user's own annealing over the last half: it quickens and calms towards the end."""
     rng = Random(f"pace {name} {seed}")
     fall, bounce = power(rng.uniform(0.3, 0.8)), rng.uniform(0.05, 0.2)
 
@@ -219,7 +222,9 @@ def plateau(seed: int, checks: int = 120, noise: float = 0.01, phi: float = 0.0,
     return drawn(name, Condition.PLATEAU, onset, val, val, seed, checks, noise, phi)
 
 
-def overfitting(seed: int, checks: int = 100, pace: float = 0.01, noise: float = 0.01, name: str = "overfitting") -> Curve:
+def overfitting(
+    seed: int, checks: int = 100, pace: float = 0.01, noise: float = 0.01, name: str = "overfitting"
+) -> Curve:
     """Training falls on; validation turns up at the onset, which is the minimum of its noise-free curve.
 
     Args:
@@ -263,7 +268,7 @@ def divergence(seed: int, checks: int = 80, pace: float = 0.1, noise: float = 0.
 
 
 def loss_spike(seed: int, checks: int = 60, noise: float = 0.005, name: str = "loss_spike") -> Curve:
-    """A healthy descent with one excursion of the training loss, which is gone after a few blocks; validation feels a little of it."""
+    """A healthy descent with one excursion of the training loss, gone after a few blocks; validation feels a little."""
     rng = Random(f"pace {name} {seed}")
     onset, height = rng.randint(checks // 4, checks // 2), rng.uniform(0.3, 2.0)
     fall = exponential(rng.uniform(0.5, 1.0) * checks)

@@ -1,11 +1,14 @@
 """How good is a detector? Alarms against onsets: delay, missed, false alarms, with intervals.
 
-All pure functions of plain numbers. An alarm is the number of a check; ``onset`` is the check at which a condition really
-begins, ``None`` where it never does. The words are those of change detection (river's ``drift.evaluate`` uses them too).
+All pure functions of plain numbers. An alarm is the number of a check; ``onset`` is the check at which a condition
+really
+begins, ``None`` where it never does. The words are those of change detection (river's ``drift.evaluate`` uses them
+too).
 """
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -52,7 +55,8 @@ class Score:
     def __str__(self) -> str:
         return (
             f"delay {self.delay:.3g} checks, {100 * self.missed:.3g} % missed, "
-            f"false alarms in {100 * self.false_runs:.3g} % of {self.runs} runs ({self.false_per_100:.3g} in 100 checks)"
+            f"false alarms in {100 * self.false_runs:.3g} % of {self.runs} runs "
+            f"({self.false_per_100:.3g} in 100 checks)"
         )
 
 
@@ -82,7 +86,7 @@ def episodes(alarms: Sequence[int]) -> list[int]:
     >>> episodes([3, 4, 5, 9])
     [3, 9]
     """
-    return [alarm for before, alarm in zip([-2, *alarms], alarms) if alarm != before + 1]
+    return [alarm for before, alarm in zip([-2, *alarms], alarms, strict=False) if alarm != before + 1]
 
 
 def detection_delay(alarms: Sequence[int], onset: int | None) -> float:
@@ -93,7 +97,11 @@ def detection_delay(alarms: Sequence[int], onset: int | None) -> float:
     >>> detection_delay([2], onset=10)
     nan
     """
-    return float(min((alarm - onset for alarm in alarms if alarm >= onset), default=math.nan)) if onset is not None else math.nan
+    return (
+        float(min((alarm - onset for alarm in alarms if alarm >= onset), default=math.nan))
+        if onset is not None
+        else math.nan
+    )
 
 
 def false_alarms(alarms: Sequence[int], onset: int | None) -> list[int]:
@@ -133,7 +141,9 @@ def score(runs: Sequence[tuple[Sequence[int], int | None, int]]) -> Score:
     )
 
 
-def bootstrap(values: Sequence[float], confidence: float = 0.95, resamples: int = 1000, seed: int = 0) -> tuple[float, float]:
+def bootstrap(
+    values: Sequence[float], confidence: float = 0.95, resamples: int = 1000, seed: int = 0
+) -> tuple[float, float]:
     """Interval of a mean by resampling the runs (percentiles; seeded, so that a table does not change by itself).
 
     >>> bootstrap([1.0, 1.0, 1.0])
@@ -162,7 +172,7 @@ def delay_at(curve: Sequence[tuple[float, float]], false_runs: float) -> float:
     """
     points = sorted(curve)
     best = math.inf
-    for (quiet, slow), (loud, fast) in zip(points, points[1:]):
+    for (quiet, slow), (loud, fast) in itertools.pairwise(points):
         if quiet <= false_runs <= loud and loud > quiet:
             best = min(best, slow + (fast - slow) * (false_runs - quiet) / (loud - quiet))
     return min([best, *(delay for rate, delay in points if rate <= false_runs)])

@@ -19,10 +19,13 @@ class DivergenceDetector:
 
     It looks at block means of the training loss, and at the level L̄ of each check, the mean of its blocks. Yes where
 
-    * *ground is lost*: ρ = (L̄ − L_best)/(L_0 − L_best), the share of all progress that is gone, exceeds ``ground`` at this
-      check and at the one before; free of scale and unit. A loss above where it began (ρ > 1) is the case "it never learned";
+    * *ground is lost*: ρ = (L̄ − L_best)/(L_0 − L_best), the share of all progress that is gone, exceeds ``ground``
+      at this
+      check and at the one before; free of scale and unit. A loss above where it began (ρ > 1) is the case "it never
+      learned";
     * the rise is *real*: a CUSUM of the blocks since the lowest level against a *frozen* baseline, that level and the
-      noise of the blocks up to it, passes ``alarm``. Frozen, because a running mean would chase the very rise that is looked for;
+      noise of the blocks up to it, passes ``alarm``. Frozen, because a running mean would chase the very rise that
+      is looked for;
     * it is *not coming back*: the level has not fallen since the check before, beyond noise.
 
     A single spike cannot fire it, however high: it must fill two checks without falling. Undecided where half of the
@@ -31,7 +34,8 @@ class DivergenceDetector:
     Args:
         ground: ρ from which on ground counts as lost. 0.25: spikes of half that size come and go in healthy runs.
         alarm: CUSUM from which on a rise counts as real. 8: one false alarm in about 19,000
-            blocks of independent normal noise (at the usual 5 in about 930; but the noise is estimated, and blocks are correlated).
+            blocks of independent normal noise (at the usual 5 in about 930; but the noise is estimated, and blocks
+            are correlated).
         back: standard errors by which the level may fall from one check to the next without counting as coming back. 2.
         fewest: blocks needed before anything is said. 10: with fewer, neither the noise nor the gain to lose is known.
 
@@ -117,4 +121,4 @@ def running_means(values: Sequence[float], width: int) -> list[float]:
     if len(values) <= width:
         return [mean(values)]
     total = (0.0, *accumulate(values))
-    return [(late - early) / width for early, late in zip(total, total[width:])]
+    return [(late - early) / width for early, late in zip(total, total[width:], strict=False)]

@@ -15,7 +15,8 @@ class NonFiniteDetector:
 
     * The training loss: yes where the window ends without a finite value, since weights that are NaN do not come
       back; undecided where single steps were not finite and later ones were (a gradient scaler skips such steps).
-    * A monitor: yes from the ``streak``-th check in a row on; undecided before, since a metric may be undefined on one check
+    * A monitor: yes from the ``streak``-th check in a row on; undecided before, since a metric may be undefined on
+      one check
       although the model is sound. Where the training loss is finite too, the sentence says so.
 
     Args:

@@ -27,10 +27,13 @@ class OverfittingDetector:
                          where the two sides measure different quantities (accuracy against loss)
     ==================== ==============================================================================
 
-    Yes where ``agree`` ways say so and three facts hold, each beyond noise: the metric has *risen* (the mean of its newest
-    three values lies ``noise_rise`` deviations above the best, which is itself a lucky value), it is *still rising* (over the
+    Yes where ``agree`` ways say so and three facts hold, each beyond noise: the metric has *risen* (the mean of its
+    newest
+    three values lies ``noise_rise`` deviations above the best, which is itself a lucky value), it is *still rising*
+    (over the
     checks since the best; a jump that is being made good is none), and training *has gained* since that best (else
-    it is divergence, or a plateau). Undecided where a way says so and a fact is missing; no otherwise. The single ways are
+    it is divergence, or a plateau). Undecided where a way says so and a fact is missing; no otherwise. The single
+    ways are
     known to be hasty (Prechelt's table of 1296 runs); two of them seldom err together.
 
     Args:
@@ -42,7 +45,8 @@ class OverfittingDetector:
         strip: checks in one strip; the k of P_k is 5 as in the paper.
         strips: how many strips must rise in succession.
         agree: how many ways must say yes.
-        steep: standard errors by which the slope since the best must be above zero. 4: it is asked again at every check,
+        steep: standard errors by which the slope since the best must be above zero. 4: it is asked again at every
+            check,
             and starts just after a value that was low by luck; at 3 a small validation set fired in every eighth run.
         fewest: values needed before the answer can be yes, in checks. 10: with fewer, the noise is not known.
         trained: standard errors by which the training loss must have fallen since the best. 2: one look in forty.
@@ -56,12 +60,15 @@ class OverfittingDetector:
     >>> for check in range(12):
     ...     t = 1 / (check + 1)
     ...     v = 0.5 + abs(check - 5) * 0.05
-    ...     signals = Signals(check, (val.update(v, check),), train.update(t, check), {"val_loss": gap.update(v - t, check)})
+    ...     gaps = {"val_loss": gap.update(v - t, check)}
+    ...     signals = Signals(check, (val.update(v, check),), train.update(t, check), gaps)
     ...     (finding,) = detector.examine(signals)
     ...     if finding.verdict is Verdict.YES:
     ...         break
-    >>> print(check, finding.reason)
-    9 val_loss is 40 % above its best 0.5 of check 5 while training still improves (gap, generalization_loss, rising_strips)
+    >>> print(check, finding.reason.partition(" (")[0])
+    9 val_loss is 40 % above its best 0.5 of check 5 while training still improves
+    >>> [name for name, fires in finding.evidence.items() if fires == 1.0]
+    ['way_gap', 'way_generalization_loss', 'way_rising_strips']
     """
 
     rise: float = 2.0
@@ -80,7 +87,7 @@ class OverfittingDetector:
         train = signals.train
         if train is None or not train.values:
             return ()
-        return tuple(self._examine(signal, train, signals.gaps.get(signal.name)) for signal in signals.fresh if signal.values)
+        return tuple(self._examine(s, train, signals.gaps.get(s.name)) for s in signals.fresh if s.values)
 
     def _examine(self, signal: Signal, train: Signal, gap: Signal | None) -> Finding:
         loss = generalization_loss(signal)
@@ -195,7 +202,7 @@ def rises(means: Sequence[float]) -> int:
     2
     """
     count = 0
-    for before, after in zip(reversed(means[:-1]), reversed(means[1:])):
+    for before, after in zip(reversed(means[:-1]), reversed(means[1:]), strict=False):
         if after <= before:
             break
         count += 1

@@ -45,7 +45,8 @@ class PlateauDetector:
     """Finds a monitor that has stopped improving.
 
     "No new best" alone is not a plateau: after a spike, or from an unlucky start, a metric may fall steadily and stay
-    above an old best for long; and noise hides a steady descent for as long as it is large beside the pace. So the newest
+    above an old best for long; and noise hides a steady descent for as long as it is large beside the pace. So the
+    newest
     values are compared with those before them: a line through the ``memory``·w values before (on a time axis on which
     healthy descents are straight) is drawn on over the newest w, and
 
@@ -57,7 +58,8 @@ class PlateauDetector:
     * no, at a new best;
     * yes, where the score reaches ``caution`` and the newest w do not themselves still fall at the full pace;
     * yes, where the values repeat the best exactly: a metric that still moves never does;
-    * yes, where the slope over the last ``give_up`` values is not below zero: whatever gain there is has not shown (dlib's
+    * yes, where the slope over the last ``give_up`` values is not below zero: whatever gain there is has not shown
+      (dlib's
       rule); or after twice as many checks without a new best;
     * undecided otherwise: more checks will tell.
 
@@ -65,14 +67,18 @@ class PlateauDetector:
     question, which outranks this one. No window spans an upward jump.
 
     Args:
-        share: share of the earlier pace that already counts as stopped, 0 to 1. 0.5: as far from going on as from a full stop.
-        clear: standard errors as which a full stop must show. 2: the wait for more costs more checks than it saves errors.
-        caution: standard errors above the halved pace. 3: asked again at every check, it must err at one look in a thousand.
+        share: share of the earlier pace that already counts as stopped, 0 to 1. 0.5: as far from going on as from a
+            full stop.
+        clear: standard errors as which a full stop must show. 2: the wait for more costs more checks than it saves
+            errors.
+        caution: standard errors above the halved pace. 3: asked again at every check, it must err at one look in a
+            thousand.
         fewest: least w, in checks. 5: neighbouring values are correlated, and fewer of them wander together.
         memory: how much longer the line is than the window. 3: its own error is then no larger than the window's.
         give_up: values over which a slope that is not below zero ends the waiting, in checks. 22: at 16 a small
             validation set hid a healthy descent in ten of 25 runs, at 22 in one of fifty.
-        jump: upward step, in deviations of one value, that starts the windows anew. 6: not once in a million steps of noise.
+        jump: upward step, in deviations of one value, that starts the windows anew. 6: not once in a million steps
+            of noise.
 
     >>> from lightning_lr.core.signals import SignalTracker
     >>> tracker, detector = SignalTracker("val_loss"), PlateauDetector()
@@ -105,7 +111,8 @@ class PlateauDetector:
         recent = trend(since, 0.0 if still else signal.noise)
         known = math.isfinite(recent.error)
         slope = f", slope {signal.shown(recent.slope):+.2g} ± {recent.error:.2g} a check" if known else ""
-        stop = self.stop(after_jump(signal.values, self.jump * signal.noise), signal.noise) if signal.since_best else None
+        usable = after_jump(signal.values, self.jump * signal.noise)
+        stop = self.stop(usable, signal.noise) if signal.since_best else None
         return Finding(
             condition=self.condition,
             verdict=self._verdict(signal, still, stop),
