@@ -10,6 +10,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import replace
 from enum import Enum
+from os import PathLike
 from typing import Any, TypeVar
 
 from lightning_lr.core.policy import PRESETS, Policy
@@ -70,6 +71,30 @@ def settings_from(
         min_lr=0.0 if low is None else low,
         max_lr=high,
     )
+
+
+def check_options(*, optimizers: Any, journal: Any, name: Any, **switches: Any) -> None:
+    """Check the callback's arguments that are no settings of the core: what to control, where to write, what is on.
+
+    Raises:
+        ArgumentError: where an argument cannot work.
+    """
+    chosen = optimizers if isinstance(optimizers, Sequence) and not isinstance(optimizers, str) else ()
+    if optimizers is not None and not (chosen and all(_is_choice(one) for one in chosen)):
+        raise ArgumentError(
+            f"Expected `optimizers` to be a list of indices and names of parameter groups but got {optimizers!r}."
+        )
+    if journal is not None and not (isinstance(journal, (str, PathLike)) and str(journal)):
+        raise ArgumentError(f"Expected `journal` to be a path or None but got {journal!r}.")
+    if name is not None and not (isinstance(name, str) and name and not set(name) & set("/\\")):
+        raise ArgumentError(f"Expected `name` to be a word without slashes or None but got {name!r}.")
+    for argument, value in switches.items():
+        if not isinstance(value, bool):
+            raise ArgumentError(f"Expected `{argument}` to be True or False but got {value!r}.")
+
+
+def _is_choice(one: Any) -> bool:
+    return isinstance(one, str) or (isinstance(one, int) and not isinstance(one, bool))
 
 
 def _policy(policy: Any) -> Policy:

@@ -7,7 +7,7 @@ from contextlib import suppress
 from functools import partial
 from typing import Any, Literal
 
-from lightning_lr.core.arguments import settings_from
+from lightning_lr.core.arguments import check_options, settings_from
 from lightning_lr.core.policy import Policy
 from lightning_lr.core.records import Decision
 from lightning_lr.core.wording import plural
@@ -123,6 +123,14 @@ class LearningRateController(DualCallback):
             warmup_checks=warmup_checks,
             epochs=epochs,
             ratio=ratio,
+        )
+        check_options(
+            optimizers=optimizers,
+            journal=journal,
+            name=name,
+            dry_run=dry_run,
+            verbose=verbose,
+            save_snapshot=save_snapshot,
         )
         self.find_lr = _switch("find_lr", find_lr)
         self.anneal = _switch("anneal", anneal)
@@ -303,8 +311,16 @@ def _moment(trainer: Any, epoch_over: bool) -> Moment:
         step=max(0, steps - 1) if epoch_over else steps,
         progress=_progress(trainer),
         logged=trainer.callback_metrics,
-        validates=trainer.enable_validation,
+        validates=trainer.enable_validation and not trainer.barebones,  # there nothing can be logged
+        coming=_coming(trainer),
     )
+
+
+def _coming(trainer: Any) -> frozenset[str]:
+    """What `training_step` logs once an epoch: the first validation within an epoch comes before its first value."""
+    results = getattr(trainer.fit_loop.epoch_loop, "_results", None) or {}
+    logged = {result.meta.name for result in results.values() if result.meta.on_epoch}
+    return frozenset(logged | {f"{name}_epoch" for name in logged})
 
 
 def _progress(trainer: Any) -> float | None:

@@ -11,7 +11,7 @@ check is
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
@@ -50,7 +50,8 @@ class Moment:
         step: position on the loggers' x-axis that the metrics of this check have.
         progress: share of a known budget that is used up; ``None`` where it is unknown.
         logged: ``trainer.callback_metrics``.
-        validates: whether validation runs in this fit.
+        validates: whether a validation runs in this fit that may log something.
+        coming: metrics that are logged, and have their value at the end of the epoch.
     """
 
     epoch: int
@@ -58,6 +59,7 @@ class Moment:
     progress: float | None
     logged: Mapping[str, Any]
     validates: bool
+    coming: Collection[str] = ()
 
 
 @dataclass
@@ -209,7 +211,7 @@ class Session:
         Without validation there is nothing to wait for, and the training loss takes the monitors' place.
         """
         self.seen.update(shared.metrics)
-        missing = [name for name in self.settings.monitors if name not in self.seen]
+        missing = [name for name in self.settings.monitors if name not in self.seen and name not in moment.coming]
         if self.train_only or not missing:
             return
         if not self.seen and not moment.validates:
@@ -224,7 +226,7 @@ class Session:
         self.core = Controller(self.settings)
         self.train_only = True
         self.journal.header = header_line(self.settings, self.facts)
-        self.say(f"No validation runs and {names} is not logged: decisions rest on the training loss alone.")
+        self.say(f"No validation logs {names}, nor does training: decisions rest on the training loss alone.")
 
     def _reading(self, shared: message.Shared, moment: Moment) -> Reading | None:
         metrics = self._metrics(shared)

@@ -1,0 +1,289 @@
+"""Metrics that are missing, arguments that cannot work, and Trainers with half of their loops."""
+
+from __future__ import annotations
+
+import inspect
+import math
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch.utils.data import DataLoader
+
+from lightning_lr import LearningRateController
+from lightning_lr.errors import ArgumentError, MissingMetricError
+from lightning_lr.live import start
+from tests.helpers.scripted import Endless, Scripted, data, eager, trainer
+
+HALF = {"val_check_interval": 0.5}
+FALLS = [1.0 - 0.05 * i for i in range(20)]
+NAN, INF = math.nan, math.inf
+
+# --- a monitor that was never logged ----------------------------------------------------------------------------------
+
+HOW = "Pass one of these as `monitor`, or log it in `validation_step` or `training_step`"
+NOT = "among the logged metrics but"
+# monitor, what validation logs, what the sentence begins with
+MISSING = [
+    pytest.param(
+        "val_los",
+        {"val_loss": FALLS, "acc": FALLS},
+        f"Expected `val_los` {NOT} it was not logged. Logged: `acc`, `val_loss`. Did you mean `val_loss`? {HOW}",
+        id="typo",
+    ),
+    pytest.param(
+        ["val_loss", "val_f1"],
+        {"val_loss": FALLS},
+        f"Expected `val_f1` {NOT} it was not logged. Logged: `val_loss`. ",
+        id="one-of-two",
+    ),
+    pytest.param(
+        ["zz", "qq"],
+        {"val_loss": FALLS},
+        f"Expected `zz`, `qq` {NOT} they were not logged. Logged: `val_loss`. {HOW}",
+        id="both",
+    ),
+    pytest.param("val_loss", {}, f"Expected `val_loss` {NOT} it was not logged. Logged: nothing. {HOW}", id="none"),
+]
+
+
+@pytest.mark.parametrize("options", [{}, HALF], ids=["each-epoch", "half"])
+@pytest.mark.parametrize(("monitor", "script", "said"), MISSING)
+def test_missing_metric(monitor, script, said, options):
+    """At the first validation, not after the night."""
+    model = Scripted(script)
+    with pytest.raises(MissingMetricError) as error:
+        trainer(LearningRateController(monitor, verbose=False), max_epochs=3, **options).fit(model, data(), data())
+    assert str(error.value).startswith(said)
+    assert model.validations == 1
+
+
+@pytest.mark.parametrize("options", [{}, HALF], ids=["each-epoch", "half"])
+def test_several_loaders(options):
+    """Lightning puts the loader's number behind the name: the sentence shows the names there are."""
+    with pytest.raises(
+        MissingMetricError, match=r"Logged: `val_loss/dataloader_idx_0`, `val_loss/dataloader_idx_1`\. Did"
+    ):
+        trainer(LearningRateController(verbose=False), max_epochs=1, **options).fit(
+            Scripted(), data(), [data(), data()]
+        )
+    control = eager("val_loss/dataloader_idx_1")
+    trainer(control, max_epochs=2, **options).fit(Scripted(), data(), [data(), data()])
+    assert control.state_dict()["checks"] == (4 if options else 2)
+
+
+# --- arguments --------------------------------------------------------------------------------------------------------
+
+CHOICE = "Expected `optimizers` to be a list of indices and names of parameter groups"
+# arguments → the sentence, or its beginning
+ARGUMENTS = [
+    ({"monitor": ""}, "Expected `monitor` to be a metric name or a list of them but got ''."),
+    ({"monitor": []}, "Expected `monitor` to be a metric name or a list of them but got []."),
+    ({"monitor": 3}, "Expected `monitor` to be a metric name or a list of them but got 3."),
+    ({"monitor": ["a", "a"]}, "Expected `monitor` to name each metric once but got ['a', 'a']."),
+    ({"mode": "minimum"}, "Expected `mode` to be one of 'min', 'max' but got 'minimum'. Did you mean 'min'?"),
+    ({"mode": None}, "Expected `mode` to be one of 'min', 'max' but got None."),
+    (
+        {"policy": "autos"},
+        "Expected `policy` to be a Policy or one of 'auto', 'conservative', 'halving', 'exponential' but got 'autos'. "
+        "Did you mean 'auto'?",
+    ),
+    ({"policy": None}, "Expected `policy` to be a Policy or one of"),
+    ({"patience": 0}, "Expected `patience` to be an integer ≥ 1 but got 0."),
+    ({"patience": 2.5}, "Expected `patience` to be an integer ≥ 1 but got 2.5."),
+    ({"patience": True}, "Expected `patience` to be an integer ≥ 1 but got True."),
+    ({"cooldown": -1}, "Expected `cooldown` to be an integer ≥ 0 but got -1."),
+    ({"factor": 1.0}, "Expected `factor` to be a number above 0 and below 1 but got 1.0."),
+    ({"factor": 0}, "Expected `factor` to be a number above 0 and below 1 but got 0."),
+    ({"factor": NAN}, "Expected `factor` to be a number above 0 and below 1 but got nan."),
+    ({"factor": "0.1"}, "Expected `factor` to be a number above 0 and below 1 but got '0.1'."),
+    ({"min_delta": -1e-4}, "Expected `min_delta` to be a finite number ≥ 0 but got -0.0001."),
+    ({"rel_delta": INF}, "Expected `rel_delta` to be a finite number ≥ 0 but got inf."),
+    ({"min_lr": -1.0}, "Expected `min_lr` to be a finite number ≥ 0, or one for each group, but got -1.0."),
+    ({"min_lr": []}, "Expected `min_lr` to be a finite number ≥ 0, or one for each group, but got []."),
+    ({"min_lr": "1e-5"}, "Expected `min_lr` to be a finite number ≥ 0, or one for each group, but got '1e-5'."),
+    ({"max_lr": 0.0}, "Expected `max_lr` to be a finite number > 0, or one for each group, but got 0.0."),
+    ({"max_lr": [0.1, NAN]}, "Expected `max_lr` to be a finite number > 0, or one for each group, but got [0.1, nan]."),
+    ({"min_lr": 0.1, "max_lr": 0.01}, "Expected `min_lr` ≤ `max_lr` but got min_lr=0.1 and max_lr=0.01."),
+    ({"train_monitor": ""}, "Expected `train_monitor` to be a metric name but got ''."),
+    ({"train_monitor": 1}, "Expected `train_monitor` to be a metric name but got 1."),
+    ({"vote": "most"}, "Expected `vote` to be one of 'any', 'majority', 'all' but got 'most'."),
+    ({"restore_best": 1}, "Expected `restore_best` to be True, False or None (the policy decides) but got 1."),
+    ({"warmup_checks": -1}, "Expected `warmup_checks` to be an integer ≥ 0 but got -1."),
+    ({"epochs": 3}, "Expected `epochs` only with policy='halving' or 'exponential' but got it with 'auto'."),
+    ({"ratio": 0.5}, "Expected `ratio` only with policy='halving' or 'exponential' but got it with 'auto'."),
+    ({"policy": "halving", "epochs": 0}, "Expected `epochs` to be an integer ≥ 1 but got 0."),
+    ({"policy": "halving", "ratio": 1.5}, "Expected `ratio` to be a number above 0 and below 1 but got 1.5."),
+    ({"optimizers": "body"}, f"{CHOICE} but got 'body'."),
+    ({"optimizers": []}, f"{CHOICE} but got []."),
+    ({"optimizers": 0}, f"{CHOICE} but got 0."),
+    ({"optimizers": [1.5]}, f"{CHOICE} but got [1.5]."),
+    ({"dry_run": "yes"}, "Expected `dry_run` to be True or False but got 'yes'."),
+    ({"verbose": None}, "Expected `verbose` to be True or False but got None."),
+    ({"save_snapshot": 1}, "Expected `save_snapshot` to be True or False but got 1."),
+    ({"journal": ""}, "Expected `journal` to be a path or None but got ''."),
+    ({"journal": True}, "Expected `journal` to be a path or None but got True."),
+    ({"name": ""}, "Expected `name` to be a word without slashes or None but got ''."),
+    ({"name": "a/b"}, "Expected `name` to be a word without slashes or None but got 'a/b'."),
+    ({"name": 1}, "Expected `name` to be a word without slashes or None but got 1."),
+    ({"find_lr": "yes"}, "Expected `find_lr` to be True, False or 'auto' but got 'yes'."),
+    ({"anneal": None}, "Expected `anneal` to be True, False or 'auto' but got None."),
+]
+
+
+@pytest.mark.parametrize(("arguments", "said"), ARGUMENTS, ids=[repr(arguments) for arguments, _ in ARGUMENTS])
+def test_arguments(arguments, said):
+    """At construction, before anything is loaded or trained."""
+    with pytest.raises(ArgumentError) as error:
+        LearningRateController(**arguments)
+    assert str(error.value).startswith(said)
+
+
+def test_every_argument_is_in_the_table():
+    """An argument that is added later needs its row."""
+    signature = inspect.signature(LearningRateController.__init__).parameters
+    assert {name for arguments, _ in ARGUMENTS for name in arguments} == {*signature} - {"self"}
+
+
+# --- values -----------------------------------------------------------------------------------------------------------
+
+# values of val_loss → conditions that must, and must not, be among the decisions
+VALUES = [
+    pytest.param([NAN, *FALLS], set(), {"non_finite", "plateau"}, id="nan-first-then-fine"),
+    pytest.param([1.0, 0.9, NAN, NAN, NAN], {"non_finite"}, set(), id="nan-and-stays"),
+    pytest.param([INF] * 6, {"non_finite"}, set(), id="infinite"),
+    pytest.param([-INF] * 6, {"non_finite"}, set(), id="minus-infinite"),
+    pytest.param([-1.0] * 12, {"plateau"}, set(), id="constant-and-negative"),
+    pytest.param([0.0] * 12, {"plateau"}, set(), id="constant-zero"),
+    pytest.param([-1.0 - 0.1 * i for i in range(12)], set(), {"plateau", "divergence"}, id="negative-and-falling"),
+    pytest.param([1e30 / 2**i for i in range(12)], set(), {"plateau", "divergence"}, id="huge-and-falling"),
+]
+
+
+@pytest.mark.parametrize("sign", [1, -1], ids=["min", "max"])
+@pytest.mark.parametrize(("values", "must", "must_not"), VALUES)
+def test_values(values, must, must_not, sign):
+    """The direction is all that the mode changes: ``max`` on the mirrored values says the same."""
+    control = LearningRateController(
+        mode="min" if sign > 0 else "max", policy="conservative", verbose=False, patience=2
+    )
+    model = Scripted({"val_loss": [sign * value for value in values]}, lr=1e-9)
+    trainer(control, max_epochs=min(len(values), 12)).fit(model, data(), data())
+    conditions = {str(decision.condition) for decision in control.decisions}
+    assert must <= conditions
+    assert not must_not & conditions
+
+
+numbers = st.one_of(st.sampled_from([NAN, INF, -INF, 0.0, -1.0, 1.0]), st.floats(-100, 100, width=32))
+
+
+@given(st.lists(numbers, min_size=1, max_size=12))
+@settings(max_examples=25, deadline=None)
+def test_min_of_x_is_max_of_minus_x(values):
+    """Through the callback and a real Trainer, whatever the values: the same checks, conditions and factors."""
+    told = []
+    for sign, mode in ((1, "min"), (-1, "max")):
+        control = LearningRateController("quality", mode=mode, patience=1, verbose=False)
+        torch.manual_seed(0)
+        model = Scripted({"quality": [sign * value for value in values]}, lr=1e-9)
+        trainer(control, max_epochs=len(values), num_sanity_val_steps=0, limit_train_batches=1).fit(
+            model, data(), data(1)
+        )
+        told.append([(d.check, d.action, d.condition, d.factor, d.new_lr) for d in control.decisions])
+    assert told[0] == told[1]
+
+
+# --- Trainers ---------------------------------------------------------------------------------------------------------
+
+TRAIN_ONLY = "No validation logs val_loss, nor does training: decisions rest on the training loss alone."
+
+
+class NoValidation(Scripted):
+    """A model whose author never wrote a validation loop."""
+
+    validation_step = None
+
+
+class Bare(Scripted):
+    """Logs nothing at all; ``barebones`` forbids it."""
+
+    def training_step(self, batch: Any, batch_idx: int) -> torch.Tensor:
+        return self.layer(batch[0]).pow(2).mean()
+
+    def validation_step(self, batch: Any, batch_idx: int) -> None:
+        pass
+
+
+def endless() -> DataLoader:
+    return DataLoader(Endless(), batch_size=None)
+
+
+# model, training data, validation data, options → checks, and whether they rest on the training loss alone
+ALL = {"max_epochs": 4}
+NO_VAL_DATA = pytest.mark.filterwarnings("ignore:You .*val")
+OVERFIT = pytest.mark.filterwarnings("ignore:.*overfit_batches")
+BY_STEPS = {"val_check_interval": 3, "check_val_every_n_epoch": None}
+TRAINERS = [
+    pytest.param(Scripted, data, data, {"fast_dev_run": True}, 0, False, id="fast-dev-run"),
+    pytest.param(Scripted, data, data, {**ALL, "num_sanity_val_steps": -1}, 4, False, id="sanity-check"),
+    pytest.param(Scripted, data, data, {**ALL, "overfit_batches": 1}, 4, False, id="overfit-batches", marks=OVERFIT),
+    pytest.param(Bare, data, data, {**ALL, "barebones": True}, 4, True, id="barebones"),
+    pytest.param(Bare, data, data, {**ALL, **HALF, "barebones": True}, 8, True, id="barebones-half"),
+    pytest.param(Scripted, data, data, {**ALL, "limit_val_batches": 0}, 4, True, id="limit-val-batches-0"),
+    pytest.param(Scripted, data, data, {**ALL, "limit_val_batches": 0, **HALF}, 4, True, id="limit-val-batches-0-half"),
+    pytest.param(NoValidation, data, None, ALL, 4, True, id="no-validation-step"),
+    pytest.param(Scripted, data, None, ALL, 4, True, id="no-validation-data", marks=NO_VAL_DATA),
+    pytest.param(Scripted, endless, data, {**ALL, "limit_train_batches": 3}, 4, False, id="no-length"),
+    pytest.param(Scripted, endless, data, {"max_steps": 9, **BY_STEPS}, 3, False, id="no-length-by-steps"),
+    pytest.param(Scripted, data, data, {"max_steps": 5}, 2, False, id="max-steps-mid-epoch"),
+    pytest.param(Scripted, data, data, {**ALL, "check_val_every_n_epoch": 2}, 2, False, id="every-2-epochs"),
+    pytest.param(Scripted, data, data, {**ALL, **HALF}, 8, False, id="half"),
+    # An integer 1 means each batch, but to EarlyStopping it equals 1.0; ours must count as it does.
+    pytest.param(Scripted, data, data, {**ALL, "val_check_interval": 1}, 4, False, id="each-batch"),
+    pytest.param(Scripted, data, data, {**ALL, **BY_STEPS}, 2, False, id="each-3-batches"),
+]
+
+
+@pytest.mark.parametrize(("model", "train", "val", "options", "checks", "alone"), TRAINERS)
+def test_trainers(monkeypatch, model, train, val, options, checks, alone):
+    """One check a validation, no more and no fewer; where no metric can come it says that the training loss is used."""
+    said: list[str] = []
+    monkeypatch.setattr(start, "say", said.append)
+    control = eager(verbose=True)
+    trainer(control, None, **options).fit(model(), train(), val and val())
+    assert control.state_dict().get("checks", 0) == checks
+    assert len(control.decisions) >= min(checks, 1)
+    assert said.count(TRAIN_ONLY) == alone
+    assert control._session is None
+
+
+@NO_VAL_DATA
+@pytest.mark.parametrize(("validates", "options", "checks"), [(False, {}, 4), (True, {}, 4), (True, HALF, 3)])
+def test_a_metric_of_training_alone(validates, options, checks):
+    """Logged in ``training_step`` once an epoch; within an epoch the first validation comes before its first value."""
+    control = eager("train_acc", mode="max")
+    model = Scripted({}, training={"train_acc": [0.1, 0.2, 0.3, 0.4, 0.5]})
+    trainer(control, max_epochs=4, **options).fit(model, data(), data() if validates else None)
+    assert control.state_dict()["checks"] == checks
+
+
+def test_validate_in_between():
+    """``trainer.validate`` and a validation of another kind before, between and after fits are not checks."""
+    control, model = eager(), Scripted()
+    fit = trainer(control, max_epochs=2)
+    fit.validate(model, data(), verbose=False)
+    assert control.decisions == []
+    fit.fit(model, data(), data())
+    decided, rate = control.decisions, fit.optimizers[0].param_groups[0]["lr"]
+    fit.validate(model, data(), verbose=False)
+    assert control.decisions == decided
+    assert len(decided) == 2
+    assert rate == 0.025
+
+
+def test_overfit_batches_is_said():
+    """The gap to the very same data means nothing."""
+    with pytest.warns(UserWarning, match="With `overfit_batches` validation sees the training data"):
+        trainer(eager(), max_epochs=1, overfit_batches=1).fit(Scripted(), data(), data())
