@@ -130,6 +130,7 @@ def run(module: LightningModule, callbacks: Sequence[Any] = (), ours: Any = None
 def fit(module: LightningModule, callbacks: Sequence[Any] = (), **options: Any) -> Trainer:
     """Train quickly and quietly; no sanity check, since that logs the metrics once more."""
     settings = {"max_epochs": EPOCHS, "num_sanity_val_steps": 0, "limit_val_batches": 1, **options}
+    checkpoint = settings.pop("ckpt_path", None)
     made = trainer(list(callbacks), **settings)
-    made.fit(module, data(BATCHES), data(1))
+    made.fit(module, data(BATCHES), data(1), ckpt_path=checkpoint)
     return made

@@ -1,0 +1,326 @@
+"""Faults that even the best libraries have, one test each: those of the twelve that live in the live side.
+
+Each would fail with the behaviour that was seen there. The others stand in ``test_twelve_faults.py``.
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import io
+import pkgutil
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from lightning.pytorch import Callback
+from lightning.pytorch.strategies import DDPStrategy
+
+import lightning_lr.live
+from lightning_lr import LearningRateController
+from lightning_lr.core.records import Decision
+from lightning_lr.core.vocabulary import Action, Condition
+from lightning_lr.live.controlled_groups import ControlledGroups
+from lightning_lr.live.decision_history import DecisionHistory
+from lightning_lr.live.journal_file import JournalFile
+from lightning_lr.live.loss_window import LossWindow
+from lightning_lr.live.lr_control import LearningRateControl
+from lightning_lr.live.observer import MetricObserver
+from lightning_lr.live.session import Session
+from lightning_lr.live.snapshot import Snapshot
+from tests.helpers.ranks import run_on_ranks
+from tests.helpers.recorded import BATCHES, EPOCHS, Small, fit, run
+from tests.helpers.schedulers import CASES, SchedulerCase
+
+
+def controller(**arguments: Any) -> LearningRateController:
+    """Cuts at the checks 1, 3, 5 and 7."""
+    plain = {"policy": "exponential", "epochs": 2, "ratio": 0.5, "verbose": False}
+    return LearningRateController("val_score", **{**plain, **arguments})
+
+
+class Improving(Small):
+    """The monitor falls steadily: no diagnosis stands beside the recipe."""
+
+    def validation_step(self, batch: Any, batch_idx: int) -> None:
+        self.log("val_score", 1.0 - 0.05 * self.current_epoch)
+
+
+def plain_sgd(module: Any) -> Any:
+    return torch.optim.SGD(module.parameters(), lr=0.1, momentum=0.9)
+
+
+# --- 4. The rank that did not vote is told a boolean -----------------------------------------------------------------
+# EarlyStopping: it stops with reason NOT_STOPPED and the message "improved".
+
+
+def hears_nothing(ours: LearningRateController) -> Callback:
+    """On this rank the core would hold whatever happens."""
+
+    class Deaf(Callback):
+        def on_train_start(self, *_: Any) -> None:
+            core = ours._session.core
+            step = core.step
+
+            def held(reading: Any) -> Decision:
+                decision = step(reading)
+                return replace(decision, action=Action.HOLD, factor=1.0, new_lr=decision.old_lr, reason="all is well")
+
+            core.step = held
+
+    return Deaf()
+
+
+@pytest.mark.cluster
+@pytest.mark.filterwarnings("ignore:It is recommended to use `self.log:UserWarning")
+def test_4_the_whole_decision_travels() -> None:
+    """A rank that would have held has rank 0's action, condition, factor and rates, and a sentence that says why."""
+
+    def on(rank: int) -> tuple[list[Decision], dict[str, float]]:
+        ours = controller()
+        fit(
+            Improving(plain_sgd),
+            [ours, *([hears_nothing(ours)] if rank else [])],
+            strategy=DDPStrategy(process_group_backend="gloo"),
+            devices=2,
+        )
+        return ours.decisions, ours.scale
+
+    (told, scale), (heard, other_scale) = run_on_ranks(on)
+    assert [decision.check for decision in told] == [1, 3, 5, 7]
+    assert scale == other_scale == {"lr-SGD": pytest.approx(0.5**4)}
+    for ours, theirs in zip(told, heard, strict=True):
+        assert theirs.reason == f"{ours.condition}: as rank 0 decided (reduce); this rank would have said: all is well"
+        assert replace(theirs, reason="", evidence={}) == replace(ours, reason="", evidence={})
+        assert theirs.new_lr != theirs.old_lr
+
+
+# --- 6. load_state_dict of its own state_dict raises -----------------------------------------------------------------
+# SpikeDetection: it uses an attribute that does not exist.
+
+
+@dataclass(frozen=True)
+class RoundTrip:
+    """How a class is fed, what it saves, and how a fresh one takes it back."""
+
+    make: Callable[[Path], Any]
+    save: Callable[[Any], Any]
+    load: Callable[[Any, Path], Any]
+
+
+def cut_groups(folder: Path) -> ControlledGroups:
+    groups = ControlledGroups("us")
+    groups.scan([an_adam()], [])
+    groups.multiply(0.5)
+    return groups
+
+
+def groups_from(state: Any, folder: Path) -> ControlledGroups:
+    groups = ControlledGroups("us")
+    groups.scan([an_adam(0.05)], [])  # as the optimizer's own state brings it back
+    assert groups.load_state_dict(state) == []
+    return groups
+
+
+def an_adam(lr: float = 0.1) -> torch.optim.Adam:
+    torch.manual_seed(1)
+    return torch.optim.Adam(torch.nn.Linear(2, 1).parameters(), lr=lr)
+
+
+def cut_control(folder: Path) -> LearningRateControl:
+    # Kept alive by the attribute below: the control knows the optimizer only weakly.
+    optimizer = an_adam()
+    control = LearningRateControl.of(optimizer)
+    control.multiply("us", 0.5)
+    optimizer.param_groups[0]["lr"] = 0.099  # a habit shows
+    control.notice()
+    control.keep_alive = optimizer  # type: ignore[attr-defined]
+    return control
+
+
+def control_from(state: Any, folder: Path) -> LearningRateControl:
+    optimizer = an_adam(0.0495)
+    control = LearningRateControl.of(optimizer)
+    assert control.load("us", state) == []
+    control.keep_alive = optimizer  # type: ignore[attr-defined]
+    return control
+
+
+def fed_window(folder: Path) -> LossWindow:
+    window = LossWindow()
+    for loss in (1.0, 0.5, float("nan"), 0.25):
+        window.append(torch.tensor(loss), 2)
+    return window
+
+
+def fed_observer(folder: Path) -> MetricObserver:
+    observer = MetricObserver(["val_loss", "acc"])
+    observer.look({"val_loss": torch.tensor(0.5)})
+    return observer
+
+
+def loaded(fresh: Callable[[], Any]) -> Callable[[Any, Path], Any]:
+    def load(state: Any, folder: Path) -> Any:
+        made = fresh()
+        made.load_state_dict(state)
+        return made
+
+    return load
+
+
+def some_history(folder: Path) -> DecisionHistory:
+    history = DecisionHistory(forgotten=3)
+    history.add(
+        Decision(
+            1, 1, 9, Action.REDUCE, Condition.PLATEAU, 0.5, {"lr-SGD": 0.1}, {"lr-SGD": 0.05}, "flat", {"score": 3.0}
+        )
+    )
+    return history
+
+
+def written_journal(folder: Path) -> JournalFile:
+    journal = JournalFile.begun(folder / "journal.jsonl", "{}", lambda warning: pytest.fail(warning))
+    journal.write('{"check": 0}')
+    return journal
+
+
+def journal_from(state: Any, folder: Path) -> JournalFile:
+    return JournalFile.resumed(state, folder / "other.jsonl", "{}", lambda warning: pytest.fail(warning))
+
+
+def trained(folder: Path) -> LearningRateController:
+    ours = controller(policy="auto", epochs=None, ratio=None)
+    fit(Small(plain_sgd), [ours], max_epochs=3)
+    return ours
+
+
+def session_of(folder: Path, **options: Any) -> Session:
+    """The session of a run, caught when a further epoch is about to begin."""
+    caught: list[Session] = []
+
+    class Catch(Callback):
+        def on_train_epoch_start(self, trainer: Any, *_: Any) -> None:
+            if trainer.current_epoch == 2 and not caught:
+                caught.append(ours._session)
+                states.append(ours._session.state_dict())
+                trainer.save_checkpoint(folder / "at.ckpt")
+                trainer.should_stop = True
+
+    ours, states = controller(), []
+    fit(Small(plain_sgd), [ours, Catch()], **options)
+    caught[0].at_the_catch = states[0]  # type: ignore[attr-defined]
+    return caught[0]
+
+
+def a_snapshot(folder: Path) -> Snapshot:
+    model = torch.nn.Linear(2, 1)
+    optimizer = torch.optim.Adam(model.parameters())
+    model(torch.ones(1, 2)).sum().backward()
+    optimizer.step()
+    return Snapshot.take(model, [optimizer])
+
+
+TRIPS: dict[type, RoundTrip] = {
+    ControlledGroups: RoundTrip(cut_groups, lambda made: made.state_dict(), groups_from),
+    DecisionHistory: RoundTrip(
+        some_history, lambda made: made.state_dict(), lambda state, _: DecisionHistory.from_state(state)
+    ),
+    JournalFile: RoundTrip(written_journal, lambda made: made.state_dict(), journal_from),
+    LearningRateControl: RoundTrip(cut_control, lambda made: made.state("us"), control_from),
+    LearningRateController: RoundTrip(
+        trained,
+        lambda made: made.state_dict(),
+        loaded(lambda: controller(policy="auto", epochs=None, ratio=None)),
+    ),
+    LossWindow: RoundTrip(fed_window, lambda made: made.state_dict(), loaded(LossWindow)),
+    MetricObserver: RoundTrip(
+        fed_observer, lambda made: made.state_dict(), loaded(lambda: MetricObserver(["val_loss", "acc"]))
+    ),
+    Session: RoundTrip(
+        session_of,
+        lambda made: made.at_the_catch,
+        lambda state, folder: session_of(folder, ckpt_path=str(folder / "at.ckpt")),
+    ),
+    Snapshot: RoundTrip(a_snapshot, lambda made: made.payload(), lambda state, _: Snapshot.from_payload(state)),
+}
+
+
+def stateful_classes() -> Iterator[type]:
+    for found in pkgutil.iter_modules(lightning_lr.live.__path__, "lightning_lr.live."):
+        module = importlib.import_module(found.name)
+        for cls in vars(module).values():
+            own = inspect.isclass(cls) and cls.__module__ == module.__name__
+            if own and any(name in vars(cls) for name in ("state_dict", "state", "payload")):
+                yield cls
+
+
+@pytest.mark.parametrize("cls", list(stateful_classes()), ids=lambda cls: cls.__name__)
+def test_6_whoever_saves_a_state_takes_it_back(cls: type, tmp_path: Path) -> None:
+    """Through a file with ``weights_only=True``, into a fresh object, which then saves the very same."""
+    assert cls in TRIPS, f"Tell TRIPS how a {cls.__name__} is made and loaded."
+    trip = TRIPS[cls]
+    saved = trip.save(trip.make(tmp_path))
+    file = io.BytesIO()
+    torch.save(saved, file)
+    file.seek(0)
+    again = trip.save(trip.load(torch.load(file, weights_only=True), tmp_path))
+    assert repr(again) == repr(saved)
+
+
+# --- 8. A bound that is accepted and ignored -------------------------------------------------------------------------
+# ignite's plateau scheduler: min_lr=0.01 asked, 1e-8 reached.
+
+BOUNDS = (
+    # what binds, schedule, arguments, least and greatest rate of any step
+    ("min_lr", lambda o: torch.optim.lr_scheduler.ConstantLR(o, 1.0), {"min_lr": 0.02}, 0.02, 0.1),
+    ("max_lr", lambda o: torch.optim.lr_scheduler.ConstantLR(o, 1.0), {"max_lr": 0.06}, 0.0125, 0.06),
+    ("both", lambda o: torch.optim.lr_scheduler.ExponentialLR(o, 0.99), {"min_lr": 0.02, "max_lr": 0.06}, 0.02, 0.06),
+    # It begins below the bound by itself: there it is not raised, nor cut; the check at 0.06 cuts to the bound.
+    ("warm-up", lambda o: torch.optim.lr_scheduler.LinearLR(o, 0.2, 1.0, 6), {"min_lr": 0.05}, 0.02, 0.06),
+)
+
+
+@pytest.mark.parametrize(("name", "make", "arguments", "least", "greatest"), BOUNDS, ids=[row[0] for row in BOUNDS])
+def test_8_bounds_are_checked_on_the_applied_rate(
+    name: str, make: Callable[[Any], Any], arguments: dict[str, float], least: float, greatest: float
+) -> None:
+    """At every step, whatever the schedule asks for; and the decisions promise the same."""
+
+    def configure(module: Any) -> Any:
+        optimizer = plain_sgd(module)
+        return [optimizer], [make(optimizer)]
+
+    ours = controller(**arguments)
+    used = [rate for (rate,) in run(Improving(configure), [ours], ours).used]
+    assert min(used) == pytest.approx(least)
+    assert max(used) == pytest.approx(greatest)
+    for decision in ours.decisions:
+        if decision.epoch + 1 < EPOCHS:
+            # The scheduler had stepped already: what was promised is what the next step used.
+            assert decision.new_lr["lr-SGD"] == used[(decision.epoch + 1) * BATCHES]
+
+
+# --- 10. A scheduler undoes the cut ----------------------------------------------------------------------------------
+# LambdaLR, CosineAnnealingWarmRestarts, OneCycleLR and CyclicLR overwrite it at their next step; a cosine that meets
+# it at T_max turns negative.
+
+FORGETFUL = ("CosineAnnealingLR", "CosineAnnealingWarmRestarts", "LambdaLR", "OneCycleLR", "CyclicLR", "SequentialLR")
+
+
+@pytest.mark.parametrize("case", [case for case in CASES if case.name in FORGETFUL], ids=str)
+def test_10_no_scheduler_undoes_a_cut(case: SchedulerCase) -> None:
+    """Half of the rate of the run without us after one cut, a quarter after two; all are in test_schedulers_live."""
+
+    def configure(module: Any) -> Any:
+        optimizer = plain_sgd(module)
+        return [optimizer], [{"scheduler": case.build(optimizer, EPOCHS * BATCHES), "interval": "step"}]
+
+    ours = controller()
+    scaled, plain = run(Improving(configure), [ours], ours), run(Improving(configure))
+    for step, ((rate,), (reference,)) in enumerate(zip(scaled.used, plain.used, strict=True)):
+        factor = 0.5 ** sum(check < step // BATCHES for check in (1, 3, 5, 7))
+        assert rate == pytest.approx(reference * factor, rel=1e-12), f"step {step}"
+        assert rate > 0
