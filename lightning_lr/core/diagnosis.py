@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 
 from lightning_lr.core.records import Diagnosis, Finding, Signals
@@ -38,16 +39,17 @@ def diagnose(findings: Sequence[Finding], signals: Signals, vote: Vote = Vote.MA
         vote: how many of them must agree.
     """
     voters = max(1, len(signals.fresh))
-    holding = [c for c in PRECEDENCE if _holds(findings, c, voters, vote, {Verdict.YES})]
-    suspected = {c for c in PRECEDENCE if _holds(findings, c, voters, vote, {Verdict.YES, Verdict.UNDECIDED})}
-    condition = holding[0] if holding else Condition.HEALTHY
+    holding = _carried([f for f in findings if f.verdict is Verdict.YES], voters, vote)
+    suspected = _carried([f for f in findings if f.verdict is not Verdict.NO], voters, vote)
+    condition = min(holding, key=PRECEDENCE.index, default=Condition.HEALTHY)
     reasons = [f.reason for f in findings if f.condition is condition and f.verdict is Verdict.YES]
     return Diagnosis(condition, tuple(findings), "; ".join(reasons) or str(signals), frozenset(suspected))
 
 
-def _holds(findings: Sequence[Finding], condition: Condition, voters: int, vote: Vote, verdicts: set[Verdict]) -> bool:
-    ayes = sum(f.condition is condition and f.verdict in verdicts for f in findings)
-    return enough(ayes, voters, vote) if condition in VOTED else ayes > 0
+def _carried(ayes: Sequence[Finding], voters: int, vote: Vote) -> set[Condition]:
+    """The conditions that these findings are enough for."""
+    votes = Counter(f.condition for f in ayes)
+    return {c for c, count in votes.items() if c in PRECEDENCE and (c not in VOTED or enough(count, voters, vote))}
 
 
 def enough(ayes: int, voters: int, vote: Vote) -> bool:
