@@ -108,7 +108,10 @@ def small_wine(folder: Path | None) -> Data:
 def _images(folder: Path | None) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     assert folder is not None
     source = np.load(folder / "fashion_mnist_20k_5k.npz")
-    images = [(torch.tensor(source[name], dtype=torch.float32)[:, None] / 255 - 0.286) / 0.353 for name in ("x_train", "x_test")]
+    images = [
+        (torch.tensor(source[name], dtype=torch.float32)[:, None] / 255 - 0.286) / 0.353
+        for name in ("x_train", "x_test")
+    ]
     labels = [torch.tensor(source[name]).long() for name in ("y_train", "y_test")]
     return images[0], labels[0], images[1], labels[1]
 
@@ -148,13 +151,17 @@ def shakespeare(folder: Path | None, length: int = 64) -> Data:
         text = file.read()
     alphabet = {character: i for i, character in enumerate(sorted(set(text)))}
     codes = torch.tensor([alphabet[character] for character in text])
-    train, validation, test = codes.split([int(0.8 * len(codes)), int(0.1 * len(codes)), len(codes) - int(0.9 * len(codes))])
+    train, validation, test = codes.split(
+        [int(0.8 * len(codes)), int(0.1 * len(codes)), len(codes) - int(0.9 * len(codes))]
+    )
     generator = torch.Generator().manual_seed(11)
 
     def some(part: Tensor, count: int) -> Windows:
         return Windows(part, length, torch.randint(0, len(part) - length, (count,), generator=generator))
 
-    return Data(Windows(train, length), some(validation, 256), some(test, 512), {"classes": len(alphabet), "length": length})
+    return Data(
+        Windows(train, length), some(validation, 256), some(test, 512), {"classes": len(alphabet), "length": length}
+    )
 
 
 def housing(folder: Path | None) -> Data:
@@ -199,12 +206,15 @@ def cora(folder: Path | None) -> Data:
     rows = torch.repeat_interleave(torch.arange(len(labels)), counts)
     columns = torch.tensor(source["feat_indices"].astype(np.int64))
     words = torch.sparse_coo_tensor(
-        torch.stack([rows, columns]), 1 / counts[rows].float(), tuple(int(n) for n in source["feat_shape"])
+        torch.stack([rows, columns]),
+        1 / counts[rows].float(),
+        tuple(int(n) for n in source["feat_shape"]),
+        check_invariants=True,
     ).coalesce()
     edges = torch.tensor(source["edges"]).long().reshape(-1, 2).T
     n = len(labels)
     both = torch.cat([edges, edges.flip(0), torch.arange(n).expand(2, n)], 1)
     degree = torch.bincount(both[0], minlength=n).float()
     weights = (degree[both[0]] * degree[both[1]]).rsqrt()
-    graph = torch.sparse_coo_tensor(both, weights, (n, n)).coalesce()
+    graph = torch.sparse_coo_tensor(both, weights, (n, n), check_invariants=True).coalesce()
     return _cut((torch.arange(n), labels), parts, features=int(words.shape[1]), classes=7, words=words, graph=graph)

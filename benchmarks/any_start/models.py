@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import tempfile
 from pathlib import Path
@@ -17,7 +18,7 @@ def perceptron(data: Data, width: int = 128, depth: int = 2) -> nn.Module:
     """Linear layers and ReLU; one output where there are no classes."""
     sizes = [data.facts["features"]] + [width] * depth
     layers: list[nn.Module] = []
-    for before, after in zip(sizes, sizes[1:], strict=False):
+    for before, after in itertools.pairwise(sizes):
         layers += [nn.Linear(before, after), nn.ReLU()]
     return nn.Sequential(*layers, nn.Linear(width, data.facts.get("classes", 1)))
 
@@ -39,7 +40,7 @@ class ConvNet(nn.Module):
         super().__init__()
         sizes = [1, width, 2 * width, 4 * width]
         layers: list[nn.Module] = []
-        for before, after in zip(sizes, sizes[1:], strict=False):
+        for before, after in itertools.pairwise(sizes):
             layers += [nn.Conv2d(before, after, 3, 2, 1), nn.BatchNorm2d(after) if norm else nn.Identity(), nn.ReLU()]
         self.body = nn.Sequential(*layers)
         self.head = nn.Linear(sizes[-1], classes)
@@ -94,7 +95,9 @@ class GraphConvNet(nn.Module):
         words, graph = self._constant
         if self.training:
             kept = F.dropout(words.values(), 0.5)
-            words = torch.sparse_coo_tensor(words.indices(), kept, words.shape, is_coalesced=True)
+            words = torch.sparse_coo_tensor(
+                words.indices(), kept, words.shape, is_coalesced=True, check_invariants=False
+            )
         hidden = F.relu(torch.sparse.mm(graph, torch.sparse.mm(words, self.first)))
         hidden = F.dropout(hidden, 0.5, self.training)
         return (torch.sparse.mm(graph, hidden @ self.second) + self.bias)[nodes]

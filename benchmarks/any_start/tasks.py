@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import nn
 from torch.utils.data import BatchSampler, DataLoader, RandomSampler, SequentialSampler
-import torch
 
 from benchmarks.any_start import data, models
 from benchmarks.any_start.data import Data
@@ -33,6 +33,7 @@ class Task:
         samples: drawn an epoch, where the data has far more than one epoch's worth.
         needs: the file in the data folder; ``None`` for what scikit-learn ships.
         regression: squared error in place of cross-entropy.
+        full_batch: one step an epoch, and one batch a split.
     """
 
     name: str
@@ -46,6 +47,7 @@ class Task:
     samples: int | None = None
     needs: str | None = None
     regression: bool = False
+    full_batch: bool = False
 
     def steps_per_epoch(self, loaded: Data) -> int:
         """The last, smaller batch is dropped."""
@@ -65,7 +67,8 @@ class Task:
 
     def loader(self, split: Any) -> DataLoader[Any]:
         """In order: the validation batches are the same each time."""
-        size = max(1, min(256, -(-len(split) // 4)))  # four batches at least, since a paired test needs several
+        # At least four batches, since a paired test needs several; for a graph each would go through all of it.
+        size = len(split) if self.full_batch else min(256, -(-len(split) // 4))
         return DataLoader(split, sampler=BatchSampler(SequentialSampler(split), size, drop_last=False), batch_size=None)
 
     def shortened(self, share: float) -> Task:
@@ -77,14 +80,12 @@ FASHION, WINE, CORA = "fashion_mnist_20k_5k.npz", "wine_quality_red.npz", "cora.
 
 TASKS = (
     Task("small-wine-sgd", data.small_wine, models.narrow_perceptron, "sgd", 0.03, 60, 16),
-    Task("cora-adamw", data.cora, models.graph_convnet, "adamw", 0.01, 200, 140, 0.05, needs=CORA),
+    Task("cora-adamw", data.cora, models.graph_convnet, "adamw", 0.01, 200, 140, 0.05, needs=CORA, full_batch=True),
     Task("digits-sgd", data.digits, models.perceptron, "sgd", 0.1, 30, 32),
     Task("digits-adamw", data.digits, models.perceptron, "adamw", 1e-3, 30, 32, 0.01),
     Task("digits-noisy-adamw", data.noisy_digits, models.perceptron, "adamw", 1e-3, 30, 32, 0.01),
     Task("red-wine-sgd", data.red_wine, models.deep_perceptron, "sgd", 0.03, 40, 32, needs=WINE, regression=True),
-    Task(
-        "finetune-adamw", data.fashion_half, models.pretrained_convnet, "adamw", 1e-3, 10, 64, 0.01, needs=FASHION
-    ),
+    Task("finetune-adamw", data.fashion_half, models.pretrained_convnet, "adamw", 1e-3, 10, 64, 0.01, needs=FASHION),
     Task(
         "housing-adamw",
         data.housing,
@@ -109,17 +110,17 @@ TASKS = (
         needs="bike_sharing_hour.npz",
         regression=True,
     ),
-    Task("fashion-sgd", data.fashion, models.plain_convnet, "sgd", 0.1, 10, 64, 5e-4, needs=FASHION),
-    Task("fashion-adamw", data.fashion, models.plain_convnet, "adamw", 1e-3, 10, 64, 0.01, needs=FASHION),
-    Task("fashion-bn-sgd", data.fashion, models.normed_convnet, "sgd", 0.1, 10, 64, 5e-4, needs=FASHION),
-    Task("fashion-bn-adamw", data.fashion, models.normed_convnet, "adamw", 1e-3, 10, 64, 0.01, needs=FASHION),
+    Task("fashion-sgd", data.fashion, models.plain_convnet, "sgd", 0.1, 8, 64, 5e-4, needs=FASHION),
+    Task("fashion-adamw", data.fashion, models.plain_convnet, "adamw", 1e-3, 8, 64, 0.01, needs=FASHION),
+    Task("fashion-bn-sgd", data.fashion, models.normed_convnet, "sgd", 0.1, 8, 64, 5e-4, needs=FASHION),
+    Task("fashion-bn-adamw", data.fashion, models.normed_convnet, "adamw", 1e-3, 8, 64, 0.01, needs=FASHION),
     Task(
         "shakespeare-adamw",
         data.shakespeare,
         models.character_model,
         "adamw",
         1e-3,
-        12,
+        10,
         16,
         0.01,
         samples=1280,
@@ -137,4 +138,8 @@ def available(folder: Path | None, names: Sequence[str] = ()) -> list[Task]:
         return [known[name] for name in names]
     if folder is None:
         return [task for task in TASKS if task.needs is None]
-    return [task for task in TASKS if task.name != "small-wine-sgd" and (task.needs is None or (folder / task.needs).exists())]
+    return [
+        task
+        for task in TASKS
+        if task.name != "small-wine-sgd" and (task.needs is None or (folder / task.needs).exists())
+    ]

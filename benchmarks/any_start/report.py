@@ -1,0 +1,2 @@
+def write_report(records, target, command):
+    pass
