@@ -33,7 +33,8 @@ def _start(story: Story, band: Band) -> str:
 
 
 def _end(story: Story) -> str:
-    known = [(line.reading.epoch, value) for line, value in zip(story.lines, story.values, strict=True) if math.isfinite(value)]
+    pairs = zip(story.lines, story.values, strict=True)
+    known = [(line.reading.epoch, value) for line, value in pairs if math.isfinite(value)]
     if not known:
         return f"{story.name} was never finite: look at the data and the loss before the learning rate."
     overfit = [d for d in story.acted if d.condition is Condition.OVERFITTING]

@@ -31,8 +31,8 @@ def decided(curve: Curve, settings: Settings) -> list[JournalLine]:
     """The journal that the curve would have given: its readings do not answer to what is decided.
 
     >>> lines = decided(curves.plateau(seed=0), Settings())
-    >>> next(str(line.decision.action) for line in lines if line.decision.action != "hold")
-    'reduce'
+    >>> next(str(line.decision.condition) for line in lines if line.decision.action != "hold")
+    'plateau'
     """
     replayer, lines, scale = Replayer(settings, as_recorded=False), [], 1.0
     for reading in curve.readings:
@@ -50,5 +50,5 @@ def first_answer(lines: list[JournalLine], curve: Curve) -> str:
         return "nothing was decided, as it should be" if not acted else f"{len(acted)} decisions that it did not need"
     answer = next((d for d in acted if d.check >= curve.onset and d.condition is curve.condition), None)
     if answer is None:
-        return "not acted on"
+        return "recorded, not acted on"
     return f"answered {answer.check - curve.onset} checks after its onset"

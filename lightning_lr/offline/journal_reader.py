@@ -43,12 +43,13 @@ def journal_header(path: Path) -> tuple[Settings, dict[str, Any]]:
     Raises:
         JournalError: where the file is empty, or begins with anything else.
     """
-    for _, line in _numbered(path):
-        try:
-            return read_header(line)
-        except JournalError as error:
-            raise JournalError(f"{path}, line 1: {error}") from error
-    raise JournalError(f"Expected a journal in {path} but the file is empty.")
+    _, first = next(_numbered(path), (1, ""))
+    if not first:
+        raise JournalError(f"Expected a journal in {path} but the file is empty.")
+    try:
+        return read_header(first)
+    except JournalError as error:
+        raise JournalError(f"{path}, line 1: {error}") from error
 
 
 def journal_lines(path: Path, partial: bool = False) -> Iterator[JournalLine]:

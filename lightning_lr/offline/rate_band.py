@@ -2,7 +2,7 @@
 
 A stretch of checks at one rate performs well where it improved the best by more than 1 %, the rule of the halving
 recipe. It did harm where it soon ended in divergence, oscillation or values that are not finite, or did so without
-having brought anything. Rates within half an octave count as one.
+having brought a tenth of the run's progress. Rates within half an octave count as one.
 """
 
 from __future__ import annotations
@@ -16,6 +16,10 @@ from lightning_lr.offline.story import HARM, Story
 
 SOON = 5
 """Checks up to which an end in harm is laid to the rate: later, it had served well for a while."""
+
+
+SHARE = 0.1
+"""Share of the whole run's progress that makes up for an end in harm."""
 
 
 @dataclass
@@ -89,6 +93,7 @@ def tried_rates(story: Story) -> list[Tried]:
     """Every rate of the run, lowest first."""
     tried: dict[int, Tried] = {}
     best = next((value for value in story.values if math.isfinite(value)), math.nan)
+    progress = best - min((value for value in story.values if math.isfinite(value)), default=math.nan)
     start, last = 0, len(story.values) - 1
     ends = set(story.changes) | {last}
     for place, rate in enumerate(story.rates):
@@ -102,10 +107,9 @@ def tried_rates(story: Story) -> list[Tried]:
         one = tried.setdefault(_octaves(rate), Tried(rate))
         newest = min([best, *stretch])
         one.gain += best - newest if math.isfinite(best) else 0.0
-        well = newest < best - WELL * abs(best)
         ended_in_harm = story.lines[place].decision.condition in HARM and place in story.changes
-        one.well |= well
-        one.harmed |= ended_in_harm and (len(stretch) <= SOON or not well)
+        one.well |= newest < best - WELL * abs(best)
+        one.harmed |= ended_in_harm and (len(stretch) <= SOON or best - newest < SHARE * progress)
         best = newest
     return [tried[key] for key in sorted(tried)]
 

@@ -56,12 +56,17 @@ class Replayer:
         self.controller = Controller(settings)
         self._scale = 1.0
         self._snapshot = -1
+        self._stopped: int | None = None
 
     def step(self, reading: Reading) -> Decision:
         """Decide at one check."""
-        if self.as_recorded:
+        if self.as_recorded:  # a stop ended the recorded run too
             return self.controller.step(reading)
         decision = self.controller.step(self._own(reading))
+        if self._stopped is not None:
+            told = f"training had been stopped at check {self._stopped}"
+            return replace(decision, action=Action.HOLD, factor=1.0, new_lr=decision.old_lr, reason=told)
+        self._stopped = reading.check if decision.action is Action.STOP else None
         if self.controller.is_best:
             self._snapshot = reading.check
         self._scale *= decision.factor
@@ -78,10 +83,10 @@ class Replayer:
 def replay(lines: Iterable[JournalLine], replayers: Sequence[Replayer]) -> Iterator[Replayed]:
     """Decide a run once more, check by check; nothing is kept but what the controllers remember.
 
-    >>> from lightning_lr.offline.curves import overfitting, readings_of
-    >>> from lightning_lr.offline.log_readings import held
-    >>> lines = [JournalLine(r, held(r, {}), None) for r in overfitting(seed=1).readings]
-    >>> [r.line.reading.check for r in replay(lines, [Replayer(Settings())]) if r.acted][:1] != []
+    >>> from lightning_lr.offline.curves import overfitting
+    >>> from lightning_lr.offline.demo import decided
+    >>> lines = decided(overfitting(seed=1), Settings())
+    >>> all(r.decisions == (r.line.decision,) for r in replay(lines, [Replayer(Settings())]))
     True
     """
     for line in lines:
