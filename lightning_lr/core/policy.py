@@ -12,8 +12,8 @@ from dataclasses import dataclass, field, replace
 from lightning_lr.core.vocabulary import Action, Condition
 
 ESCALATIONS = 4
-"""Restores without a new best after which training is stopped: 0.3⁴ is below a hundredth of the first rate, and a
-run that cannot leave its best state at that rate has nothing left to gain."""
+"""Restores in a row without a new best after which training is stopped. The cuts multiply: 0.3⁴ is below a hundredth of the
+rate, and a run that cannot better its best state at a hundredth of the rate has nothing left to gain."""
 
 
 @dataclass(frozen=True)
@@ -30,17 +30,19 @@ class Response:
     factor: float
     patience: int = 1
 
+    def __post_init__(self) -> None:
+        # Files and users write plain strings; everything here compares with the word itself.
+        object.__setattr__(self, "action", Action(self.action))
+
     def escalated(self, in_vain: int) -> Response:
-        """The response after so many restores that brought no new best: a harder cut each time, then the end.
+        """The response after so many restores that brought no new best: the same again, then the end.
 
         >>> [f"{r.action} {r.factor:.2g}" for r in map(Response(Action.RESTORE, 0.3).escalated, (0, 1, 4))]
-        ['restore 0.3', 'restore 0.09', 'stop 1']
+        ['restore 0.3', 'restore 0.3', 'stop 1']
         """
-        if self.action is not Action.RESTORE:
-            return self
-        if in_vain >= ESCALATIONS:
+        if self.action is Action.RESTORE and in_vain >= ESCALATIONS:
             return replace(self, action=Action.STOP, factor=1.0)
-        return replace(self, factor=self.factor ** (in_vain + 1))
+        return self
 
 
 @dataclass(frozen=True)
@@ -65,6 +67,10 @@ class Policy:
     epochs: int = 10
     ratio: float = 0.5
 
+    def __post_init__(self) -> None:
+        named = {Condition(condition): response for condition, response in self.responses.items()}
+        object.__setattr__(self, "responses", named)
+
     @property
     def restores(self) -> bool:
         """Whether any response needs a snapshot."""
@@ -79,9 +85,7 @@ class Policy:
             restores: ``False`` turns each restore into a plain reduction; ``True`` restores on overfitting and on
                 divergence.
         """
-        return replace(
-            self, responses={c: _tuned(c, r, patience, factor, restores) for c, r in self.responses.items()}
-        )
+        return replace(self, responses={c: _tuned(c, r, patience, factor, restores) for c, r in self.responses.items()})
 
 
 def _tuned(
@@ -106,7 +110,7 @@ PRESETS: Mapping[str, Policy] = {
             Condition.NON_FINITE: Response(Action.RESTORE, 0.3),
             Condition.DIVERGENCE: Response(Action.RESTORE, 0.3),
             Condition.OVERFITTING: Response(Action.RESTORE, 0.1, patience=2),
-            Condition.PLATEAU: Response(Action.REDUCE, 0.3, patience=3),
+            Condition.PLATEAU: Response(Action.RESTORE, 0.3, patience=3),
         },
     ),
     # Only ever lowers; 0.5 loses at most one octave to a false alarm.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from lightning_lr.core.exploration import Sweep
@@ -33,7 +34,7 @@ class Explorer:
         self.rates: list[float] = []
         self.losses: list[float] = []
         self._batches: list[float] = []
-        self._base = next(iter(groups.rates().values())).applied
+        self._base = next(iter(groups.rates().values())).scheduled
 
     def before_batch(self) -> None:
         """Set the rate of the coming step."""
@@ -58,6 +59,16 @@ class Explorer:
         # A step without a loss tells nothing: it ends the exploration, as a loss that is no number does.
         self.losses.append(total / count if count else float("nan"))
         return self.sweep.over(self.losses)
+
+    def state_dict(self) -> dict[str, Any]:
+        """How far it is, as plain values."""
+        return {"steps": self.sweep.steps, "rates": self.rates, "losses": self.losses, "batches": self._batches}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on where a checkpoint was written, in the middle of the sweep."""
+        self.sweep = Sweep(state["steps"])
+        self.rates, self.losses = list(state["rates"]), list(state["losses"])
+        self._batches = list(state["batches"])
 
     def trial(self) -> Trial:
         """What was seen."""

@@ -348,7 +348,7 @@ class Session:
             "history": self.history.state_dict(),
             "snapshot_check": self.snapshot_check,
             "journal": self.journal.state_dict(),
-            "exploring": self.explorer is not None,
+            "exploring": self.explorer.state_dict() if self.explorer else None,
             "curve": asdict(self.curve) if self.curve else None,
             "annealing": self.annealing,
         }

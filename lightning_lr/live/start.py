@@ -125,17 +125,17 @@ def _continue(session: Session, state: Mapping[str, Any], checkpointed: Mapping[
 
 def _open(session: Session, opening: Opening, trainer: Any, state: Mapping[str, Any]) -> None:
     """Begin to explore, and lay the curve over the budget, where this run does so; a resumed run goes on."""
-    if session.dry_run or (state and not state["exploring"]):
+    exploring = state.get("exploring")
+    if session.dry_run or (state and not exploring):
         return
-    if opening.anneals and opening.budget is not None:
+    if not state and opening.anneals and opening.budget is not None:
         session.curve = Curve(first=session.steps, budget=opening.budget)
-    sweep = plan_sweep(opening.budget) if opening.explores else None
+    sweep = plan_sweep(opening.budget) if opening.explores or exploring else None
     if sweep is None or not session.groups.rates():
         return
-    if state and session.snapshot is not None and session.restore_snapshot is not None:
-        # Killed while it explored: the weights are those of some rate of the sweep, so it begins anew.
-        session.restore_snapshot(session.snapshot)
     session.explorer = Explorer(sweep, session.groups, session.ranks)
+    if exploring:
+        session.explorer.load_state_dict(exploring)
     session.suspension = Suspension(trainer.callbacks)
 
 

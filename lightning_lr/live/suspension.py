@@ -38,7 +38,12 @@ class Suspension:
 
 
 def _judges(callback: Any) -> bool:
-    """By name, since the classes of the two Lightning packages are not related."""
+    """By name, since the classes of the two Lightning packages are not related.
+
+    A checkpoint callback without a monitor does not judge: it writes what there is, to resume from.
+    """
+    if getattr(callback, "monitor", None) is None:
+        return False
     return any(base.__name__ in JUDGES for base in type(callback).__mro__)
 
 

@@ -240,6 +240,6 @@ def test_replaying_a_journal_gives_the_same_decisions_sentence_for_sentence(sett
 def test_what_if_the_settings_were_others():
     run = Run(Controller(Settings()))
     run.feed([1, 0.8, 0.7, 0.65, 0.65, 0.65, 0.65])
-    assert run.actions == "......r"
+    assert run.actions == "......b"
     patient = Controller(replace(Settings(), policy=PRESETS["auto"].tuned(patience=2)))
-    assert [patient.step(reading).action for reading in run.readings].index(Action.REDUCE) == 5
+    assert [patient.step(reading).action for reading in run.readings].index(Action.RESTORE) == 5
