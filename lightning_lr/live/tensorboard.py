@@ -1,7 +1,8 @@
 """Journal entries → what the loggers show. Nothing is decided here.
 
-Every logger gets the numbers; TensorBoard also gets texts: a set-up card once, and the table of all decisions, rewritten
-at each event, since TensorBoard shows but a sample of a tag's texts, of which only the newest is sure.
+Every logger gets the numbers; TensorBoard also gets texts: a set-up card once, and the table of all decisions, written
+again at each event, since it shows but a sample of a tag's texts, of which only the newest is sure; and the data of
+its tab "Learning rate".
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from lightning_lr.core.records import Decision, JournalEntry, Signal
 from lightning_lr.core.vocabulary import Action, Condition
 from lightning_lr.core.wording import markdown_cell
 from lightning_lr.live.decision_history import DecisionHistory
+from lightning_lr.live.tab_data import TabData
 
 PREFIX = "lr_controller"
 PAGE = 100
@@ -32,6 +34,7 @@ class DecisionLog:
     def __init__(self, loggers: Sequence[Any], prefix: str = PREFIX) -> None:
         self.loggers = tuple(loggers)
         self.prefix = prefix
+        self.tab = TabData(prefix)
 
     def card(self, text: str, step: int) -> None:
         """The set-up card, once at the start."""
@@ -48,6 +51,7 @@ class DecisionLog:
         numbers = {f"{self.prefix}/{name}": value for name, value in entry_numbers(entry).items()}
         for logger in self.loggers:
             logger.log_metrics(numbers, step=step)
+        self.tab.write(entry, len(history), [logger.experiment for logger in self.loggers if is_tensorboard(logger)])
         if entry.decision.action is Action.HOLD:
             return
         table, count = decision_table(history.kept[-PAGE:]), len(history)

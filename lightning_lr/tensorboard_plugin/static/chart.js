@@ -1,0 +1,122 @@
+// The picture of one timeline, for plotly: curves above, learning rate below, a mark on both at each decision, and a
+// thin line through both. Plotly draws and zooms; what the pointer says is shown by hover.js.
+
+import { colour, symbol } from "./conditions.js";
+
+const LINES = 150; // more decisions than this, and their lines would be a wall
+
+// Theme → colours of what is no condition.
+const INK = {
+  light: { text: "#3c4043", grid: "#e3e6ea", axis: "#9aa0a6", curves: ["#202124", "#8a5a00", "#6b4fa0"], train: "#7d8590", rates: ["#0b57d0", "#a8327d", "#00695c", "#7a5c00"] },
+  dark: { text: "#e8eaed", grid: "#3a3d40", axis: "#80868b", curves: ["#f1f3f4", "#f5c26b", "#c5b3f0"], train: "#9aa0a6", rates: ["#8ab4f8", "#f5a3d3", "#6fd6c5", "#e3c56b"] },
+};
+
+export const ink = (dark) => INK[dark ? "dark" : "light"];
+
+const DASHES = ["solid", "dash", "dot"];
+
+// Plotly reads a few tags in a name; here it finds none.
+const plain = (text) => text.replaceAll("&", "&amp;").replaceAll("<", "&lt;").replaceAll(">", "&gt;");
+
+// Name, colour and dash of every curve, in the order in which the legend lists them.
+export function curves(timeline, dark) {
+  const { curves: tops, rates, train } = ink(dark);
+  const found = timeline.monitors.map((name, i) => ({
+    name, colour: tops[i % tops.length], dash: DASHES[Math.floor(i / tops.length) % 3], value: (check) => check.metrics[name],
+  }));
+  if (timeline.train) found.unshift({ name: timeline.train, colour: train, dash: "solid", value: (check) => check.train });
+  const below = timeline.rates.map((name, i) => ({
+    name, colour: rates[i % rates.length], dash: DASHES[Math.floor(i / rates.length) % 3], value: (check) => check.rates[name],
+  }));
+  return { above: found, below };
+}
+
+export function figure(timeline, { x, logarithmic, dark }) {
+  const { checks, decisions } = timeline;
+  const at = checks.map((check) => check[x]);
+  const { above, below } = curves(timeline, dark);
+  const data = [
+    ...above.map((curve) => line(curve, at, checks.map(curve.value), "y")),
+    ...below.map((curve) => rateLine(curve, timeline, x)),
+    ...(decisions.length <= LINES ? lines(decisions, x, dark) : []),
+    ...marks(timeline, x, above, dark),
+  ];
+  return { data, layout: layout({ x, logarithmic, dark }) };
+}
+
+function line({ name, colour: color, dash }, x, y, yaxis) {
+  return { type: "scatter", mode: "lines", name: plain(name), x, y, yaxis, line: { color, dash, width: 1.6 }, connectgaps: true };
+}
+
+// A staircase: what a check sets holds until the next one. It begins with the rate before the first check.
+function rateLine(curve, timeline, x) {
+  const { checks, before } = timeline;
+  const [first] = checks;
+  const xs = [first.check === 0 ? 0 : first[x], ...checks.map((check) => check[x])];
+  const ys = [before[curve.name] ?? curve.value(first), ...checks.map(curve.value)];
+  const kept = ys.map((y, i) => i === 0 || i === ys.length - 1 || y !== ys[i - 1] || y !== ys[i + 1]);
+  const drawn = line(curve, xs.filter((_, i) => kept[i]), ys.filter((_, i) => kept[i]), "y2");
+  return { ...drawn, line: { ...drawn.line, shape: "hv", width: 1.8 } };
+}
+
+function lines(decisions, x, dark) {
+  return byCondition(decisions).flatMap(([condition, found]) =>
+    ["y3", "y4"].map((yaxis) => ({
+      type: "scatter", mode: "lines", yaxis, opacity: 0.4, line: { color: colour(condition, dark), width: 1 },
+      x: found.flatMap((decision) => [decision[x], decision[x], null]),
+      y: found.flatMap(() => [0, 1, null]),
+    })),
+  );
+}
+
+function marks(timeline, x, above, dark) {
+  const known = new Map(timeline.checks.map((check) => [check.check, check]));
+  const monitors = above.filter((curve) => curve.name !== timeline.train);
+  const first = (values) => values.find((value) => typeof value === "number") ?? null;
+  const size = timeline.decisions.length > 100 ? 8 : 11;
+  return byCondition(timeline.decisions).flatMap(([condition, found]) => {
+    const style = {
+      type: "scatter", mode: "markers", name: condition, x: found.map((decision) => decision[x]), cliponaxis: false,
+      marker: { color: colour(condition, dark), symbol: symbol(condition), size, line: { color: dark ? "#1f2022" : "#fff", width: 1.2 } },
+    };
+    const checks = found.map((decision) => known.get(decision.check));
+    return [
+      { ...style, yaxis: "y", y: checks.map((check) => (check ? first([...monitors, ...above].map((curve) => curve.value(check))) : null)) },
+      { ...style, yaxis: "y2", y: checks.map((check) => (check ? first(Object.values(check.rates)) : null)) },
+    ];
+  });
+}
+
+export function byCondition(decisions) {
+  const found = new Map();
+  for (const decision of decisions) {
+    if (!found.has(decision.condition)) found.set(decision.condition, []);
+    found.get(decision.condition).push(decision);
+  }
+  return [...found];
+}
+
+function layout({ x, logarithmic, dark }) {
+  const { text, grid, axis } = ink(dark);
+  const common = { gridcolor: grid, linecolor: axis, tickcolor: axis, zeroline: false, showline: true, ticks: "outside", ticklen: 4, automargin: true };
+  const hidden = { range: [0, 1], fixedrange: true, visible: false };
+  return {
+    uirevision: `${x} ${logarithmic}`, // zoom stays while a run goes on
+    showlegend: false, hovermode: false, dragmode: "zoom", autosize: true,
+    margin: { l: 64, r: 14, t: 8, b: 44 },
+    paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)",
+    font: { family: "Roboto, 'Helvetica Neue', Arial, sans-serif", size: 12, color: text },
+    xaxis: { ...common, anchor: "y2", title: { text: x, standoff: 8 }, rangemode: "tozero" },
+    yaxis: { ...common, domain: [0.38, 1], type: logarithmic ? "log" : "linear", title: { text: "metrics", standoff: 8 }, ...power(logarithmic) },
+    yaxis2: { ...common, domain: [0, 0.33], type: "log", title: { text: "learning rate", standoff: 8 }, ...power(true) },
+    yaxis3: { ...hidden, overlaying: "y" },
+    yaxis4: { ...hidden, overlaying: "y2" },
+  };
+}
+
+const power = (logarithmic) => (logarithmic ? { exponentformat: "power", dtick: null, nticks: 6 } : {});
+
+export const CONFIG = {
+  displaylogo: false, responsive: false, doubleClick: "reset",
+  modeBarButtonsToRemove: ["select2d", "lasso2d", "autoScale2d"],
+};

@@ -1,0 +1,32 @@
+// One decision in full: the sentence, the change of the rate, the evidence, and what happened afterwards. The hover box
+// and the panel below the chart show the same.
+
+import { afterwards } from "./afterwards.js";
+import { shape, words } from "./conditions.js";
+import { element, number } from "./dom.js";
+
+export function story(timeline, decision) {
+  const evidence = Object.entries(decision.evidence ?? {});
+  const notes = decision.notes ?? [];
+  return [
+    element("div", { class: "story-head" },
+      shape(decision.condition),
+      element("strong", {}, words(decision.condition)),
+      element("span", { class: "quiet" }, `decision ${decision.number} · check ${decision.check} · epoch ${decision.epoch} · step ${decision.step}`)),
+    element("p", { class: "reason" }, decision.reason),
+    ...notes.map((note) => element("p", { class: "note" }, note)),
+    evidence.length ? element("h4", {}, "Evidence") : null,
+    element("dl", {}, evidence.map(([name, value]) => element("div", {}, element("dt", {}, words(name)), element("dd", {}, number(value))))),
+    element("h4", {}, "Afterwards"),
+    ...afterwards(timeline, decision).map((line) => element("p", { class: "after" }, line)),
+  ].filter((node) => node !== null);
+}
+
+// "0.1 → 0.05", of the first group where all changed alike.
+export function change(decision) {
+  const names = Object.keys(decision.new_lr ?? {});
+  if (!names.length) return "–";
+  const [name] = names;
+  const more = names.length > 1 ? ` (+${names.length - 1})` : "";
+  return `${number(decision.old_lr[name])} → ${number(decision.new_lr[name])}${more}`;
+}
