@@ -5,7 +5,7 @@ Plain torch on what scikit-learn ships (no download), one thread, seeded. Each r
 validation loss of each check, the means of the training loss over four blocks of steps, and the loss on test data,
 which labels the onset (:mod:`benchmarks.detection.labels`) and which no detector ever sees.
 
-Needs torch and scikit-learn; takes about five minutes on one core. The benchmark itself needs neither.
+Needs torch and scikit-learn; takes about six minutes on one core. The benchmark itself needs neither.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ class Run:
         return self.lr * factors[self.schedule](check)
 
 
-def plan(seeds: int = 4) -> Iterator[Run]:
+def plan(seeds: int = 10) -> Iterator[Run]:
     """The runs that are recorded: rates from far too low to far too high, on each task."""
     for seed in range(seeds):
         for lr in (0.0002, 0.0005, 0.003, 0.03):

@@ -17,6 +17,19 @@ OWN_PATIENCE = {Condition.PLATEAU: 3, Condition.OVERFITTING: 2}
 """Patience of policy auto; 1 elsewhere."""
 
 
+PREFACE = """\
+Written by `{command}`; nothing here is typed by hand. Defaults were tuned on the even seeds; these are the odd ones.
+
+- *Delay*: mean checks from the onset to the first alarm at or after it; a missed onset counts with all the checks left.
+- *False*: runs with an alarm before the onset, or anywhere on a healthy run. Brackets: 95 % bootstrap over the runs.
+- *Pipeline*: all detectors, diagnosis, debounce and policy `auto`. Any action counts, under any name, since the peers
+  know no names.
+- A peer's delay is interpolated on its own curve over patience 1 to 20 (dlib: a window of patience + 2).
+- The peers' rules are in `peers.py`, how real runs are labelled in `labels.py`, how they were made in `record.py`. A
+  real run that diverges or overfits late may have lain on a plateau before; an alarm there counts as false anyway.
+"""
+
+
 def asked(runs: Iterable[Judged], condition: Condition) -> list[Judged]:
     """The runs that a question is judged on: those with the condition, and the healthy ones."""
     return [run for run in runs if run.condition in (condition, Condition.HEALTHY)]
@@ -175,16 +188,7 @@ def report(command: str, synthetic: Sequence[Judged], recorded: Sequence[Judged]
             [
                 "# Detection: delay, missed and false alarms",
                 "",
-                f"Written by `{command}`; nothing here is typed by hand. Defaults were tuned on the even",
-                "seeds; these are the odd ones.",
-                "",
-                "*Delay*: mean checks from onset to the first alarm at or after it; a missed onset counts with all the checks",
-                "that were left.",
-                "*False*: runs with an alarm before the onset, or anywhere on a healthy run. Brackets: 95 % bootstrap.",
-                "*Pipeline*: all detectors, diagnosis, debounce and policy `auto`; any action counts, under any name, since the peers",
-                "know no names. A peer's delay is interpolated on its own curve over patience 1 to 20 (dlib: window patience + 2).",
-                "The peers' rules are in `peers.py`, how real runs are labelled in `labels.py`, how they were made in `record.py`.",
-                "",
+                PREFACE.format(command=command),
                 *claims("Synthetic curves", synthetic),
                 *claims("Recorded runs", recorded),
                 "## By family (policy auto at its defaults)",

@@ -13,14 +13,16 @@ from lightning_lr.core.vocabulary import Condition, Verdict
 class LossSpikeDetector:
     """Finds an excursion among the newest blocks, in units of robust noise.
 
-    z = (highest of the newest blocks − median)/deviation, the deviation from the median absolute deviation, which a
-    spike cannot inflate. Yes where z passes the threshold and the last block is back near the median;
-    undecided while it is still up, since it may be the beginning of a divergence; no otherwise.
+    z = (highest of the newest blocks − median)/deviation. The median is that of the ``memory`` blocks before the newest
+    two checks: of many more, the descent itself would be their spread. The deviation is the larger of their median absolute
+    deviation and the noise, neither of which a spike can inflate. Yes where z passes the threshold and the last block is
+    back near the median; undecided while it is still up, since it may be the beginning of a divergence; no otherwise.
 
     Args:
         excursion: z from which on a block is a spike. 6, as OLMo-core's SkipStep: about once in 10⁹ normal blocks.
         back: z below which the loss counts as back.
-        fewest: blocks needed for a median that means something.
+        fewest: blocks before the newest needed for a median that means something.
+        memory: blocks that the median and its deviation rest on. 20: about five checks, over which a descent is short.
 
     >>> from lightning_lr.core.signals import SignalTracker
     >>> blocks, detector = SignalTracker("train_loss"), LossSpikeDetector()
@@ -29,24 +31,29 @@ class LossSpikeDetector:
     ...     signal = blocks.update(loss, check)
     >>> for finding in detector.examine(Signals(11, (), blocks=signal)):
     ...     print(finding)
-    loss_spike: yes (the training loss jumped to 5, 54 deviations above its median 1, and came back)
+    loss_spike: yes (the training loss jumped to 5, 22 deviations above its median 1, and came back)
     """
 
     excursion: float = 6.0
     back: float = 3.0
     fewest: int = 10
+    memory: int = 20
     condition: Condition = Condition.LOSS_SPIKE
 
     def examine(self, signals: Signals) -> tuple[Finding, ...]:
         """One finding on the blocks of the training loss; none without enough of them."""
-        if signals.blocks is None or len(signals.blocks.values) < self.fewest:
+        if signals.blocks is None:
             return ()
-        newest = len(signals.window.blocks) if signals.window else 2
-        return (self._examine(signals.blocks, max(2, newest)),)
+        newest = max(2, 2 * len(signals.window.blocks) if signals.window else 2)
+        if len(signals.blocks.values) - newest < self.fewest:
+            return ()
+        return (self._examine(signals.blocks, newest),)
 
     def _examine(self, series: Signal, newest: int) -> Finding:
-        middle, deviation = robust_level(series.values)
-        deviation = deviation or 1e-12 * max(1.0, abs(middle))
+        before = series.values[:-newest][-self.memory :]
+        middle, deviation = robust_level(before)
+        # The larger of two opinions: read from few blocks, a deviation may by luck be a third of what it is.
+        deviation = max(deviation, series.noise) or 1e-12 * max(1.0, abs(middle))
         peak = max(series.values[-newest:])
         score = (peak - middle) / deviation
         settled = (series.values[-1] - middle) / deviation < self.back
