@@ -21,14 +21,17 @@ from lightning.pytorch.strategies import DDPStrategy
 
 import lightning_lr.live
 from lightning_lr import LearningRateController
+from lightning_lr.core.exploration import Sweep
 from lightning_lr.core.records import Decision
 from lightning_lr.core.vocabulary import Action, Condition
 from lightning_lr.live.controlled_groups import ControlledGroups
 from lightning_lr.live.decision_history import DecisionHistory
+from lightning_lr.live.explorer import Explorer
 from lightning_lr.live.journal_file import JournalFile
 from lightning_lr.live.loss_window import LossWindow
 from lightning_lr.live.lr_control import LearningRateControl
 from lightning_lr.live.observer import MetricObserver
+from lightning_lr.live.ranks import Ranks
 from lightning_lr.live.session import Session
 from lightning_lr.live.snapshot import Snapshot
 from tests.helpers.ranks import run_on_ranks
@@ -223,10 +226,25 @@ def a_snapshot(folder: Path) -> Snapshot:
     return Snapshot.take(model, [optimizer])
 
 
+def begun_sweep(_: Path) -> Explorer:
+    groups = ControlledGroups("us")
+    groups.scan([torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=0.1)], [])
+    sweep = Explorer(Sweep(20), groups, Ranks())
+    for stepped in (True, False, True, False):
+        sweep.before_batch()
+        sweep.after_batch(torch.tensor(1.5), divided=1, stepped=stepped)
+    return sweep
+
+
 TRIPS: dict[type, RoundTrip] = {
     ControlledGroups: RoundTrip(cut_groups, lambda made: made.state_dict(), groups_from),
     DecisionHistory: RoundTrip(
         some_history, lambda made: made.state_dict(), lambda state, _: DecisionHistory.from_state(state)
+    ),
+    Explorer: RoundTrip(
+        begun_sweep,
+        lambda made: made.state_dict(),
+        lambda state, folder: loaded(lambda: begun_sweep(folder))(state, folder),
     ),
     JournalFile: RoundTrip(written_journal, lambda made: made.state_dict(), journal_from),
     LearningRateControl: RoundTrip(cut_control, lambda made: made.state("us"), control_from),
@@ -276,7 +294,7 @@ def test_6_whoever_saves_a_state_takes_it_back(cls: type, tmp_path: Path) -> Non
 BOUNDS = (
     # what binds, schedule, arguments, least and greatest rate of any step
     ("min_lr", lambda o: torch.optim.lr_scheduler.ConstantLR(o, 1.0), {"min_lr": 0.02}, 0.02, 0.1),
-    ("max_lr", lambda o: torch.optim.lr_scheduler.ConstantLR(o, 1.0), {"max_lr": 0.06}, 0.0125, 0.06),
+    ("max_lr", lambda o: torch.optim.lr_scheduler.ConstantLR(o, 1.0), {"max_lr": 0.06}, 0.0075, 0.06),
     ("both", lambda o: torch.optim.lr_scheduler.ExponentialLR(o, 0.99), {"min_lr": 0.02, "max_lr": 0.06}, 0.02, 0.06),
     # It begins below the bound by itself: there it is not raised, nor cut; the check at 0.06 cuts to the bound.
     ("warm-up", lambda o: torch.optim.lr_scheduler.LinearLR(o, 0.2, 1.0, 6), {"min_lr": 0.05}, 0.02, 0.06),

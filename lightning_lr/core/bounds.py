@@ -17,7 +17,8 @@ def bounded(scheduled: float, scale: float, min_lr: float = 0.0, max_lr: float |
     """Return the rate to apply where the schedule asks for ``scheduled`` and the adjustments amount to ``scale``.
 
     ``min_lr`` holds back our own cuts only. A schedule that is below it by itself, as in a warm-up, is followed as it
-    is: to raise it would be a change that nobody asked for. ``max_lr`` holds whatever the rate comes from.
+    is: to raise it would be a change that nobody asked for. ``max_lr`` holds whatever the rate comes from, and caps the
+    schedule before it is scaled: else a cut of a schedule far above it would not be seen at all.
     With a scale of 1 and below ``max_lr`` the very same number comes back, without any arithmetic.
 
     Args:
@@ -37,8 +38,11 @@ def bounded(scheduled: float, scale: float, min_lr: float = 0.0, max_lr: float |
     0.003
     >>> bounded(0.1, 4.0, max_lr=0.3)
     0.3
+    >>> bounded(10.0, 0.5, max_lr=0.3)
+    0.15
     """
     check_scale(scale)
+    scheduled = scheduled if max_lr is None else min(scheduled, max_lr)
     applied = scheduled
     if scale != 1.0 and not scheduled <= 0:
         applied = scheduled * scale

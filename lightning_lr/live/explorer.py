@@ -34,7 +34,7 @@ class Explorer:
         self.rates: list[float] = []
         self.losses: list[float] = []
         self._batches: list[float] = []
-        self._base = next(iter(groups.rates().values())).scheduled
+        self._base = next(iter(groups.rates().values())).applied
 
     def before_batch(self) -> None:
         """Set the rate of the coming step."""
@@ -62,11 +62,17 @@ class Explorer:
 
     def state_dict(self) -> dict[str, Any]:
         """How far it is, as plain values."""
-        return {"steps": self.sweep.steps, "rates": self.rates, "losses": self.losses, "batches": self._batches}
+        return {
+            "steps": self.sweep.steps,
+            "base": self._base,
+            "rates": self.rates,
+            "losses": self.losses,
+            "batches": self._batches,
+        }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on where a checkpoint was written, in the middle of the sweep."""
-        self.sweep = Sweep(state["steps"])
+        self.sweep, self._base = Sweep(state["steps"]), state["base"]
         self.rates, self.losses = list(state["rates"]), list(state["losses"])
         self._batches = list(state["batches"])
 
