@@ -17,6 +17,11 @@ class Word(str, Enum):
     def __format__(self, spec: str) -> str:
         return format(str(self.value), spec)
 
+    @classmethod
+    def _missing_(cls, value: object) -> Word | None:
+        # Readers of configuration files know a word by its name in Python: PLATEAU.
+        return cls.__members__.get(value) if isinstance(value, str) else None
+
 
 class Mode(Word):
     """Which direction of a metric is better; always said, never guessed from a name."""

@@ -1,0 +1,287 @@
+"""One class for the Trainers of both packages, for command lines, configuration files, copies and pickles."""
+
+from __future__ import annotations
+
+import copy
+import importlib
+import pickle
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+import lightning_lr
+from lightning_lr import LearningRateController, Policy
+from lightning_lr.core.policy import Response
+from lightning_lr.core.vocabulary import Action, Condition
+from tests.helpers.scripted import QUIET, data, eager
+
+# Lightning 2.6 calls jsonargparse by names that it has since renamed.
+pytestmark = [
+    pytest.mark.filterwarnings(r"ignore:\s*By default only one JsonargparseDeprecationWarning"),
+    pytest.mark.filterwarnings(r"ignore:[\s\S]*deprecated in v4"),
+]
+
+PACKAGES = ("lightning.pytorch", "pytorch_lightning")
+
+
+def module_of(package: str) -> Any:
+    """A model and its data, as a user of that package writes them."""
+    base = importlib.import_module(package)
+
+    class Model(base.LightningModule):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer = torch.nn.Linear(4, 1)
+
+        def training_step(self, batch: Any, batch_idx: int) -> torch.Tensor:
+            return self.layer(batch[0]).pow(2).mean()
+
+        def validation_step(self, batch: Any, batch_idx: int) -> None:
+            self.log("val_loss", 1.0 - 0.1 * self.current_epoch)
+
+        def train_dataloader(self) -> Any:
+            return data()
+
+        def val_dataloader(self) -> Any:
+            return data()
+
+        def configure_optimizers(self) -> Any:
+            return torch.optim.SGD(self.parameters(), lr=0.1)
+
+    return Model
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+@pytest.mark.parametrize("wrapped", [True, False], ids=["in-a-list", "alone"])
+def test_both_trainers(tmp_path, package, wrapped):
+    """The same decisions, with loggers and monitors of the same package beside it."""
+    base = importlib.import_module(package)
+    loggers = importlib.import_module(f"{package}.loggers")
+    control = eager()
+    assert isinstance(control, base.Callback)
+    logger = loggers.TensorBoardLogger(tmp_path)
+    fit = base.Trainer(max_epochs=3, callbacks=[control] if wrapped else control, **{**QUIET, "logger": logger})
+    fit.fit(module_of(package)())
+    assert [decision.factor for decision in control.decisions] == [0.5, 0.5, 0.5]
+    assert fit.optimizers[0].param_groups[0]["lr"] == 0.0125
+    assert len(list(tmp_path.rglob("lr_journal.jsonl"))) == 1
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_the_state_of_one_package_serves_the_other(tmp_path, package):
+    """A checkpoint has the same key in both, so a project may move from one to the other."""
+    (other,) = set(PACKAGES) - {package}
+    kept = {**QUIET, "enable_checkpointing": True, "default_root_dir": tmp_path}
+    first = importlib.import_module(package).Trainer(max_epochs=2, callbacks=[eager()], **kept)
+    first.fit(module_of(package)())
+    control = eager()
+    second = importlib.import_module(other).Trainer(max_epochs=3, callbacks=[control], **kept)
+    second.fit(module_of(other)(), ckpt_path=first.checkpoint_callback.best_model_path)
+    assert [decision.check for decision in control.decisions] == [0, 1, 2]
+    assert second.optimizers[0].param_groups[0]["lr"] == 0.0125
+
+
+# --- command lines ----------------------------------------------------------------------------------------------------
+
+RUN = ["--seed_everything=1", *(f"--trainer.{name}={str(value).lower()}" for name, value in QUIET.items())]
+CONTROL = ["--trainer.callbacks+=lightning_lr.LearningRateController"]
+OWN = """
+trainer:
+  callbacks:
+  - class_path: lightning_lr.LearningRateController
+    init_args:
+      monitor: [val_loss, val_acc]
+      mode: max
+      min_lr: [1.0e-5, 1.0e-6]
+      policy:
+        class_path: lightning_lr.Policy
+        init_args:
+          name: mine
+          responses:
+            PLATEAU: {action: REDUCE, factor: 0.25, patience: 4}
+"""
+
+# what stands on the command line → what the callback is
+LINES = [
+    pytest.param(CONTROL, "(monitor=['val_loss'], mode='min', policy='auto'", id="by-name"),
+    pytest.param(
+        [*CONTROL, "--trainer.callbacks.patience=3", "--trainer.callbacks.mode=max"],
+        "mode='max', policy='auto', patience=3 checks)",
+        id="with-arguments",
+    ),
+    pytest.param(
+        [*CONTROL, "--trainer.callbacks.policy=halving", "--trainer.callbacks.epochs=4"],
+        "policy='halving')",
+        id="recipe",
+    ),
+    pytest.param(
+        [*CONTROL, "--trainer.callbacks.monitor=[a,b]", "--trainer.callbacks.optimizers=[0,body]"],
+        "(monitor=['a', 'b'], ",
+        id="lists",
+    ),
+    pytest.param(
+        ["--config=own.yaml"],
+        "(monitor=['val_loss', 'val_acc'], mode='max', policy='mine', patience=4 checks)",
+        id="policy-in-yaml",
+    ),
+]
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+@pytest.mark.parametrize(("line", "shown"), LINES)
+def test_command_line(tmp_path, monkeypatch, package, line, shown):
+    """`LightningCLI` of either package, by options and by file."""
+    monkeypatch.chdir(tmp_path)
+    Path("own.yaml").write_text(OWN)
+    cli = importlib.import_module(f"{package}.cli").LightningCLI
+    monkeypatch.setattr("sys.argv", ["train.py", *line, *RUN])
+    made = cli(module_of(package), run=False, save_config_callback=None)
+    (control,) = [one for one in made.trainer.callbacks if isinstance(one, LearningRateController)]
+    assert shown in repr(control)
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_command_line_runs(tmp_path, monkeypatch, package):
+    """`fit`, with the configuration saved beside the log: what was parsed can be parsed again."""
+    monkeypatch.chdir(tmp_path)
+    Path("own.yaml").write_text(OWN.replace("[val_loss, val_acc]", "val_loss"))
+    cli = importlib.import_module(f"{package}.cli").LightningCLI
+    options = [option for option in RUN if "logger" not in option]
+    line = ["fit", "--config=own.yaml", *options, "--trainer.max_epochs=2", "--trainer.logger=CSVLogger"]
+    monkeypatch.setattr("sys.argv", ["train.py", *line, "--trainer.logger.save_dir=logs"])
+    cli(module_of(package))
+    (saved,) = Path("logs").rglob("config.yaml")
+    assert "class_path: lightning_lr." in saved.read_text()
+    monkeypatch.setattr("sys.argv", ["train.py", "fit", f"--config={saved}"])
+    made = cli(module_of(package), save_config_callback=None)
+    (control,) = [one for one in made.trainer.callbacks if isinstance(one, LearningRateController)]
+    assert "policy='mine', patience=4 checks" in repr(control)
+
+
+def test_command_line_refuses(tmp_path, monkeypatch, capsys):
+    """A wrong word is refused by the parser, a wrong number by us; both name the argument."""
+    monkeypatch.chdir(tmp_path)
+    cli = importlib.import_module("lightning.pytorch.cli").LightningCLI
+    for option, said in (
+        ("mode=minimum", "minimum"),
+        ("patience=0", "Expected `patience` to be an integer ≥ 1 but got 0"),
+    ):
+        monkeypatch.setattr("sys.argv", ["train.py", *CONTROL, f"--trainer.callbacks.{option}", *RUN])
+        with pytest.raises((SystemExit, ValueError)) as refused:
+            cli(module_of(PACKAGES[0]), run=False)
+        assert said in capsys.readouterr().err + str(refused.value)
+
+
+# --- dictionaries -----------------------------------------------------------------------------------------------------
+
+CONFIG = {
+    "_target_": "lightning_lr.LearningRateController",
+    "monitor": ["val_loss", "val_acc"],
+    "min_lr": [1e-5, 1e-6],
+    "optimizers": [0, "body"],
+    "patience": 2,
+    "policy": {
+        "_target_": "lightning_lr.Policy",
+        "_convert_": "all",  # else Hydra makes a configuration of its own of the responses
+        "name": "mine",
+        "responses": {
+            "plateau": {
+                "_target_": "lightning_lr.core.policy.Response",
+                "action": "reduce",
+                "factor": 0.2,
+                "patience": 3,
+            }
+        },
+    },
+}
+
+
+def test_hydra():
+    """Its lists and dicts are no lists and dicts; what comes out is as if written in Python."""
+    hydra = pytest.importorskip("hydra.utils")
+    control = hydra.instantiate(CONFIG)
+    written = LearningRateController(
+        ["val_loss", "val_acc"],
+        min_lr=[1e-5, 1e-6],
+        optimizers=[0, "body"],
+        patience=2,
+        policy=Policy("mine", {Condition.PLATEAU: Response(Action.REDUCE, 0.2, 3)}),
+    )
+    assert repr(control) == repr(written)
+    assert control.settings == written.settings
+    assert list(control.optimizers) == [0, "body"]
+    assert type(control.settings.min_lr) is tuple
+    assert pickle.loads(pickle.dumps(control)).settings == written.settings
+
+
+def test_words_of_a_policy_may_be_plain_strings():
+    """Files know no enumerations: the policy built from strings acts as the one built from words."""
+    assert Policy("p", {"divergence": Response("restore", 0.25)}).restores
+    told = []
+    for policy in (
+        Policy("p", {"plateau": Response("reduce", 0.25, 2)}),
+        Policy("p", {Condition.PLATEAU: Response(Action.REDUCE, 0.25, 2)}),
+    ):
+        control = LearningRateController(policy=policy, verbose=False)
+        from lightning.pytorch import Trainer
+
+        model = module_of(PACKAGES[0])()
+        model.validation_step = lambda batch, batch_idx, model=model: model.log("val_loss", 1.0)
+        Trainer(max_epochs=8, callbacks=[control], **QUIET).fit(model)
+        told.append([str(decision) for decision in control.decisions])
+    assert told[0] == told[1] != []
+
+
+# --- copies -----------------------------------------------------------------------------------------------------------
+
+COPIES = [
+    pytest.param(copy.deepcopy, id="deepcopy"),
+    pytest.param(lambda c: pickle.loads(pickle.dumps(c)), id="pickle"),
+]
+
+
+@pytest.mark.parametrize("copied", COPIES)
+@pytest.mark.parametrize("when", ["new", "after", "during"])
+def test_copies(copied, when):
+    """Before, within and after a fit: nothing of the Trainer or the model comes along, and the copy can be used."""
+    from lightning.pytorch import Callback, Trainer
+
+    copies: list[LearningRateController] = []
+
+    class Copies(Callback):
+        def on_train_batch_end(self, *_: Any) -> None:
+            copies.append(copied(control))
+
+    control = eager()
+    if when != "new":
+        callbacks = [control, Copies()] if when == "during" else [control]
+        Trainer(max_epochs=3, callbacks=callbacks, **QUIET).fit(module_of(PACKAGES[0])())
+    if when != "during":
+        copies.append(copied(control))
+    twin = copies[-1]
+    assert repr(twin) == repr(control)
+    assert twin.settings == control.settings
+    assert len(pickle.dumps(twin)) < 40_000
+    assert [d.check for d in twin.decisions] == {"new": [], "during": [0, 1], "after": [0, 1, 2]}[when]
+    Trainer(max_epochs=2, callbacks=[twin], **QUIET).fit(module_of(PACKAGES[0])())
+    assert [decision.check for decision in twin.decisions] == [0, 1]
+
+
+def test_shown():
+    """One line that says what matters."""
+    assert repr(LearningRateController()).startswith(
+        "LearningRateController(monitor=['val_loss'], mode='min', policy='auto'"
+    )
+    assert (
+        repr(eager(["a", "b"], mode="max"))
+        == "LearningRateController(monitor=['a', 'b'], mode='max', policy='exponential')"
+    )
+
+
+def test_public_names():
+    """Each is there, comes from where it says, and is listed."""
+    assert set(lightning_lr.__all__) <= set(dir(lightning_lr))
+    with pytest.raises(AttributeError, match="module 'lightning_lr' has no attribute 'LearningRateControler'"):
+        lightning_lr.LearningRateControler  # noqa: B018
