@@ -9,7 +9,7 @@ PINS   := pyproject.toml constraints.txt
 # What a run has to say in addition, e.g. make test ARGS="-k plateau -x"
 ARGS   ?=
 
-.PHONY: help demo test test-resume test-core coverage lint format types docs check bench-detection clean
+.PHONY: help demo test test-resume test-core coverage lint format types docs check bench-detection bench-any-start clean
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
@@ -51,6 +51,9 @@ check: test lint types docs  ## all that CI runs
 bench-detection: $(VENV)/.stamp-dev  ## delay, misses and false alarms of the detectors
 	$(BIN)/python -m benchmarks.detection $(ARGS)
 
+bench-any-start: $(VENV)/.stamp-bench  ## untuned runs of ours against tuned runs of the peers: ARGS="--data FOLDER --jobs 2"
+	$(BIN)/python -m benchmarks.any_start $(ARGS)
+
 clean:  ## remove what was built, the environments too
 	rm -rf build dist *.egg-info $(VENV) $(CORE) .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
@@ -68,6 +71,11 @@ $(VENV)/.stamp-demo: $(VENV)/.stamp-torch
 $(VENV)/.stamp-dev: $(VENV)/.stamp-torch
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[plot,tensorboard,examples,test,dev]'
 	@touch $(VENV)/.stamp-demo $@
+
+# The peers' own packages, for the comparison alone.
+$(VENV)/.stamp-bench: $(VENV)/.stamp-dev
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[bench]'
+	@touch $@
 
 # The package without its dependencies, and of those only the ones that core and offline use.
 $(CORE)/.stamp: $(PINS)

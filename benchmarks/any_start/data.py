@@ -67,7 +67,7 @@ def _cut(rows: Sequence[Tensor], parts: Sequence[Tensor], **facts: Any) -> Data:
 def _shuffled(n: int, *sizes: int) -> list[Tensor]:
     """The first ``sizes`` of one fixed order, and the rest."""
     order = torch.randperm(n, generator=torch.Generator().manual_seed(123))
-    return list(order.split([*sizes, n - sum(sizes)]))
+    return list(order.split([*sizes, n - sum(sizes)]))  # type: ignore[no-untyped-call]
 
 
 def _standard(values: Any, train: Tensor) -> Tensor:
@@ -151,7 +151,7 @@ def shakespeare(folder: Path | None, length: int = 64) -> Data:
         text = file.read()
     alphabet = {character: i for i, character in enumerate(sorted(set(text)))}
     codes = torch.tensor([alphabet[character] for character in text])
-    train, validation, test = codes.split(
+    train, validation, test = codes.split(  # type: ignore[no-untyped-call]
         [int(0.8 * len(codes)), int(0.1 * len(codes)), len(codes) - int(0.9 * len(codes))]
     )
     generator = torch.Generator().manual_seed(11)

@@ -111,17 +111,17 @@ def plateau(plan: Plan, parameters: Iterable[nn.Parameter]) -> Any:
 
 def schedule_free(plan: Plan, parameters: Iterable[nn.Parameter]) -> Optimizer:
     """With the warm-up that its README asks for."""
-    import schedulefree
+    import schedulefree  # type: ignore[import-untyped]
 
     common = {"lr": plan.lr, "weight_decay": plan.task.weight_decay, "warmup_steps": round(WARM_UP * plan.steps)}
     if plan.task.optimizer == "sgd":
-        return schedulefree.SGDScheduleFree(parameters, momentum=0.9, **common)
-    return schedulefree.AdamWScheduleFree(parameters, **common)
+        return schedulefree.SGDScheduleFree(parameters, momentum=0.9, **common)  # type: ignore[no-any-return]
+    return schedulefree.AdamWScheduleFree(parameters, **common)  # type: ignore[no-any-return]
 
 
 def prodigy(plan: Plan, parameters: Iterable[nn.Parameter]) -> Any:
     """Its defaults (a rate of 1, always) with the cosine that its README recommends; on SGD's tasks too."""
-    from prodigyopt import Prodigy
+    from prodigyopt import Prodigy  # type: ignore[import-untyped]
 
     optimizer = Prodigy(parameters, weight_decay=plan.task.weight_decay)
     return _each_step(optimizer, CosineAnnealingLR(optimizer, plan.steps))

@@ -46,7 +46,7 @@ class ConvNet(nn.Module):
         self.head = nn.Linear(sizes[-1], classes)
 
     def forward(self, images: Tensor) -> Tensor:
-        return self.head(self.body(images).mean((2, 3)))
+        return self.head(self.body(images).mean((2, 3)))  # type: ignore[no-any-return]
 
 
 def plain_convnet(data: Data) -> nn.Module:
@@ -73,7 +73,7 @@ class CharacterModel(nn.Module):
 
     def forward(self, text: Tensor) -> Tensor:
         hidden = self.layers(self.embedding(text) + self.position, mask=self.mask, is_causal=True)
-        return self.head(self.norm(hidden))
+        return self.head(self.norm(hidden))  # type: ignore[no-any-return]
 
 
 def character_model(data: Data) -> nn.Module:
@@ -100,7 +100,7 @@ class GraphConvNet(nn.Module):
             )
         hidden = F.relu(torch.sparse.mm(graph, torch.sparse.mm(words, self.first)))
         hidden = F.dropout(hidden, 0.5, self.training)
-        return (torch.sparse.mm(graph, hidden @ self.second) + self.bias)[nodes]
+        return (torch.sparse.mm(graph, hidden @ self.second) + self.bias)[nodes]  # type: ignore[no-any-return]
 
 
 def graph_convnet(data: Data) -> nn.Module:
@@ -132,10 +132,10 @@ def _pretrain(folder: Path, epochs: int = 6, batch: int = 64) -> dict[str, Tenso
     steps = epochs * (len(train) // batch)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1 - step / steps)
     for _ in range(epochs):
-        for index in torch.randperm(len(train))[: steps // epochs * batch].split(batch):
+        for index in torch.randperm(len(train))[: steps // epochs * batch].split(batch):  # type: ignore[no-untyped-call]
             images, labels = train[index]
             optimizer.zero_grad()
-            F.cross_entropy(model(images), labels).backward()
+            F.cross_entropy(model(images), labels).backward()  # type: ignore[no-untyped-call]
             optimizer.step()
             schedule.step()
     return model.body.state_dict()

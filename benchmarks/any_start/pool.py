@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import warnings
 from collections.abc import Callable, Iterable, Iterator
 from multiprocessing.connection import Connection, wait
 from typing import Any
@@ -18,21 +19,25 @@ def run_all(
 ) -> Iterator[tuple[tuple[Any, ...], Any]]:
     """Yield each tuple of arguments with what ``work`` made of it, as they end; ``None`` where the process died."""
     context = multiprocessing.get_context("fork")
-    waiting, running = iter(arguments), {}
+    waiting = iter(arguments)
+    running: dict[Any, tuple[tuple[Any, ...], Any]] = {}
     try:
         while True:
             while len(running) < jobs and (task := next(waiting, None)) is not None:
                 ours, theirs = context.Pipe(duplex=False)
                 process = context.Process(target=_work, args=(theirs, work, task), daemon=True)
-                process.start()
+                with warnings.catch_warnings():  # no thread of this process holds a lock that a run could wait for
+                    warnings.filterwarnings("ignore", ".*multi-threaded.*fork", DeprecationWarning)
+                    process.start()
                 theirs.close()
                 running[ours] = task, process
             if not running:
                 return
-            for connection in wait(list(running)):
-                task, process = running.pop(connection)  # type: ignore[index]
+            ended: list[Any] = wait(list(running))
+            for connection in ended:
+                task, process = running.pop(connection)
                 try:
-                    outcome = connection.recv()  # type: ignore[union-attr]
+                    outcome = connection.recv()
                 except EOFError:
                     outcome = None
                 process.join()
