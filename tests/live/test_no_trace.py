@@ -132,7 +132,7 @@ DRY = [
 def test_bit_for_bit(arguments, model, options):
     """Weights, buffers, optimizer, schedulers, three random states, and every metric at every moment."""
     # A patience that no run of this length can use up: the detectors all speak, and nothing is done.
-    control = LearningRateController(patience=99, verbose=False, **arguments)
+    control = LearningRateController(patience=99, find_lr=False, anneal=False, verbose=False, **arguments)
     watched, plain = traces([control], model, options), traces([], model, options)
     acted = [decision for decision in control.decisions if not control.dry_run]
     assert acted == []
@@ -146,7 +146,7 @@ def test_bit_for_bit_on_two_ranks():
 
     def both(rank: int) -> list[list[bytes]]:
         options = {"strategy": "ddp", "devices": 2}
-        control = LearningRateController(patience=99, verbose=False)
+        control = LearningRateController(patience=99, find_lr=False, anneal=False, verbose=False)
         dry = LearningRateController(dry_run=True, verbose=False)
         runs = [([control], {}), ([], {}), ([dry], {"script": WORSE}), ([], {"script": WORSE})]
         answer = [traces(callbacks, model, options) for callbacks, model in runs]

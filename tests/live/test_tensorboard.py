@@ -111,7 +111,9 @@ def test_rates_have_the_names_of_the_monitor(tmp_path):
 def test_each_check_has_its_numbers(tmp_path):
     """Falls, then stands still: what each chart shows, check by check."""
     script = {"val_loss": [1.0, 0.8, 0.6, 0.6, 0.6]}
-    events = fitted(tmp_path, Scripted(script), [LearningRateController(verbose=False)], max_epochs=5)
+    events = fitted(
+        tmp_path, Scripted(script), [LearningRateController(policy="conservative", verbose=False)], max_epochs=5
+    )
     best = [value for _, value in scalars(events, "lr_controller/val_loss/best")]
     since = [value for _, value in scalars(events, "lr_controller/val_loss/checks_since_best")]
     assert best == pytest.approx([1.0, 0.8, 0.6, 0.6, 0.6])
@@ -131,7 +133,7 @@ def test_each_check_has_its_numbers(tmp_path):
 def test_nothing_that_is_not_a_number_is_charted(tmp_path):
     """A chart breaks at a NaN: what is not there is left out."""
     script = {"val_loss": [math.nan, math.inf, 1.0, 0.9]}
-    events = fitted(tmp_path, Scripted(script), [LearningRateController(verbose=False)])
+    events = fitted(tmp_path, Scripted(script), [LearningRateController(policy="conservative", verbose=False)])
     ours = [tag for tag in events.Tags()["scalars"] if tag.startswith("lr_controller/")]
     assert all(math.isfinite(value) for tag in ours for _, value in scalars(events, tag))
 
@@ -175,7 +177,10 @@ def test_names_that_break_tables(tmp_path):
 
 def test_two_instances_have_tags_of_their_own(tmp_path):
     """The one with a name has it in the prefix."""
-    pair = [LearningRateController(verbose=False), LearningRateController(name="second", verbose=False, dry_run=True)]
+    pair = [
+        LearningRateController(policy="conservative", verbose=False),
+        LearningRateController(policy="conservative", name="second", verbose=False, dry_run=True),
+    ]
     events = fitted(tmp_path, Scripted(), pair)
     tags = events.Tags()["scalars"]
     assert {"lr_controller/scale", "lr_controller/second/scale"} <= set(tags)
