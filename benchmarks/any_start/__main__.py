@@ -79,7 +79,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             console=console,
         )
     target = options.report or options.results.with_name("RESULTS.md")
-    given = sys.argv[1:] if arguments is None else list(arguments)
+    given = [word for word in (sys.argv[1:] if arguments is None else arguments) if word != "--report-only"]
     command = shlex.join(["python", "-m", "benchmarks.any_start", *given])
     write_report(results.read(*options.also, options.results), target, command)
     console.print(f"written: {target}")

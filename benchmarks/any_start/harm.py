@@ -157,7 +157,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         of = tasks.available(chosen.data, chosen.tasks)
         runs = list(planned(known, of, chosen.seeds, chosen.ours, chosen.share))
         run_missing(runs, chosen.data, chosen.results, jobs=chosen.jobs)
-    given = sys.argv[1:] if arguments is None else list(arguments)
+    given = [word for word in (sys.argv[1:] if arguments is None else arguments) if word != "--report-only"]
     command = shlex.join(["python", "-m", "benchmarks.any_start.harm", *given])
     target = chosen.report or chosen.results.with_name("HARM.md")
     target.write_text(report(results.read(chosen.results), chosen.ours, command))

@@ -26,7 +26,7 @@ def run_all(
             while len(running) < jobs and (task := next(waiting, None)) is not None:
                 ours, theirs = context.Pipe(duplex=False)
                 process = context.Process(target=_work, args=(theirs, work, task), daemon=True)
-                with warnings.catch_warnings():  # no thread of this process holds a lock that a run could wait for
+                with warnings.catch_warnings():  # the progress bar's thread holds no lock a run needs
                     warnings.filterwarnings("ignore", ".*multi-threaded.*fork", DeprecationWarning)
                     process.start()
                 theirs.close()

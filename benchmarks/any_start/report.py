@@ -14,7 +14,7 @@ from benchmarks.any_start.score import Outcome, Record, champions, loss, outcome
 
 HEAD = """# Any start: what was measured
 
-Written by the command below; do not edit. {runs} runs so far, {missing}.
+Written by the command below; do not edit. {runs} runs so far, {missing}.{states}
 
 ```
 {command}
@@ -26,8 +26,8 @@ Every run, of ours and of the peers, is then compared with that one run on the *
 choice has seen. A ratio of 1.00 means: as good as the best tuned run of the best peer. All have the same budget of
 steps; the steps of Lightning's finder are part of it, and forward passes beside those of training and of the epoch's
 validation count as a third of a step. *Regret* is the share of what that run gained over the untrained model which was
-not gained (at most 1), with a 95 % bootstrap interval over seeds{interval}. *Diverged*: ended in no number, or above
-the untrained loss.
+not gained (at most 1), with a 95 % bootstrap interval over seeds{interval}. *Diverged*: ended in
+no number, or with a validation loss above the untrained one, which a model that overfits with confidence does too.
 """
 TASK_ORDER_NOTE = "Mean ratio over the seeds; † marks a start from which a run diverged."
 
@@ -107,10 +107,19 @@ def _head(lines: Sequence[Record], every: Sequence[Record], command: str) -> str
     return HEAD.format(
         runs=len(lines),
         missing=f"{len(tasks)} tasks, {len(methods)} methods, {len(seeds)} seed{'s' * (len(seeds) != 1)}; {missing}",
+        states="".join(f" `{name}` has runs of {n} states of the code." for name, n in _states(lines).items() if n > 1),
         command=command,
         starts=", ".join(f"{start:g}" for start in starts),
         interval="" if len(seeds) > 1 else " (none yet: there is one seed)",
     )
+
+
+def _states(lines: Sequence[Record]) -> dict[str, int]:
+    """Method → states of the code of its lines, at most, over the tasks: after a change of ours the old ones remain."""
+    codes: dict[tuple[str, str], set[str]] = {}
+    for line in lines:
+        codes.setdefault((line["method"], line["task"]), set()).add(line.get("code", ""))
+    return {name: max(len(found) for (other, _), found in codes.items() if other == name) for name, _ in codes}
 
 
 def _methods_table(compared: Sequence[Outcome], every: Sequence[Record]) -> str:

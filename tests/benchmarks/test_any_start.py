@@ -7,11 +7,12 @@ import math
 import os
 from pathlib import Path
 
+import lightning.pytorch as pl
 import pytest
 from rich.console import Console
 
 from benchmarks.any_start import harm, missing, report, results, score
-from benchmarks.any_start.methods import PEERS, method_named, parse_call
+from benchmarks.any_start.methods import PEERS, Method, method_named, parse_call, plain
 from benchmarks.any_start.pool import run_all
 from benchmarks.any_start.tasks import TASKS, available
 from benchmarks.any_start.training import train
@@ -183,6 +184,22 @@ def test_a_real_run_has_every_figure_and_is_the_same_twice():
         assert not record["diverged"]
     assert "nonsense" in failed["error"]
     assert str(Path.cwd()) not in json.dumps([one, ours, failed])
+
+
+class Peeks(pl.Callback):
+    """Three forward passes before each of the first ten steps: what a method that looks for a rate might do."""
+
+    def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
+        if trainer.global_step < 10:
+            for _ in range(3):
+                pl_module(batch[0])
+
+
+def test_forward_passes_of_ours_shorten_the_run_by_a_third_of_a_step_each():
+    peeking = Method("peeks", plain, lambda plan: [Peeks()], forwards=True, ours=True)
+    (_, record), *_ = run_all(train, [(SHORT, peeking, 1.0, 0, None)], jobs=1)
+    assert record["forwards"] == 30
+    assert record["steps"] == record["budget"] - 10
 
 
 # --- do no harm -------------------------------------------------------------------------------------------------------
