@@ -38,7 +38,8 @@ def main() -> None:
     )
     options = parser.parse_args()
     began, odd = time.monotonic(), int(not options.tuning_half)
-    seeds = range(odd, 8 if options.quick else 100, 2)
+    first = 100 * odd + odd
+    seeds = range(first, first + (8 if options.quick else 100), 2)
     curves = [c for c in recorded_curves(RECORDED) if int(c.name.rsplit("-s", 1)[1]) % 2 == odd]
     with ProcessPoolExecutor(options.jobs) as pool:
         synthetic = list(pool.map(judge_seed, [(f, s) for f in FAMILIES for s in seeds], chunksize=8))

@@ -18,7 +18,8 @@ OWN_PATIENCE = {Condition.PLATEAU: 3, Condition.OVERFITTING: 2}
 
 
 PREFACE = """\
-Written by `{command}`; nothing here is typed by hand. Defaults were tuned on the even seeds; these are the odd ones.
+Written by `{command}`; nothing here is typed by hand. Defaults were tuned on the even seeds below 100 (`--tuning-half`);
+these are other curves, odd seeds above 100, and of the recorded runs those with odd seeds.
 
 - *Delay*: mean checks from the onset to the first alarm at or after it; a missed onset counts with all the checks left.
 - *False*: runs with an alarm before the onset, or anywhere on a healthy run. Brackets: 95 % bootstrap over the runs.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 from random import Random
 from statistics import fmean, pstdev
 
@@ -76,4 +77,4 @@ def curve_without_spike():
 def test_noise_has_deviation_one_and_the_correlation_it_says(phi):
     noise = noise_of(Random(0), 20000, phi)
     assert pstdev(noise) == pytest.approx(1.0, abs=0.06)
-    assert fmean(a * b for a, b in zip(noise, noise[1:], strict=False)) == pytest.approx(phi, abs=0.06)
+    assert fmean(a * b for a, b in pairwise(noise)) == pytest.approx(phi, abs=0.06)

@@ -14,9 +14,10 @@ class LossSpikeDetector:
     """Finds an excursion among the newest blocks, in units of robust noise.
 
     z = (highest of the newest blocks − median)/deviation. The median is that of the ``memory`` blocks before the newest
-    two checks: of many more, the descent itself would be their spread. The deviation is the larger of their median absolute
-    deviation and the noise, neither of which a spike can inflate. Yes where z passes the threshold and the last block is
-    back near the median; undecided while it is still up, since it may be the beginning of a divergence; no otherwise.
+    two checks: of many more, the descent itself would be their spread. The deviation is the larger of their median
+    absolute deviation and the noise, neither of which a spike can inflate. Yes where z passes the threshold and the
+    last block is back near the median; undecided while it is still up, since it may be the beginning of a divergence;
+    no otherwise.
 
     Args:
         excursion: z from which on a block is a spike. 6, as OLMo-core's SkipStep: about once in 10⁹ normal blocks.

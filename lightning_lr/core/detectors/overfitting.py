@@ -45,9 +45,10 @@ class OverfittingDetector:
         strip: checks in one strip; the k of P_k is 5 as in the paper.
         strips: how many strips must rise in succession.
         agree: how many ways must say yes.
-        steep: standard errors by which the slope since the best must be above zero. 4: it is asked again at every
-            check,
-            and starts just after a value that was low by luck; at 3 a small validation set fired in every eighth run.
+        steep: standard errors by which the slope since the best must be above zero. 3: it is asked at every check;
+            at 4 real runs were found three checks later.
+        settled: checks since the best before the answer can be yes. 5: over three, luck makes a steep slope; a small
+            validation set then fired in one run of twenty.
         fewest: values needed before the answer can be yes, in checks. 10: with fewer, the noise is not known.
         trained: standard errors by which the training loss must have fallen since the best. 2: one look in forty.
 
@@ -66,19 +67,20 @@ class OverfittingDetector:
     ...     if finding.verdict is Verdict.YES:
     ...         break
     >>> print(check, finding.reason.partition(" (")[0])
-    9 val_loss is 40 % above its best 0.5 of check 5 while training still improves
+    10 val_loss is 50 % above its best 0.5 of check 5 while training still improves
     >>> [name for name, fires in finding.evidence.items() if fires == 1.0]
     ['way_gap', 'way_generalization_loss', 'way_rising_strips']
     """
 
     rise: float = 2.0
-    noise_rise: float = 2.0
+    noise_rise: float = 4.0
     quotient: float = 1.0
     strip: int = 2
     strips: int = 2
     agree: int = 2
     trained: float = 2.0
-    steep: float = 4.0
+    steep: float = 3.0
+    settled: int = 5
     fewest: int = 10
     condition: Condition = Condition.OVERFITTING
 
@@ -141,7 +143,7 @@ class OverfittingDetector:
     def _rising(self, signal: Signal) -> bool:
         """Without the best itself: after a jump it is the one low value, and would turn every slope upwards."""
         late = since_best(signal, signal.since_best)
-        return late.points > 2 and late.slope > self.steep * late.error
+        return late.points >= self.settled and late.slope > self.steep * late.error
 
     def _trained(self, signal: Signal, train: Signal) -> bool:
         """Whether the training loss fell from the check of the best to now, beyond its noise; means of three checks."""
