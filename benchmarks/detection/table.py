@@ -18,14 +18,15 @@ OWN_PATIENCE = {Condition.PLATEAU: 3, Condition.OVERFITTING: 2}
 
 
 PREFACE = """\
-Written by `{command}`; nothing here is typed by hand. Defaults were tuned on the even seeds below 100 (`--tuning-half`);
-these are other curves, odd seeds above 100, and of the recorded runs those with odd seeds.
+Written by `{command}`; nothing here is typed by hand. Defaults were tuned on the even seeds below 100
+(`--tuning-half`); these are other curves, odd seeds above 100, and of the recorded runs those with odd seeds.
 
 - *Delay*: mean checks from the onset to the first alarm at or after it; a missed onset counts with all the checks left.
 - *False*: runs with an alarm before the onset, or anywhere on a healthy run. Brackets: 95 % bootstrap over the runs.
 - *Pipeline*: all detectors, diagnosis, debounce and policy `auto`. Any action counts, under any name, since the peers
   know no names.
 - A peer's delay is interpolated on its own curve over patience 1 to 20 (dlib: a window of patience + 2).
+- Where the rate rests on a few runs, so does the comparison: the whole curves stand below each table.
 - The peers' rules are in `peers.py`, how real runs are labelled in `labels.py`, how they were made in `record.py`. A
   real run that diverges or overfits late may have lain on a plateau before; an alarm there counts as false anyway.
 """
@@ -81,6 +82,16 @@ def interval(values: Sequence[float]) -> str:
     """95 % bootstrap interval, in brackets."""
     low, high = bootstrap(values)
     return f"[{low:.1f}, {high:.1f}]"
+
+
+def surely(percents: Sequence[float]) -> str:
+    """The interval; where nothing happened, the rule of three, since a bootstrap of zeros knows nothing.
+
+    >>> surely([0.0] * 300)
+    '(none in 300: below 1.0 % with 95 % confidence)'
+    """
+    none = f"(none in {len(percents)}: below {300 / len(percents):.1f} % with 95 % confidence)"
+    return interval(percents) if any(percents) else none
 
 
 def row(cells: Iterable[object]) -> str:
@@ -177,7 +188,7 @@ def families(runs: Sequence[Judged]) -> list[str]:
         false = [100.0 * bool(run.alarms["pipeline", DEFAULT]) for run in healthy]
         lines += [
             "",
-            f"**False actions on all {len(healthy)} healthy runs: {100 * s.false_runs:.2f} % {interval(false)}.**",
+            f"**False actions on all {len(healthy)} healthy runs: {100 * s.false_runs:.2f} % {surely(false)}.**",
         ]
     return [*lines, ""]
 

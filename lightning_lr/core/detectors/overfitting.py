@@ -120,7 +120,7 @@ class OverfittingDetector:
     def _ways(
         self, signal: Signal, train: Signal, gap: Trend | None, loss: float, quotient: float
     ) -> Mapping[str, bool]:
-        strips = rises(strip_means(signal.values, self.strip)) >= self.strips
+        strips = rises(strip_means(signal.values[-self.strip * (self.strips + 1) :], self.strip)) >= self.strips
         if gap is None:
             return {"opposite_trends": signal.since_best > 0 and self._trained(signal, train), "rising_strips": strips}
         return {
