@@ -134,8 +134,8 @@ def test_another_patience_is_followed(tmp_path: Path) -> None:
 
     got = resumed(replace(run, arguments={"patience": 4}), EPOCH_END, checkpoint)
 
-    assert unkilled(replace(run, folder=tmp_path / "two")).acts[0] == (8, "reduce", "plateau")
-    assert got.acts[0] == (10, "reduce", "plateau")
+    assert unkilled(replace(run, folder=tmp_path / "two")).acts[0] == (8, "restore", "plateau")
+    assert got.acts[0] == (10, "restore", "plateau")
 
 
 def forget(checkpoint: dict[str, Any]) -> None:
@@ -170,7 +170,7 @@ def test_without_the_snapshot_it_cuts_and_says_so(tmp_path: Path, expected: Trac
     assert cut["action"] == "reduce"
     assert "; no snapshot: cut without restore → learning rate × 0.3" in cut["reason"]
     assert [what for _, *what in got.acts] == [
-        ["reduce", "plateau"],
+        ["restore", "plateau"],
         ["reduce", "non_finite"],
         ["restore", "non_finite"],
     ]
