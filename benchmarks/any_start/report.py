@@ -134,7 +134,7 @@ def _methods_table(compared: Sequence[Outcome], every: Sequence[Record]) -> str:
                 f"**{name}**" if _is_ours(name) else name,
                 "1" if _is_ours(name) or PEERS[name].ignores_start else "5",
                 f"{found.tasks}",
-                f"{found.runs}",
+                f"{found.runs} ({_different(chosen)})",
                 number(found.median),
                 number(found.p90),
                 number(found.worst),
@@ -145,11 +145,18 @@ def _methods_table(compared: Sequence[Outcome], every: Sequence[Record]) -> str:
             )
         )
     header = (
-        "method", "runs a user needs", "tasks", "ends", "median", "90th percentile", "worst", "≤ 1.1", "diverged",
-        "regret", "at its own best start: median / worst",
+        "method", "runs a user needs", "tasks", "ends (different)", "median", "90th percentile", "worst", "≤ 1.1",
+        "diverged", "regret", "at its own best start: median / worst",
     )  # fmt: skip
-    note = "An *end* is a task, a start and a seed; a method that ignores the start has one run for five ends.\n\n"
+    note = (
+        "An *end* is a task, a start and a seed; in brackets, how many differ: a method that ignores the start\n"
+        "(the sweep of ours may, too) ends alike from all five, which is then one observation and not five.\n\n"
+    )
     return note + table(header, rows)
+
+
+def _different(chosen: Iterable[Outcome]) -> int:
+    return len({(outcome.task, outcome.seed, f"{outcome.ratio:.5g}") for outcome in chosen})
 
 
 def _at_best_start(chosen: Sequence[Outcome], every: Sequence[Record]) -> list[Outcome]:
