@@ -1,4 +1,4 @@
-"""Train a classifier on scikit-learn's digits, with a third of the labels wrong, from a learning rate ten times too high.
+"""Train on scikit-learn's digits, with a third of the labels wrong, from a learning rate ten times too high.
 
 Run it with ``make demo``, or, where the package is installed, with ``python examples/quickstart.py``.
 The one line that matters is the callback in ``Trainer(callbacks=[...])``; the rest is an ordinary Lightning program.

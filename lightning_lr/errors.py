@@ -7,7 +7,7 @@
     ├── MissingMetricError     (also KeyError)     a monitor that was never logged
     ├── UnsupportedError       (also RuntimeError) a Trainer that the asked-for feature cannot work with
     ├── JournalError           (also ValueError)   a journal line that cannot be read
-    └── LogError               (also ValueError)   a run, of whatever logger, that cannot be read or holds nothing to read
+    └── LogError               (also ValueError)   a run, of whatever logger, with nothing in it that can be read
 
 Each message says what was expected, what was found, and what to do.
 """

@@ -1,0 +1,1 @@
+"""What decides: numbers in, decisions out, with nothing but the standard library."""

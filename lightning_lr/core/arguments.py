@@ -183,7 +183,7 @@ def _bound(argument: str, value: Any, zero: bool = False) -> float | tuple[float
 def _ordered(low: float | tuple[float, ...] | None, high: float | tuple[float, ...] | None) -> None:
     lows = low if isinstance(low, tuple) else (low or 0.0,)
     highs = high if isinstance(high, tuple) else (math.inf if high is None else high,)
-    pairs = zip(lows, highs) if len(lows) == len(highs) else ((max(lows), min(highs)),)
+    pairs = zip(lows, highs, strict=True) if len(lows) == len(highs) else ((max(lows), min(highs)),)
     if any(one > other for one, other in pairs):
         raise ArgumentError(f"Expected `min_lr` ≤ `max_lr` but got min_lr={low!r} and max_lr={high!r}.")
 

@@ -52,7 +52,7 @@ class Controller:
     ...     decision = controller.step(Reading(check, epoch=check, step=check, metrics={"val_loss": loss}))
     ...     if decision.action != "hold":
     ...         print(decision)
-    check 6 · epoch 6 · plateau: val_loss has had no new best for 3 checks (best 0.65 ...); no snapshot: cut without restore → learning rate × 0.3
+    check 6 · epoch 6 · plateau: val_loss has had no new best for 3 checks (best ...); no snapshot: cut ... × 0.3
     """
 
     def __init__(self, settings: Settings, detectors: Sequence[Detector] | None = None) -> None:

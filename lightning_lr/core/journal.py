@@ -202,7 +202,9 @@ def _reading(record: Mapping[str, Any]) -> Reading:
         epoch=int(record["epoch"]),
         step=int(record["step"]),
         metrics=_numbers(record["metrics"]),
-        train=None if train is None else TrainWindow(
+        train=None
+        if train is None
+        else TrainWindow(
             mean=float(train["mean"]),
             blocks=tuple(map(float, train["blocks"])),
             steps=int(train["steps"]),

@@ -12,8 +12,8 @@ from dataclasses import dataclass, field, replace
 from lightning_lr.core.vocabulary import Action, Condition
 
 ESCALATIONS = 4
-"""Restores in a row without a new best after which training is stopped. The cuts multiply: 0.3⁴ is below a hundredth of the
-rate, and a run that cannot better its best state at a hundredth of the rate has nothing left to gain."""
+"""Restores in a row without a new best after which training is stopped. The cuts multiply: 0.3⁴ is below a hundredth
+of the rate, and a run that cannot better its best state at a hundredth of the rate has nothing left to gain."""
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """The words of the package: every other module speaks in these, and in no synonyms.
 
-They are strings, so that they compare with plain text, go through JSON and load under ``weights_only=True`` (as ``.value``).
+They are strings, so that they compare with plain text, go through JSON and load under ``weights_only=True`` (as
+``.value``).
 """
 
 from __future__ import annotations

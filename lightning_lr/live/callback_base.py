@@ -1,7 +1,7 @@
 """The base class of our callbacks: a Callback of ``lightning.pytorch`` and of ``pytorch_lightning`` at once.
 
-The two packages hold the same code under two names, and neither's ``Callback`` is the other's. A class that is both works in
-either Trainer, in ``callbacks=[...]`` and in ``callbacks=...``, and in either command line.
+The two packages hold the same code under two names, and neither's ``Callback`` is the other's. A class that is both
+works in either Trainer, in ``callbacks=[...]`` and in ``callbacks=...``, and in either command line.
 """
 
 from __future__ import annotations

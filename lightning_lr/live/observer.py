@@ -1,7 +1,7 @@
 """Which logged values are new since they were last looked at.
 
-``trainer.callback_metrics`` is never cleared within a fit: a value there may be as old as the run. But Lightning puts a new object
-there each time that it computes one, so a value is fresh exactly if the object is another than last time.
+``trainer.callback_metrics`` is never cleared within a fit: a value there may be as old as the run. But Lightning puts a
+new object there each time that it computes one, so a value is fresh exactly if the object is another than last time.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ def missing_metric(missing: Sequence[str], logged: Mapping[str, Any]) -> Missing
     """The error for monitors that no rank has logged, with what was logged and the nearest name.
 
     >>> print(missing_metric(["val_los"], {"val_loss": 0.5, "acc": 0.9}))
-    Expected `val_los` among the logged metrics but it was not logged. Logged: `acc`, `val_loss`. Did you mean `val_loss`? ...
+    Expected `val_los` among the logged metrics but it was not logged. Logged: `acc`, `val_loss`. Did you mean ...
     """
     names = ", ".join(f"`{name}`" for name in missing)
     known = ", ".join(f"`{name}`" for name in sorted(logged)) or "nothing"
@@ -66,6 +66,6 @@ def missing_metric(missing: Sequence[str], logged: Mapping[str, Any]) -> Missing
     hint = " ".join(f"Did you mean `{match[0]}`?" for match in near if match)
     return MissingMetricError(
         f"Expected {names} among the logged metrics but {'it was' if len(missing) == 1 else 'they were'} not logged. "
-        f"Logged: {known}. {hint + ' ' if hint else ''}Pass one of these as `monitor`, or log it in `validation_step` or "
-        "`training_step` (what the module logs in its own `on_train_epoch_end` comes too late for a callback)."
+        f"Logged: {known}. {hint + ' ' if hint else ''}Pass one of these as `monitor`, or log it in `validation_step` "
+        "or `training_step` (what the module logs in its own `on_train_epoch_end` comes too late for a callback)."
     )

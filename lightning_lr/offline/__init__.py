@@ -1,0 +1,1 @@
+"""What runs the core over logs that exist already; never torch."""

@@ -1,4 +1,4 @@
-"""A run that looks for its first rate: where it started does not matter, and the search leaves no trace but the rate."""
+"""A run that looks for its first rate: where it started does not matter, and the search leaves but that rate."""
 
 from __future__ import annotations
 
