@@ -160,6 +160,24 @@ class LearningRateController(DualCallback):
             return {name: rate.scale for name, rate in self._session.groups.rates().items()}
         return dict(self._state.get("scale", {}))
 
+    def plot(self) -> Any:
+        """Draw the run so far, or the last one: curves, learning rate, decisions.
+
+        Returns:
+            matplotlib's figure and axes, as :func:`lightning_lr.plot` does; needs ``pip install 'lightning-lr[plot]'``.
+
+        Raises:
+            ArgumentError: where there is no journal to draw from, because the run wrote none or this is not rank 0.
+        """
+        import lightning_lr  # the public name: the live side does not know the offline one
+
+        state = self._session.journal.state_dict() if self._session is not None else self._state.get("journal", {})
+        if not state.get("path"):
+            raise ArgumentError(
+                "Expected a journal to draw but this run wrote none. Pass journal='FILE' to the callback."
+            )
+        return lightning_lr.plot(state["path"])
+
     @property
     def state_key(self) -> str:
         """Tells the instances of one Trainer apart; holds no setting that a user may change between two runs."""
