@@ -84,7 +84,7 @@ def main() -> None:
     """Train, and say what to type to look at the run."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--lr", type=float, default=TEN_TIMES_TOO_HIGH, help="the learning rate to start from")
-    parser.add_argument("--epochs", type=int, default=40)
+    parser.add_argument("--epochs", type=int, default=80)
     parser.add_argument("--folder", type=Path, default=Path("demo_runs"), help="where the run is written")
     parser.add_argument("--figure", type=Path, help="draw the run into this file as well")
     options = parser.parse_args()

@@ -396,7 +396,6 @@ def test_no_sentence_holds_a_number_that_is_none(settings, readings, script):
     assert noise_in(settings, readings, [Says(C.PLATEAU, script), Says(C.DIVERGENCE, script[::-1])]) == []
 
 
-@pytest.mark.xfail(strict=False, reason="the plateau detector's own sentence: 'slope +0 ± inf'")
 def test_nor_does_a_detectors_sentence():
     readings = [Reading(check, check, check, {"val_loss": value}) for check, value in enumerate([0.0, NAN])]
     assert noise_in(Settings(), readings, None) == []

@@ -63,9 +63,9 @@ class DivergenceDetector:
         if series is None or len(series.values) < self.fewest:
             return ()
         blocks = len(signals.window.blocks) if signals.blocks and signals.window else 1
-        return (self._examine(series, max(1, blocks)),)
+        return (self._examine(series, max(1, blocks), "the training loss" if signals.blocks else series.name),)
 
-    def _examine(self, series: Signal, blocks: int) -> Finding:
+    def _examine(self, series: Signal, blocks: int, subject: str) -> Finding:
         levels = running_means(series.values, blocks)
         lowest = levels.index(min(levels))
         level, before = levels[-1], levels[max(0, len(levels) - 1 - blocks)]
@@ -80,7 +80,7 @@ class DivergenceDetector:
             score=lost,
             threshold=self.ground,
             reason=(
-                f"the training loss rose from {series.shown(min(series.best, levels[lowest])):.4g} to "
+                f"{subject} {'rose' if series.sign > 0 else 'fell'} from {series.shown(min(series.best, levels[lowest])):.4g} to "
                 f"{series.shown(level):.4g}: {100 * lost:.0f} % of all progress is lost"
             ),
             evidence={
