@@ -51,9 +51,7 @@ class LearningRateTab(base_plugin.TBPlugin):  # type: ignore[misc]  # tensorboar
     def _runs(self, request: Any) -> Any:
         _known(request)
         runs = self.reader.runs(plugin_util.context(request.environ), plugin_util.experiment_id(request.environ))
-        plotly = plotly_file()
-        charts = None if plotly is None else f"plotly.min.js?of={int(plotly.stat().st_mtime)}"
-        return http_util.Respond(request, {"runs": runs, "charts": charts}, "application/json")
+        return http_util.Respond(request, {"runs": runs, "charts": plotly_file() is not None}, "application/json")
 
     def _pages(self, request: Any) -> Any:
         _known(request, "run", "after")
@@ -104,7 +102,7 @@ def _file(request: Any, path: Path) -> Any:
 
 
 def _plotly(request: Any) -> Any:
-    _known(request, "of")  # its age: a browser that keeps the file for a day asks anew for another one
+    _known(request)
     path = plotly_file()
     if path is None:
         return http_util.Respond(request, "pip install 'lightning-lr[tensorboard]'", "text/plain", code=404)

@@ -43,6 +43,7 @@ export class Card {
     await plotly.react(this.plot, data, layout, CONFIG);
     this.plot.dataset.checks = timeline.checks.length;
     this.plot.dataset.decisions = timeline.decisions.length;
+    this.plot.dataset.at ??= performance.now();
   }
 
   describe(timeline, { dark }) {

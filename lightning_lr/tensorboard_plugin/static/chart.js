@@ -98,12 +98,13 @@ export function byCondition(decisions) {
 
 function layout({ x, logarithmic, dark }) {
   const { text, grid, axis } = ink(dark);
-  const common = { gridcolor: grid, linecolor: axis, tickcolor: axis, zeroline: false, showline: true, ticks: "outside", ticklen: 4, automargin: true };
+  const common = { gridcolor: grid, linecolor: axis, tickcolor: axis, zeroline: false, showline: true, ticks: "outside", ticklen: 4 };
   const hidden = { range: [0, 1], fixedrange: true, visible: false };
   return {
     uirevision: `${x} ${logarithmic}`, // zoom stays while a run goes on
     showlegend: false, hovermode: false, dragmode: "zoom", autosize: true,
-    margin: { l: 64, r: 14, t: 8, b: 44 },
+    margin: { l: 70, r: 14, t: 28, b: 46 },
+    modebar: { bgcolor: "rgba(0,0,0,0)", color: axis, activecolor: text },
     paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)",
     font: { family: "Roboto, 'Helvetica Neue', Arial, sans-serif", size: 12, color: text },
     xaxis: { ...common, anchor: "y2", title: { text: x, standoff: 8 }, rangemode: "tozero" },
@@ -118,5 +119,5 @@ const power = (logarithmic) => (logarithmic ? { exponentformat: "power", dtick: 
 
 export const CONFIG = {
   displaylogo: false, responsive: false, doubleClick: "reset",
-  modeBarButtonsToRemove: ["select2d", "lasso2d", "autoScale2d"],
+  modeBarButtons: [["toImage", "zoom2d", "pan2d", "zoomIn2d", "zoomOut2d", "resetScale2d"]], // none that leaves the page
 };

@@ -15,22 +15,22 @@ export class Hover {
     this.line = element("div", { class: "hairline", hidden: true });
     this.box = element("div", { class: "hover", role: "tooltip", hidden: true });
     plot.parentNode.append(this.line, this.box);
-    plot.addEventListener("mousemove", (event) => this.move(event));
-    plot.addEventListener("mouseleave", () => this.hide());
+    plot.addEventListener("pointermove", (event) => this.move(event));
+    plot.addEventListener("pointerleave", () => this.hide());
     let down = null;
-    plot.addEventListener("mousedown", (event) => (down = event.clientX), true);
-    // Plotly takes the click that ends its drag away, so the release is what counts.
+    plot.addEventListener("pointerdown", (event) => (down = event.clientX), true);
+    // Plotly makes a drag of each press and takes the click away, so the release is what counts.
     this.up = (event) => {
       const still = down !== null && Math.abs(event.clientX - down) < 4;
       down = null;
       const decision = still ? this.decisionAt(event) : null;
       if (decision) chosen(decision);
     };
-    window.addEventListener("mouseup", this.up, true);
+    window.addEventListener("pointerup", this.up, true);
   }
 
   remove() {
-    window.removeEventListener("mouseup", this.up, true);
+    window.removeEventListener("pointerup", this.up, true);
   }
 
   hide() {

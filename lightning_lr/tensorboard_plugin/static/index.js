@@ -36,6 +36,7 @@ class Tab {
   }
 
   async start() {
+    api.charts(); // it takes the longest: beside everything else
     this.dark = follow((dark) => {
       this.dark = dark;
       this.draw();
@@ -69,7 +70,7 @@ class Tab {
   async update() {
     const { runs, charts } = await api.runs();
     this.charts = charts;
-    const loading = charts ? api.charts(charts) : null;
+    const loading = charts ? api.charts() : null;
     this.sidebar.show(runs, this.first(runs));
     this.changed = new Map(runs.map(({ run, changed }) => [run, changed]));
     const [library] = await Promise.all([loading, ...this.sidebar.chosen.map((run) => this.fetch(run))]);
@@ -102,7 +103,7 @@ class Tab {
 
   async draw() {
     const view = { x: this.axis.value, logarithmic: this.logarithmic.checked, dark: this.dark };
-    this.problem.hidden = this.charts !== null;
+    this.problem.hidden = this.charts;
     this.problem.textContent = "The charts need plotly: pip install 'lightning-lr[tensorboard]' where TensorBoard runs. The table needs nothing.";
     const chosen = this.sidebar.chosen;
     const wanted = new Map();

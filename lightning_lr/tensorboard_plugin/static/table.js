@@ -19,7 +19,7 @@ export class Table {
     const rows = decisions.map((decision) => this.rows.get(key(decision)) ?? this.row(decision));
     this.rows = new Map(decisions.map((decision, i) => [key(decision), rows[i]]));
     if (rows.length !== this.body.children.length || rows.some((row, i) => row !== this.body.children[i])) {
-      const follows = this.node.scrollTop + this.node.clientHeight >= this.node.scrollHeight - 4;
+      const follows = this.body.children.length > 0 && this.node.scrollTop + this.node.clientHeight >= this.node.scrollHeight - 4;
       this.body.replaceChildren(...rows);
       if (follows) this.node.scrollTop = this.node.scrollHeight;
     }
