@@ -58,8 +58,11 @@ class DivergenceDetector:
     condition: Condition = Condition.DIVERGENCE
 
     def examine(self, signals: Signals) -> tuple[Finding, ...]:
-        """One finding on the blocks of the training loss; on the first monitor where there are none."""
-        series = signals.blocks or (signals.fresh[0] if signals.fresh else None)
+        """One finding on the blocks of the training loss, else on ``train_monitor``, else on the first monitor.
+
+        A monitor that rises while another series tells that training improves is overfitting, not divergence.
+        """
+        series = signals.blocks or signals.train or (signals.fresh[0] if signals.fresh else None)
         if series is None or len(series.values) < self.fewest:
             return ()
         blocks = len(signals.window.blocks) if signals.blocks and signals.window else 1
