@@ -9,7 +9,7 @@ PINS   := pyproject.toml constraints.txt
 # What a run has to say in addition, e.g. make test ARGS="-k plateau -x"
 ARGS   ?=
 
-.PHONY: help demo test test-resume test-core coverage lint format types docs check bench-detection bench-any-start clean
+.PHONY: help demo test test-resume test-core test-tab coverage lint format types docs check bench-detection bench-any-start clean
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
@@ -27,6 +27,11 @@ test-resume: $(VENV)/.stamp-dev  ## every scheduler, killed after every kind of 
 test-core: $(CORE)/.stamp  ## core and offline, in an environment that has no torch
 	$(CORE)/bin/python -m pytest $(wildcard tests/core tests/offline) tests/test_architecture.py \
 	    lightning_lr/core lightning_lr/offline lightning_lr/errors.py $(ARGS)
+
+test-tab: $(VENV)/.stamp-dev  ## the TensorBoard tab in a real Chromium, which it installs where apt-get is at hand
+	@command -v chromium && command -v chromedriver || \
+	    { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq chromium chromium-driver; }
+	$(BIN)/python -m pytest tests/tensorboard_plugin $(ARGS)
 
 coverage: $(VENV)/.stamp-dev  ## the same tests, and which lines they reached
 	$(BIN)/python -m pytest --cov --cov-report=term-missing $(ARGS)

@@ -41,7 +41,10 @@ export function figure(timeline, { x, logarithmic, dark }) {
     ...(decisions.length <= LINES ? lines(decisions, x, dark) : []),
     ...marks(timeline, x, above, dark),
   ];
-  return { data, layout: layout({ x, logarithmic, dark }) };
+  const rates = checks.flatMap((check) => Object.values(check.rates)).concat(Object.values(timeline.before));
+  const metrics = checks.flatMap((check) => above.map((curve) => curve.value(check)));
+  const scales = { above: logarithmic ? powers(metrics) : {}, below: powers(rates) };
+  return { data, layout: layout({ x, logarithmic, dark }, scales) };
 }
 
 function line({ name, colour: color, dash }, x, y, yaxis) {
@@ -70,21 +73,35 @@ function lines(decisions, x, dark) {
 }
 
 function marks(timeline, x, above, dark) {
-  const known = new Map(timeline.checks.map((check) => [check.check, check]));
-  const monitors = above.filter((curve) => curve.name !== timeline.train);
-  const first = (values) => values.find((value) => typeof value === "number") ?? null;
+  const places = new Map(timeline.checks.map((check, i) => [check.check, i]));
+  // On the first monitor's curve: where a check brought no value, at the one before, else at the first there is.
+  const curve = above.find(({ name }) => name !== timeline.train) ?? above[0];
+  const height = (values) => (decision) => {
+    const place = places.get(decision.check);
+    if (place === undefined) return null;
+    const known = (check) => typeof values(check) === "number";
+    const check = lastUpTo(timeline.checks, place, known) ?? timeline.checks.find(known);
+    return check ? values(check) : null;
+  };
+  const metric = height((check) => (curve ? curve.value(check) : null));
+  const rate = height((check) => Object.values(check.rates)[0]);
   const size = timeline.decisions.length > 100 ? 8 : 11;
   return byCondition(timeline.decisions).flatMap(([condition, found]) => {
     const style = {
       type: "scatter", mode: "markers", name: condition, x: found.map((decision) => decision[x]), cliponaxis: false,
       marker: { color: colour(condition, dark), symbol: symbol(condition), size, line: { color: dark ? "#1f2022" : "#fff", width: 1.2 } },
     };
-    const checks = found.map((decision) => known.get(decision.check));
     return [
-      { ...style, yaxis: "y", y: checks.map((check) => (check ? first([...monitors, ...above].map((curve) => curve.value(check))) : null)) },
-      { ...style, yaxis: "y2", y: checks.map((check) => (check ? first(Object.values(check.rates)) : null)) },
+      { ...style, yaxis: "y", y: found.map(metric) },
+      { ...style, yaxis: "y2", y: found.map(rate) },
     ];
   });
+}
+
+// The last item up to a place for which something holds.
+function lastUpTo(items, place, holds) {
+  for (let i = place; i >= 0; i--) if (holds(items[i])) return items[i];
+  return undefined;
 }
 
 export function byCondition(decisions) {
@@ -96,7 +113,7 @@ export function byCondition(decisions) {
   return [...found];
 }
 
-function layout({ x, logarithmic, dark }) {
+function layout({ x, logarithmic, dark }, scales) {
   const { text, grid, axis } = ink(dark);
   const common = { gridcolor: grid, linecolor: axis, tickcolor: axis, zeroline: false, showline: true, ticks: "outside", ticklen: 4 };
   const hidden = { range: [0, 1], fixedrange: true, visible: false };
@@ -108,14 +125,25 @@ function layout({ x, logarithmic, dark }) {
     paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)",
     font: { family: "Roboto, 'Helvetica Neue', Arial, sans-serif", size: 12, color: text },
     xaxis: { ...common, anchor: "y2", title: { text: x, standoff: 8 }, rangemode: "tozero" },
-    yaxis: { ...common, domain: [0.38, 1], type: logarithmic ? "log" : "linear", title: { text: "metrics", standoff: 8 }, ...power(logarithmic) },
-    yaxis2: { ...common, domain: [0, 0.33], type: "log", title: { text: "learning rate", standoff: 8 }, ...power(true) },
+    yaxis: { ...common, domain: [0.38, 1], type: logarithmic ? "log" : "linear", title: { text: "metrics", standoff: 8 }, ...scales.above },
+    yaxis2: { ...common, domain: [0, 0.33], type: "log", title: { text: "learning rate", standoff: 8 }, ...scales.below },
     yaxis3: { ...hidden, overlaying: "y" },
     yaxis4: { ...hidden, overlaying: "y2" },
   };
 }
 
-const power = (logarithmic) => (logarithmic ? { exponentformat: "power", dtick: null, nticks: 6 } : {});
+// Labels of a logarithmic axis: 1, 2 and 5 of each power of ten, or the powers alone where there are many.
+function powers(values) {
+  let [low, high] = [Infinity, 0];
+  for (const value of values) {
+    if (!(value > 0)) continue;
+    low = Math.min(low, value);
+    high = Math.max(high, value);
+  }
+  const decades = high > 0 ? Math.log10(high / low) : 0;
+  const few = decades <= 2 ? { dtick: "D2", minorloglabels: "complete" } : { dtick: Math.ceil(decades / 6) };
+  return { ...few, exponentformat: "power" };
+}
 
 export const CONFIG = {
   displaylogo: false, responsive: false, doubleClick: "reset",

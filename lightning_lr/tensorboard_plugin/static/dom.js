@@ -24,7 +24,9 @@ export function number(value) {
   if (value === 0 || Number.isInteger(value) && Math.abs(value) < 1e6) return String(value);
   const size = Math.abs(value);
   const text = size < 1e-3 || size >= 1e6 ? value.toExponential(2) : value.toPrecision(4);
-  return text.includes("e") ? text.replace(/\.?0+e/, "e").replace("e+", "e") : text.replace(/\.?0+$/, "");
+  if (!text.includes(".")) return text.replace(/^-/, "−");
+  const short = text.includes("e") ? text.replace(/\.?0+e/, "e").replace("e+", "e") : text.replace(/\.?0+$/, "");
+  return short.replace(/^-/, "−");
 }
 
 export function count(many, word) {

@@ -73,7 +73,9 @@ export class Hover {
     this.line.style.height = `${h}px`;
     const frame = this.plot.getBoundingClientRect();
     const { width, height } = this.box.getBoundingClientRect();
-    const left = x + 14 + width < frame.width ? x + 14 : Math.max(0, x - 14 - width);
+    // Beside the line: on its right as long as the window has room, the table may be covered; else on its left.
+    const right = x + 14;
+    const left = frame.left + right + width < window.innerWidth - 8 ? right : Math.max(8 - frame.left, x - 14 - width);
     const top = Math.min(Math.max(0, event.clientY - frame.top - height / 2), Math.max(0, frame.height - height));
     this.box.style.transform = `translate(${Math.round(left)}px, ${Math.round(top)}px)`;
   }
