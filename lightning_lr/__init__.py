@@ -24,14 +24,12 @@ if TYPE_CHECKING:
     from lightning_lr.core.records import Decision
     from lightning_lr.core.vocabulary import Action, Condition, Mode
     from lightning_lr.live.controller import LearningRateController
-    from lightning_lr.live.layerwise import LayerwiseLearningRate
     from lightning_lr.offline.plot import plot
 
 __all__ = [
     "Action",
     "Condition",
     "Decision",
-    "LayerwiseLearningRate",
     "LearningRateController",
     "Mode",
     "Policy",
@@ -43,7 +41,6 @@ _HOME = {
     "Action": "lightning_lr.core.vocabulary",
     "Condition": "lightning_lr.core.vocabulary",
     "Decision": "lightning_lr.core.records",
-    "LayerwiseLearningRate": "lightning_lr.live.layerwise",
     "LearningRateController": "lightning_lr.live.controller",
     "Mode": "lightning_lr.core.vocabulary",
     "Policy": "lightning_lr.core.policy",

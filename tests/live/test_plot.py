@@ -23,4 +23,5 @@ def test_the_figure_of_the_run(tmp_path: Path) -> None:
 def test_without_a_journal_there_is_nothing_to_draw() -> None:
     with pytest.raises(ArgumentError) as raised:
         LearningRateController().plot()
-    assert str(raised.value) == "Expected a journal to draw but this run wrote none. Pass journal='FILE' to the callback."
+    message = "Expected a journal to draw but this run wrote none. Pass journal='FILE' to the callback."
+    assert str(raised.value) == message

@@ -83,8 +83,9 @@ class DivergenceDetector:
             score=lost,
             threshold=self.ground,
             reason=(
-                f"{subject} {'rose' if series.sign > 0 else 'fell'} from {series.shown(min(series.best, levels[lowest])):.4g} to "
-                f"{series.shown(level):.4g}: {100 * lost:.0f} % of all progress is lost"
+                f"{subject} {'rose' if series.sign > 0 else 'fell'} from "
+                f"{series.shown(min(series.best, levels[lowest])):.4g} to {series.shown(level):.4g}: "
+                f"{100 * lost:.0f} % of all progress is lost"
             ),
             evidence={
                 "ground_lost": lost,
