@@ -21,7 +21,7 @@ def explored(reading: Reading, settings: Settings) -> Decision:
     healthy = Diagnosis(Condition.HEALTHY, (), "")
     rate = chosen_rate(reading.trial)
     if rate is None or not reading.rates:
-        said = f"explored: {reading.trial}, none had a finite loss; the rate stays"
+        said = "explored: the training steps returned no finite loss to judge a rate by; the rate stays"
         return move(reading, healthy, Response(Action.EXPLORE, 1.0), said, settings)
     before = next(iter(reading.rates.values())).applied
     said = f"explored: {reading.trial}; the loss was lowest near {10 * rate:.2g}, a tenth of it is kept"

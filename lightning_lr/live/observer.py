@@ -62,10 +62,16 @@ def missing_metric(missing: Sequence[str], logged: Mapping[str, Any]) -> Missing
     """
     names = ", ".join(f"`{name}`" for name in missing)
     known = ", ".join(f"`{name}`" for name in sorted(logged)) or "nothing"
-    near = [difflib.get_close_matches(name, list(logged), n=1, cutoff=0.4) for name in missing]
+    near = [_nearest(name, list(logged)) for name in missing]
     hint = " ".join(f"Did you mean `{match[0]}`?" for match in near if match)
     return MissingMetricError(
         f"Expected {names} among the logged metrics but {'it was' if len(missing) == 1 else 'they were'} not logged. "
         f"Logged: {known}. {hint + ' ' if hint else ''}Pass one of these as `monitor`, or log it in `validation_step` "
         "or `training_step` (what the module logs in its own `on_train_epoch_end` comes too late for a callback)."
     )
+
+
+def _nearest(name: str, logged: list[str]) -> list[str]:
+    """The logged name most like this one; first of all the same metric of one of several loaders."""
+    of_a_loader = [other for other in logged if other.startswith(f"{name}/dataloader_idx_")]
+    return of_a_loader[:1] or difflib.get_close_matches(name, logged, n=1, cutoff=0.4)

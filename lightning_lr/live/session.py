@@ -16,10 +16,10 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from lightning_lr.core.annealing import Curve
-from lightning_lr.core.bounds import bounded
 from lightning_lr.core.controller import Controller
 from lightning_lr.core.journal import entry_line, header_line
-from lightning_lr.core.records import Adjustment, Decision, JournalEntry, Rate, Reading
+from lightning_lr.core.moves import foretold
+from lightning_lr.core.records import Adjustment, Decision, JournalEntry, Reading
 from lightning_lr.core.series import TRAIN_LOSS
 from lightning_lr.core.settings import Settings
 from lightning_lr.core.vocabulary import Action, Mode
@@ -279,17 +279,8 @@ class Session:
             alike = self.core.step(own)
             decision = message.adopt_decision(alike, codes)
             if decision is not alike:
-                decision = replace(decision, new_lr=self._foretold(reading.rates, decision.factor))
+                decision = replace(decision, new_lr=foretold(reading, decision.factor, self.settings))
         return decision
-
-    def _foretold(self, rates: Mapping[str, Rate], factor: float) -> dict[str, float]:
-        """Parameter group → the rate that a factor leads to."""
-        if factor == 1.0:
-            return {name: rate.applied for name, rate in rates.items()}
-        return {
-            name: bounded(rate.scheduled, rate.scale * factor, *self.settings.bounds(group))
-            for group, (name, rate) in enumerate(rates.items())
-        }
 
     # --- apply --------------------------------------------------------------------------------------------------------
 

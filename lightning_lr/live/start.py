@@ -126,6 +126,11 @@ def _continue(session: Session, state: Mapping[str, Any], checkpointed: Mapping[
 def _open(session: Session, opening: Opening, trainer: Any, state: Mapping[str, Any]) -> None:
     """Begin to explore, and lay the curve over the budget, where this run does so; a resumed run goes on."""
     exploring = state.get("exploring")
+    if session.curve is not None and opening.budget is not None and session.curve.budget != opening.budget:
+        # A run that is resumed with more epochs has another end: its curve is laid anew from where it began.
+        session.curve = replace(session.curve, budget=opening.budget)
+        session.annealing = session.steps >= session.curve.anneals_from
+        session.say(f"The budget is now {opening.budget} steps: the learning rate falls to zero at that end.")
     if session.dry_run or (state and not exploring):
         return
     if not state and opening.anneals and opening.budget is not None:
@@ -166,7 +171,10 @@ def _open_journal(
     if ranks.rank:
         return JournalFile(None, header, warn)
     path = journal_path(callback.journal, trainer.loggers, trainer.default_root_dir, callback.name)
-    return JournalFile.resumed(state.get("journal"), path, header, warn)
+    former = state.get("journal")
+    if callback.journal is not None and former and former.get("path") != str(path):
+        former = None  # the user asks for another file: the one of the former run stays as it is
+    return JournalFile.resumed(former, path, header, warn)
 
 
 def _facts(callback: LearningRateController, settings: Settings, opening: Opening, trainer: Any) -> dict[str, str]:

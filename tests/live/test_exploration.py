@@ -239,3 +239,31 @@ def test_two_ranks_sweep_alike() -> None:
     (rates, reason), (others, other_reason) = run_on_ranks(run, 2)
     assert rates == others
     assert reason == other_reason
+
+
+def every_epoch(folder: Path) -> ModelCheckpoint:
+    return ModelCheckpoint(folder, save_top_k=-1, filename="{epoch}")
+
+
+def resume(module: LightningModule, checkpoint: Path, epochs: int, controller: LearningRateController) -> None:
+    callbacks = [controller, every_epoch(checkpoint.parent)]
+    trainer = Trainer(**{**QUIET, "max_epochs": epochs, "callbacks": callbacks, "enable_checkpointing": True})
+    trainer.fit(module, loader(), loader(), ckpt_path=str(checkpoint))
+
+
+def test_a_resumed_run_with_more_epochs_is_annealed_to_its_new_end(tmp_path: Path) -> None:
+    fit(Regression(0.01), explorer(), every_epoch(tmp_path), enable_checkpointing=True)
+    module = Regression(0.01)
+    resume(module, tmp_path / f"epoch={EPOCHS - 1}.ckpt", 2 * EPOCHS, explorer())
+    assert len(module.rates) == BATCHES * EPOCHS
+    assert module.rates[0] > 0.5 * max(module.rates)  # half of the new budget is left: the fall has just begun
+    assert 0 < module.rates[-1] < 0.02 * module.rates[0]
+
+
+def test_a_resumed_run_told_to_write_elsewhere_leaves_the_former_journal(tmp_path: Path) -> None:
+    former, other = tmp_path / "former.jsonl", tmp_path / "other.jsonl"
+    fit(Regression(0.01), explorer(journal=str(former)), every_epoch(tmp_path), enable_checkpointing=True)
+    text = former.read_text()
+    resume(Regression(0.01), tmp_path / "epoch=3.ckpt", EPOCHS, explorer(journal=str(other)))
+    assert former.read_text() == text
+    assert other.exists()
