@@ -9,8 +9,8 @@ It can be stopped at any time, and goes on where it was: what has a line in the 
 
 To try a variant without touching the committed file::
 
-    python -m benchmarks.any_start --data ../shared/data --methods "auto(patience=5)" --results /tmp/mine.jsonl \
-        --also benchmarks/any_start/results.jsonl --report /tmp/mine.md
+    python -m benchmarks.any_start --data ../shared/data --methods "auto(patience=5)" --results mine.jsonl \
+        --also benchmarks/any_start/results.jsonl --report mine.md
 """
 
 from __future__ import annotations
