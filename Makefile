@@ -9,7 +9,7 @@ PINS   := pyproject.toml constraints.txt
 # What a run has to say in addition, e.g. make test ARGS="-k plateau -x"
 ARGS   ?=
 
-.PHONY: help demo test test-resume test-core test-tab coverage lint format types docs check bench-detection bench-any-start clean
+.PHONY: help demo test test-resume test-cluster test-core test-tab coverage lint format types docs check bench-detection bench-any-start clean
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
@@ -23,6 +23,9 @@ test: $(VENV)/.stamp-dev  ## every test, and the examples in the docstrings
 
 test-resume: $(VENV)/.stamp-dev  ## every scheduler, killed after every kind of checkpoint and resumed (minutes)
 	$(BIN)/python -m pytest tests/resume -m "resume or not resume" $(ARGS)
+
+test-cluster: $(VENV)/.stamp-dev  ## strategies, faults, several hosts: every test on several processes (minutes)
+	$(BIN)/python -m pytest tests/cluster -m "cluster or not cluster" $(ARGS)
 
 test-core: $(CORE)/.stamp  ## core and offline, in an environment that has no torch
 	$(CORE)/bin/python -m pytest $(wildcard tests/core tests/offline) tests/test_architecture.py \

@@ -77,7 +77,7 @@ def hears_nothing(ours: LearningRateController) -> Callback:
     return Deaf()
 
 
-@pytest.mark.cluster
+@pytest.mark.ranks
 @pytest.mark.filterwarnings("ignore:It is recommended to use `self.log:UserWarning")
 def test_4_the_whole_decision_travels() -> None:
     """A rank that would have held has rank 0's action, condition, factor and rates, and a sentence that says why."""

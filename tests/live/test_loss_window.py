@@ -229,7 +229,7 @@ def test_accumulation_is_multiplied_back_step_by_step() -> None:
     assert read(window) == TrainWindow(3.0, (3.0, 3.0, 3.0), 3)
 
 
-@pytest.mark.cluster
+@pytest.mark.ranks
 def test_a_distributed_loss_is_read_locally() -> None:
     def lose(rank: int) -> list[Any]:
         from torch.distributed.device_mesh import init_device_mesh

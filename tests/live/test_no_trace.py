@@ -140,7 +140,7 @@ def test_bit_for_bit(arguments, model, options):
     assert [a == b for a, b in zip(watched, plain, strict=True)] == [True] * len(plain)
 
 
-@pytest.mark.cluster
+@pytest.mark.ranks
 def test_bit_for_bit_on_two_ranks():
     """The same with two processes, where each check talks to the other."""
 

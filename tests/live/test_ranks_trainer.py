@@ -20,7 +20,7 @@ from tests.helpers.ranks import RankError, run_on_ranks
 from tests.helpers.scripted import Scripted, data, eager, trainer
 
 # Lightning advises `sync_dist=True`; that many users never set it is the point here.
-pytestmark = [pytest.mark.cluster, pytest.mark.filterwarnings("ignore:It is recommended to use .*sync_dist")]
+pytestmark = [pytest.mark.ranks, pytest.mark.filterwarnings("ignore:It is recommended to use .*sync_dist")]
 
 NAN = math.nan
 FALLS = [1.0 - 0.05 * i for i in range(9)]

@@ -464,7 +464,7 @@ def test_a_payload_of_another_version() -> None:
 # Shards
 
 
-@pytest.mark.cluster
+@pytest.mark.ranks
 def test_each_rank_goes_back_with_its_own_shards() -> None:
     def sharded(rank: int) -> list[Any]:
         from torch.distributed.device_mesh import init_device_mesh

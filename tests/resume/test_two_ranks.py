@@ -37,7 +37,7 @@ def killed_on_ranks(run: Run, when: When) -> Path:
     return when.path(run.folder)
 
 
-@pytest.mark.cluster
+@pytest.mark.ranks
 @pytest.mark.parametrize("when", [IN_VALIDATION, pytest.param(MID_EPOCH, marks=pytest.mark.resume)], ids=str)
 def test_two_ranks_go_on_as_two(when: When, tmp_path: Path, expected: list[Trace]) -> None:
     run = two_ranks(tmp_path)
@@ -58,7 +58,7 @@ def test_two_ranks_go_on_as_two(when: When, tmp_path: Path, expected: list[Trace
     assert run.journal.read_text().splitlines() == expected[0].journal
 
 
-@pytest.mark.cluster
+@pytest.mark.ranks
 @pytest.mark.resume
 def test_one_rank_goes_on_alone(tmp_path: Path) -> None:
     run = replace(two_ranks(tmp_path), losses=[2.0 - 0.125 * check for check in range(14)])
