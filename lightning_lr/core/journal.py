@@ -217,6 +217,7 @@ def _reading(record: Mapping[str, Any]) -> Reading:
         progress=_optional(record["progress"]),
         trial=_trial(record.get("trial")),
         anneals=bool(record.get("anneals", False)),
+        probes=_numbers(record.get("probes", {})),
     )
 
 

@@ -91,6 +91,8 @@ class Reading:
         progress: share of a known budget that is used up, 0 to 1; ``None`` where the budget is unknown.
         trial: an exploration that has just ended; such a reading has no metrics.
         anneals: whether the end of the curve over the budget begins here; such a reading has no metrics either.
+        probes: what the probes measured inside the network since the previous check: quantity → value, and
+            ``quantity/layer`` → value; empty where there are none, or none had anything to say.
     """
 
     check: int
@@ -104,6 +106,7 @@ class Reading:
     progress: float | None = None
     trial: Trial | None = None
     anneals: bool = False
+    probes: Mapping[str, float] = field(default_factory=dict)
 
     def __str__(self) -> str:
         values = ", ".join(f"{name} {value:.6g}" for name, value in self.metrics.items()) or "no fresh monitor"
@@ -201,6 +204,7 @@ class Signals:
             monitors that measure the same quantity as ``train``.
         blocks: the block means of the training loss since the last adjustment, over several checks.
         window: the training loss since the previous check, as it was read.
+        probes: quantity that a probe measures → its series; not oriented, since no direction of it is better.
     """
 
     check: int
@@ -209,6 +213,7 @@ class Signals:
     gaps: Mapping[str, Signal] = field(default_factory=dict)
     blocks: Signal | None = None
     window: TrainWindow | None = None
+    probes: Mapping[str, Signal] = field(default_factory=dict)
 
     @property
     def fresh(self) -> tuple[Signal, ...]:

@@ -50,6 +50,7 @@ class Series:
             for name in monitors
             if name != train_name and self.train.sign == sign and same_quantity(name, train_name, mode)
         }
+        self.probes: dict[str, SignalTracker] = {}
 
     def update(self, reading: Reading) -> Signals:
         """Take one reading into every series that it speaks of."""
@@ -66,7 +67,15 @@ class Series:
             },
             blocks=self.blocks.extend(window.blocks, check) if window else None,
             window=window,
+            probes=self._probed(reading),
         )
+
+    def _probed(self, reading: Reading) -> dict[str, Signal]:
+        """The quantities of the whole network; those of single layers are for the eye, and no detector asks for them."""
+        for name in reading.probes:
+            if "/" not in name and name not in self.probes:
+                self.probes[name] = SignalTracker(name)
+        return {name: tracker.update(reading.probes.get(name), reading.check) for name, tracker in self.probes.items()}
 
     def restart(self) -> None:
         """Begin new windows after an adjustment: no trend spans a change of the learning rate."""
@@ -79,6 +88,7 @@ class Series:
             "train": self.train.state_dict(),
             "blocks": self.blocks.state_dict(),
             "gaps": {name: tracker.state_dict() for name, tracker in self.gaps.items()},
+            "probes": {name: tracker.state_dict() for name, tracker in self.probes.items()},
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -89,11 +99,15 @@ class Series:
         for name, tracker in self.gaps.items():
             if name in state["gaps"]:
                 tracker.load_state_dict(state["gaps"][name])
+        probes = state.get("probes", {})
+        self.probes = {name: SignalTracker(name) for name in probes}
+        for name, tracker in self.probes.items():
+            tracker.load_state_dict(probes[name])
         self.train.load_state_dict(state["train"])
         self.blocks.load_state_dict(state["blocks"])
 
     def _all(self) -> list[SignalTracker]:
-        return [*self.monitors, self.train, self.blocks, *self.gaps.values()]
+        return [*self.monitors, self.train, self.blocks, *self.gaps.values(), *self.probes.values()]
 
 
 def gap_between(monitor: Signal, train: Signal) -> float | None:

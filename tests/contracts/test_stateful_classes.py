@@ -61,6 +61,7 @@ READINGS = [
         window(1 / (check + 1), NAN if value is None else value),
         rates={"lr-SGD": Rate(0.1, 1.0, 0.1)},
         snapshot_check=check - 2 if check else None,
+        probes={} if check < 3 or value is None else {"flip_rate": value / 10, "flip_rate/body": 0.5},
     )
     for check, value in enumerate(SERIES)
 ]

@@ -39,6 +39,7 @@ READING = Reading(
     rates={"lr-SGD/pg1": Rate(0.1, 0.5, 0.05)},
     snapshot_check=-1,
     progress=0.25,
+    probes={"flip_rate": 0.1, "flip_rate/net.0": NAN},
 )
 LINE = entry_line(entry_of(READING))
 HEADER = header_line(Settings(), {"world_size": 2})
@@ -243,3 +244,9 @@ def test_what_if_the_settings_were_others():
     assert run.actions == "......b"
     patient = Controller(replace(Settings(), policy=PRESETS["auto"].tuned(patience=2)))
     assert [patient.step(reading).action for reading in run.readings].index(Action.RESTORE) == 5
+
+
+def test_a_line_written_before_there_were_probes_is_read():
+    record = json.loads(LINE)
+    del record["reading"]["probes"]
+    assert repr(read_line(json.dumps(record)).reading) == repr(replace(READING, probes={}))

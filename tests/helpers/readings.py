@@ -165,6 +165,9 @@ names = st.text(min_size=1, max_size=8) | st.sampled_from(["val|loss", "val\nlos
 
 rates = st.builds(Rate, st.floats(0.0, 10.0), st.floats(1e-6, 1e3), st.floats(0.0, 1e3))
 
+PROBED = ("flip_rate", "output_change", "update_ratio", "gradient_disparity", "relative_disparity", "flip_rate/net.0")
+"""What probes measure; their values are random too, since no detector may trip over any."""
+
 windows = st.lists(values, min_size=1, max_size=4).map(lambda losses: window(*losses))
 
 
@@ -189,6 +192,7 @@ def reading_lists(
                 rates={name: draw(rates) for name in groups},
                 snapshot_check=draw(st.none() | st.integers(-1, check)),
                 progress=draw(st.none() | st.floats(0, 1)),
+                probes={name: draw(values) for name in PROBED if draw(st.booleans())},
             )
         )
     return readings
