@@ -486,10 +486,17 @@ def test_each_rank_goes_back_with_its_own_shards() -> None:
             tensors: list[Any] = [*net.parameters(), *state]
             return fingerprint([t.to_local() if hasattr(t, "to_local") else t for t in tensors])
 
+        def validate() -> None:
+            with torch.inference_mode():
+                net(torch.ones(5, 4))  # leaves the outermost parameters whole, as if they were no shards
+
         step(0)
-        then, snapshot = local(), reloaded(Snapshot.take(net, [optimizer]))
+        then = local()
+        validate()
+        snapshot = reloaded(Snapshot.take(net, [optimizer]))
         step(1)
         after = local()
+        validate()
         snapshot.restore(net, [optimizer])
         back = local()
         optimizer.state.clear()  # as in a new process
