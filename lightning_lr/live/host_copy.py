@@ -56,7 +56,7 @@ class Sources:
 
 
 def describe_optimizer(index: int, optimizer: Optimizer, sources: Sources) -> dict[str, Any]:
-    """``"shapes"`` of the local parameters over all groups, and ``"state"``: pairs of position (or a string) and node."""
+    """``"shapes"`` of the local parameters over all groups, and ``"state"``: pairs of position or string, and node."""
     if not isinstance(optimizer, Optimizer):
         raise UnsupportedError(
             f"Expected optimizer {index} to be a torch.optim.Optimizer but got {type(optimizer).__name__}, which may "
