@@ -22,6 +22,10 @@ SEED = 20240229
 # Processes that tests start inherit these; they must stand before the first import of torch or a logger.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.update(
+    COMET_AUTO_LOG_ENV_DETAILS="false",  # it would ask the network what cloud this is
+    COMET_LOGGING_CONSOLE="ERROR",
+    COMET_START_MODE="create",
+    COMET_START_ONLINE="false",
     HF_HUB_OFFLINE="1",
     MLFLOW_ALLOW_FILE_STORE="true",  # mlflow-skinny has no other store
     MPLBACKEND="Agg",

@@ -59,7 +59,7 @@ def begin_session(
         ),
         ranks=ranks,
         journal=_open_journal(callback, trainer, ranks, state, header_line(settings, facts)),
-        log=DecisionLog(trainer.loggers, f"{PREFIX}/{callback.name}" if callback.name else PREFIX),
+        log=DecisionLog(trainer.loggers, f"{PREFIX}/{callback.name}" if callback.name else PREFIX, warn),
         facts=facts,
         say=say if callback.verbose else _silent,
         dry_run=callback.dry_run,

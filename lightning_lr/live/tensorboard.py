@@ -2,24 +2,22 @@
 
 Every logger gets the numbers; TensorBoard also gets texts: a set-up card once, and the table of all decisions, written
 again at each event, since it shows but a sample of a tag's texts, of which only the newest is sure; and the data of
-its tab "Learning rate".
+its tab "Learning rate". What others get in place of the texts: :mod:`~lightning_lr.live.decision_tables`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from lightning_lr.core.records import Decision, JournalEntry, Signal
 from lightning_lr.core.vocabulary import Action, Condition
 from lightning_lr.core.wording import markdown_cell
 from lightning_lr.live.decision_history import DecisionHistory
+from lightning_lr.live.decision_tables import HEADS, DecisionTables, decision_row, is_a, newest, tables_due
 from lightning_lr.live.tab_data import TabData
 
 PREFIX = "lr_controller"
-PAGE = 100
-"""Decisions in one table. Older ones stand on numbered pages that are written once, so that the file grows linearly."""
-
 CONDITIONS = tuple(Condition)
 
 
@@ -29,11 +27,13 @@ class DecisionLog:
     Args:
         loggers: ``trainer.loggers``.
         prefix: what all tags begin with; instances with a name have their own.
+        warn: called with a sentence where a logger refuses a table.
     """
 
-    def __init__(self, loggers: Sequence[Any], prefix: str = PREFIX) -> None:
+    def __init__(self, loggers: Sequence[Any], prefix: str, warn: Callable[[str], None]) -> None:
         self.loggers = tuple(loggers)
         self.prefix = prefix
+        self.tables = DecisionTables(loggers, prefix, warn)
         self.tab = TabData(prefix)
 
     def card(self, text: str, step: int) -> None:
@@ -54,10 +54,10 @@ class DecisionLog:
         self.tab.write(entry, len(history), [logger.experiment for logger in self.loggers if is_tensorboard(logger)])
         if entry.decision.action is Action.HOLD:
             return
-        table, count = decision_table(history.kept[-PAGE:]), len(history)
-        self._text("decisions", table, step)
-        if count % PAGE == 0:
-            self._text(f"decisions/page_{count // PAGE:03d}", table, step)
+        table = decision_table(newest(history))
+        for name in tables_due(history):
+            self._text(name, table, step)
+        self.tables.write(history, step)
         for logger in self.loggers:
             # Else an event would stay in memory for up to two minutes, and be lost in a crash, which it may explain.
             logger.save()
@@ -69,8 +69,8 @@ class DecisionLog:
 
 
 def is_tensorboard(logger: Any) -> bool:
-    """Whether it is the TensorBoardLogger of either namespace; by name, since neither class is the other's parent."""
-    return any(base.__name__ == "TensorBoardLogger" for base in type(logger).__mro__)
+    """Whether it is the TensorBoardLogger of either namespace."""
+    return is_a(logger, "TensorBoardLogger")
 
 
 def entry_numbers(entry: JournalEntry) -> dict[str, float]:
@@ -105,24 +105,9 @@ def _signal_numbers(signal: Signal) -> dict[str, float]:
 
 def decision_table(decisions: Sequence[Decision]) -> str:
     """A Markdown table, oldest decision first."""
-    rows = [
-        "| check | epoch | step | condition | action | learning rate | why |",
-        "| ---: | ---: | ---: | --- | --- | --- | --- |",
-    ]
-    rows += [
-        f"| {d.check} | {d.epoch} | {d.step} | {d.condition} | {d.action} | {_rates(d)} | {markdown_cell(d.reason)} |"
-        for d in decisions
-    ]
+    rows = [f"| {' | '.join(HEADS)} |", "| ---: | ---: | ---: | --- | --- | --- | --- |"]
+    rows += [f"| {' | '.join(markdown_cell(str(cell)) for cell in decision_row(d))} |" for d in decisions]
     return "\n".join(rows)
-
-
-def _rates(decision: Decision) -> str:
-    changes = [
-        f"{markdown_cell(name)} {decision.old_lr[name]:.4g} → {new:.4g}"
-        for name, new in list(decision.new_lr.items())[:3]
-    ]
-    more = len(decision.new_lr) - len(changes)
-    return ", ".join(changes + ([f"and {more} more"] if more else [])) or "none"
 
 
 def set_up_card(facts: Mapping[str, str], conditions: bool = True) -> str:

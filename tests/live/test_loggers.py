@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 import resource
 import time
 import warnings
+import zipfile
 from pathlib import Path
 from typing import Any
 
 import pytest
-from lightning.pytorch.loggers import CSVLogger, Logger, MLFlowLogger, TensorBoardLogger, WandbLogger
+from lightning.pytorch.loggers import CometLogger, CSVLogger, Logger, MLFlowLogger, TensorBoardLogger, WandbLogger
 
+from lightning_lr.live import decision_tables
+from lightning_lr.live.decision_tables import HEADS
 from tests.helpers.scripted import Scripted, data, eager, trainer
 
 FALLS = [1.0 - 0.05 * i for i in range(9)]
@@ -96,6 +100,88 @@ def wandb_rows(content: bytes) -> list[dict[str, Any]]:
             rows.append({"/".join(item.nested_key) or item.key: json.loads(item.value_json) for item in items})
             record = b""
     return rows
+
+
+# The table of decisions ----------------------------------------------------------------------------
+
+
+def wandb_tables(folder: Path, controller: Any) -> dict[str, list[list[Any]]]:
+    """Run with W&B offline, and the newest of its tables of each name."""
+    wandb = pytest.importorskip("wandb")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # its own, about its own
+        fit(folder, WandbLogger(save_dir=folder, mode="offline"), controller, max_epochs=7, script={BAD: FALLS})
+        wandb.finish()
+    tables = {}
+    for path in sorted(folder.rglob("*.table.json"), key=lambda path: path.stat().st_mtime_ns):
+        table = json.loads(path.read_text(encoding="utf-8"))
+        assert table["columns"] == list(HEADS)
+        name = path.relative_to(next(folder.rglob("media/table"))).as_posix().rsplit("_", 2)[0]
+        tables[name] = table["data"]
+    return tables
+
+
+def mlflow_tables(folder: Path, controller: Any) -> dict[str, list[list[Any]]]:
+    """Run with MLflow's store of plain files, and the tables among its artifacts."""
+    logger = MLFlowLogger(tracking_uri=f"file:{folder}/mlruns")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Lightning's, about the name of the metric
+        fit(folder, logger, controller, max_epochs=7, script={BAD: FALLS})
+    tables = {}
+    for path in folder.rglob("artifacts/**/*.csv"):
+        heads, *rows = csv.reader(io.StringIO(path.read_text(encoding="utf-8")))
+        assert heads == list(HEADS)
+        name = path.relative_to(next(folder.rglob("artifacts"))).with_suffix("").as_posix()
+        tables[name] = [[*map(int, row[:3]), *row[3:]] for row in rows]
+    return tables
+
+
+@pytest.mark.parametrize("tables_after", [wandb_tables, mlflow_tables])
+def test_the_table_of_decisions(tmp_path, monkeypatch, tables_after):
+    """The newest decisions in one table, each full page once more under its number; names of any kind stay whole."""
+    monkeypatch.setattr(decision_tables, "PAGE", 3)
+    control = eager(BAD)
+    tables = tables_after(tmp_path, control)
+    rows = [decision_tables.decision_row(decision) for decision in control.decisions]
+    assert tables == {
+        "lr_controller/decisions": rows[4:],
+        "lr_controller/decisions/page_001": rows[:3],
+        "lr_controller/decisions/page_002": rows[3:6],
+    }
+    assert rows[0][:6] == [0, 0, 1, "healthy", "reduce", "lr-SGD 0.1 → 0.05"]
+    assert rows[0][6] == control.decisions[0].reason
+
+
+def test_comet_gets_a_text_a_decision(tmp_path):
+    """Offline: the archive that would be sent. (``online=False`` would not do: Lightning then disables all of it.)"""
+    comet = pytest.importorskip("comet_ml")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # its own, about its own
+        options = {"log_code": False, "log_git_metadata": False, "display_summary_level": 0}
+        logger = CometLogger(offline_directory=str(tmp_path), auto_output_logging=False, **options)
+        assert isinstance(logger.experiment, comet.OfflineExperiment)
+        control = eager(BAD)
+        fit(tmp_path, logger, control, script={BAD: FALLS})
+        logger.experiment.end()
+    archive = zipfile.ZipFile(next(tmp_path.glob("*.zip")))
+    sent = [json.loads(line) for line in archive.read("messages.json").splitlines()]
+    texts = [m["payload"] for m in sent if m["payload"].get("upload_type") == "text-sample"]
+    rows = [decision_tables.decision_row(decision) for decision in control.decisions]
+    assert [archive.read(text["file_path"]).decode() for text in texts] == [row[-1] for row in rows]
+    assert [text["metadata"] for text in texts] == [dict(zip(HEADS[:-1], row[:-1], strict=True)) for row in rows]
+    assert [text["additional_params"]["step"] for text in texts] == [1, 3, 5, 7]
+    metrics = {m["payload"]["metric"]["metricName"] for m in sent if "metric" in m["payload"]}
+    assert {f"lr_controller/{name}" for name in ("lr/lr-SGD", "scale", "condition", f"{BAD}/best")} <= metrics
+
+
+def test_a_service_that_takes_no_table(tmp_path, monkeypatch):
+    """An artifact store without credentials, say: one warning, the numbers go on, and so does training."""
+    logger = MLFlowLogger(tracking_uri=f"file:{tmp_path}/mlruns")
+    monkeypatch.setattr(logger.experiment, "log_text", lambda *_: (_ for _ in ()).throw(OSError("no credentials")))
+    with pytest.warns(UserWarning, match="MLFlowLogger took no table of decisions") as caught:
+        model = fit(tmp_path, logger)
+    assert sum("table of decisions (no credentials); it goes on" in str(w.message) for w in caught) == 1
+    assert model.validations == len(logger.experiment.get_metric_history(logger.run_id, "lr_controller/scale")) == 4
 
 
 def test_several_loggers_and_none(tmp_path):
@@ -212,7 +298,7 @@ def test_a_disk_that_fills_up(tmp_path):
     assert len(control.decisions) == 6
 
 
-def test_only_the_table_goes_to_tensorboard_alone(tmp_path):
+def test_texts_go_to_tensorboard_alone(tmp_path):
     """A logger that merely has an ``experiment`` gets no texts: none of them would know what to do."""
 
     class Own(CSVLogger):
