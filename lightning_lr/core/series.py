@@ -71,7 +71,7 @@ class Series:
         )
 
     def _probed(self, reading: Reading) -> dict[str, Signal]:
-        """The quantities of the whole network; those of single layers are for the eye, and no detector asks for them."""
+        """The quantities of the whole network; those of single layers are for the eye alone."""
         for name in reading.probes:
             if "/" not in name and name not in self.probes:
                 self.probes[name] = SignalTracker(name)

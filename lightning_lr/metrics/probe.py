@@ -1,0 +1,114 @@
+"""What :class:`~lightning_lr.LearningRateController` needs of a metric that looks inside the network.
+
+A probe is a torchmetrics ``Metric`` and works without the controller. Driven by it, a probe is never synchronized by
+torchmetrics: its sums travel as a few numbers in the one message that the ranks exchange at a check.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torchmetrics import Metric
+
+Named = tuple[str, nn.Parameter]
+"""A parameter with its name in the module."""
+
+
+class Probe(Metric):
+    """A metric whose sums over ranks are a list of numbers.
+
+    The controller calls ``attach`` once; ``before_step`` and ``after_step`` around each optimizer step; ``observe`` at
+    each validation; ``look``, ``totals``, ``readings`` and ``restart`` at each check; ``detach`` at the end. A probe
+    changes nothing that training could notice: no weight, gradient, buffer, random state or mode; and it makes the
+    device wait at checks alone.
+    """
+
+    full_state_update = False
+    higher_is_better = None
+    is_differentiable = False
+
+    def attach(self, module: nn.Module, parameters: Sequence[Named]) -> None:
+        """Get to know the network; from here on the length of :meth:`totals` is fixed.
+
+        Args:
+            module: the network.
+            parameters: those of the first controlled optimizer, with their names.
+        """
+
+    def detach(self) -> None:
+        """Let go of the network: the probe may be kept, copied or pickled without it."""
+
+    def before_step(self) -> None:
+        """Gradients are there, weights are still the old ones."""
+
+    def after_step(self) -> None:
+        """The weights are the new ones."""
+
+    def observe(self, batch: Any) -> AbstractContextManager[None] | None:
+        """A context in which the network validates its first batch; ``None`` where the probe does not look on."""
+        return None
+
+    def look(self, module: nn.Module) -> None:
+        """Look at the network by itself, at a check."""
+
+    def totals(self) -> list[float]:
+        """This rank's sums since the last check, to be added to those of the other ranks; reads the device."""
+        raise NotImplementedError
+
+    def load_totals(self, totals: Sequence[float]) -> None:
+        """Go on from this rank's own :meth:`totals`, after a resume."""
+        raise NotImplementedError
+
+    def readings(self, totals: Sequence[float]) -> dict[str, float]:
+        """Quantity → value, from :meth:`totals` summed over ranks; only those that could be measured."""
+        raise NotImplementedError
+
+    def restart(self) -> None:
+        """The sums were read: begin new ones."""
+        self.reset()
+
+    def forget(self) -> None:
+        """The weights were exchanged: compare with nothing from before."""
+
+    def memory(self) -> dict[str, Tensor]:
+        """What later measurements compare with, beside the sums; on the CPU, for a checkpoint."""
+        return {}
+
+    def load_memory(self, memory: Mapping[str, Tensor]) -> None:
+        """Go on from :meth:`memory`."""
+
+
+def local(tensor: Tensor) -> Tensor:
+    """The part of a tensor that lies on this rank: no arithmetic on it ever talks to another rank."""
+    detached = tensor.detach()
+    return detached.to_local() if hasattr(detached, "to_local") else detached
+
+
+def shards(tensor: Tensor) -> int:
+    """Over how many ranks a tensor is spread; 1 where each holds the whole.
+
+    >>> shards(torch.zeros(3))
+    1
+    """
+    spread = 1
+    for size, placement in zip(
+        getattr(getattr(tensor, "device_mesh", None), "shape", ()), getattr(tensor, "placements", ()), strict=True
+    ):
+        spread *= size if placement.is_shard() else 1
+    return spread
+
+
+def squares(tensors: Sequence[Tensor]) -> Tensor:
+    """Squared Euclidean norm of each tensor, in one go; shape ``[len(tensors)]``, float64 where the device has it.
+
+    >>> squares([torch.ones(3), torch.full((2,), 2.0)]).tolist()
+    [3.0, 8.0]
+    """
+    # Half-precision sums of squares overflow; float32 is what the foreach kernels are fast in.
+    wide = [t.float() if t.dtype in (torch.float16, torch.bfloat16) else t for t in tensors]
+    norms = torch.stack(list(torch._foreach_norm(wide)))
+    return norms.to(torch.float32 if norms.device.type == "mps" else torch.float64).square()
