@@ -24,15 +24,21 @@ if TYPE_CHECKING:
     from lightning_lr.core.records import Decision
     from lightning_lr.core.vocabulary import Action, Condition, Mode
     from lightning_lr.live.controller import LearningRateController
+    from lightning_lr.metrics.gradient_disparity import GradientDisparity
+    from lightning_lr.metrics.neuron_coherence import NeuronCoherence
+    from lightning_lr.metrics.update_ratio import UpdateRatio
     from lightning_lr.offline.plot import plot
 
 __all__ = [
     "Action",
     "Condition",
     "Decision",
+    "GradientDisparity",
     "LearningRateController",
     "Mode",
+    "NeuronCoherence",
     "Policy",
+    "UpdateRatio",
     "__version__",
     "plot",
 ]
@@ -41,9 +47,12 @@ _HOME = {
     "Action": "lightning_lr.core.vocabulary",
     "Condition": "lightning_lr.core.vocabulary",
     "Decision": "lightning_lr.core.records",
+    "GradientDisparity": "lightning_lr.metrics.gradient_disparity",
     "LearningRateController": "lightning_lr.live.controller",
     "Mode": "lightning_lr.core.vocabulary",
+    "NeuronCoherence": "lightning_lr.metrics.neuron_coherence",
     "Policy": "lightning_lr.core.policy",
+    "UpdateRatio": "lightning_lr.metrics.update_ratio",
     "plot": "lightning_lr.offline.plot",
 }
 """Public name → the module that defines it."""

@@ -17,6 +17,7 @@ from lightning_lr.live.callback_base import DualCallback
 from lightning_lr.live.decision_history import DecisionHistory
 from lightning_lr.live.session import Moment, Session
 from lightning_lr.live.start import begin_session, to_checkpoint
+from lightning_lr.metrics.probe import Probe
 
 __all__ = ["LearningRateController"]
 
@@ -58,6 +59,9 @@ class LearningRateController(DualCallback):
         journal: path of the journal; ``None``: ``lr_journal.jsonl`` in the folder of the first logger that has one.
         save_snapshot: whether the checkpoint carries the state that a restore would bring back (it grows by one copy of
             weights and optimizer state); without it a resumed run cuts without restoring.
+        probes: metrics that look inside the network at each check: :class:`~lightning_lr.metrics.NeuronCoherence`,
+            :class:`~lightning_lr.metrics.UpdateRatio`, :class:`~lightning_lr.metrics.GradientDisparity`. What they
+            measure stands in the journal and the loggers, and the policy acts on it.
         name: needed where a Trainer has two of these with the same monitor.
 
     Attributes:
@@ -103,6 +107,7 @@ class LearningRateController(DualCallback):
         verbose: bool = True,
         journal: str | None = None,
         save_snapshot: bool = True,
+        probes: Sequence[Probe] = (),
         name: str | None = None,
     ) -> None:
         super().__init__()
@@ -139,6 +144,7 @@ class LearningRateController(DualCallback):
         self.verbose = verbose
         self.journal = journal
         self.save_snapshot = save_snapshot
+        self.probes = _probes(probes)
         self.name = name
         self._stage: str | None = None
         self._session: Session | None = None
@@ -218,6 +224,11 @@ class LearningRateController(DualCallback):
                 self._session.rescan(trainer)
             self._session.before_batch()
 
+    def on_before_optimizer_step(self, trainer: Any, pl_module: Any, optimizer: Any) -> None:
+        """Let the probes see gradients and weights before the step."""
+        if self._session is not None and self.probes:
+            self._session.before_step(optimizer)
+
     def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
         """Take the step's loss, without waiting for the device; scale a rate that the module wrote after its step."""
         if self._session is not None:
@@ -227,6 +238,20 @@ class LearningRateController(DualCallback):
             before, self._global_step = self._global_step, trainer.global_step
             stepped = before != self._global_step
             self._session.after_batch(outputs, divided, partial(_moment, trainer, False), stepped)
+
+    def on_validation_batch_start(
+        self, trainer: Any, pl_module: Any, batch: Any, batch_idx: int, dataloader_idx: int = 0
+    ) -> None:
+        """Let the probes look on at the first batch."""
+        if self._session is not None and self.probes and batch_idx == dataloader_idx == 0:
+            self._session.probes.begin_batch(batch)
+
+    def on_validation_batch_end(
+        self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int, dataloader_idx: int = 0
+    ) -> None:
+        """That batch is over."""
+        if self._session is not None and self.probes and batch_idx == dataloader_idx == 0:
+            self._session.probes.end_batch()
 
     def on_validation_end(self, trainer: Any, pl_module: Any) -> None:
         """Take note of what validation logged; decide on it here where it runs at its own pace."""
@@ -313,6 +338,19 @@ class LearningRateController(DualCallback):
         said = f", patience={'/'.join(map(str, sorted(waits)))} check{plural(max(waits))}" if waits else ""
         watched = f"monitor={list(settings.monitors)}, mode={str(settings.mode)!r}"
         return f"{type(self).__name__}({watched}, policy={policy.name!r}{said})"
+
+
+def _probes(probes: Any) -> tuple[Probe, ...]:
+    given = probes if isinstance(probes, (list, tuple)) else (probes,)
+    for probe in given:
+        if not isinstance(probe, Probe):
+            raise ArgumentError(
+                "Expected `probes` to be a list of NeuronCoherence(), UpdateRatio() and GradientDisparity() but got "
+                f"{probe!r}."
+            )
+    if len({type(probe) for probe in given}) < len(given):
+        raise ArgumentError(f"Expected `probes` to hold one of each kind at most but got {list(given)!r}.")
+    return tuple(given)
 
 
 def _switch(argument: str, value: Any) -> Any:

@@ -34,6 +34,9 @@ LARGEST = 1e300
 
 HEADER = 3
 
+TOTALS = HEADER + 3 * BLOCKS
+"""How many numbers a window is, whatever it holds."""
+
 
 class LossWindow:
     """The losses of the steps since the last :meth:`restart`.

@@ -1,18 +1,19 @@
 """One check as numbers: what the ranks add up, and what rank 0 hands to all.
 
-The length depends on the number of monitors alone: three numbers for each, 3 for the training metric, 99 for the
-window of training losses, and 6 for the decision. With 50 monitors that is 2 KB.
+The length depends on the number of monitors and probes alone: three numbers for each monitor, 3 for the training
+metric, 99 for the window of training losses, and 6 for the decision. With 50 monitors that is 2 KB. A probe adds its
+sums at the end of the readings, at most two numbers for each layer of the network.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from lightning_lr.core.records import Decision, TrainWindow
 from lightning_lr.core.vocabulary import Action, Condition
-from lightning_lr.live.loss_window import window_from_totals
+from lightning_lr.live.loss_window import TOTALS, window_from_totals
 
 ACTIONS, CONDITIONS = tuple(Action), tuple(Condition)
 NO_SNAPSHOT = -2.0
@@ -29,12 +30,14 @@ class Shared:
         train_metric: the same for ``train_monitor``.
         window: the training loss.
         partial: monitors that only some ranks logged.
+        probes: what was measured inside the network.
     """
 
     metrics: Mapping[str, float]
     train_metric: float | None
     window: TrainWindow | None
     partial: tuple[str, ...] = ()
+    probes: Mapping[str, float] = field(default_factory=dict)
 
 
 def pack_readings(names: Sequence[str], fresh: Mapping[str, float], window_totals: Sequence[float]) -> list[float]:
@@ -46,6 +49,12 @@ def pack_readings(names: Sequence[str], fresh: Mapping[str, float], window_total
         window_totals: see :meth:`~lightning_lr.live.loss_window.LossWindow.totals`.
     """
     return [number for name in names for number in _packed(fresh.get(name))] + list(window_totals)
+
+
+def split_probes(names: Sequence[str], totals: Sequence[float]) -> tuple[list[float], list[float]]:
+    """The readings as :func:`pack_readings` packed them, and the sums of the probes that follow."""
+    end = 3 * len(names) + TOTALS
+    return list(totals[:end]), list(totals[end:])
 
 
 def unpack_readings(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass, field
@@ -10,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from lightning_lr.live.ranks import Ranks
 from lightning_lr.metrics.probe import Probe
 
 
@@ -83,8 +85,9 @@ class Probes:
 
     def load_totals(self, totals: Sequence[float]) -> None:
         """Go on from this rank's own :meth:`totals`."""
-        for probe, part in self._parts(totals):
-            probe.load_totals(part)
+        if len(totals) == len(self.totals()):  # else there were other probes
+            for probe, part in self._parts(totals):
+                probe.load_totals(part)
 
     def readings(self, totals: Sequence[float]) -> dict[str, float]:
         """Quantity → value, from :meth:`totals` summed over ranks."""
@@ -105,10 +108,11 @@ class Probes:
         """What each probe compares with, for a checkpoint."""
         return [probe.memory() for probe in self.probes]
 
-    def load_memory(self, memory: Sequence[Mapping[str, Tensor]]) -> None:
-        """Go on from :meth:`memory`; other probes than those of then begin anew."""
-        if len(memory) == len(self.probes):
-            for probe, part in zip(self.probes, memory, strict=True):
+    def load_memory(self, memory: Sequence[Sequence[Mapping[str, Tensor]]], ranks: Ranks) -> None:
+        """Go on from :func:`memory_of_ranks`; other probes than those of then, or other ranks, begin anew."""
+        own = memory[ranks.rank] if len(memory) == (1 if ranks.alone else ranks.world_size) else ()
+        if len(own) == len(self.probes):
+            for probe, part in zip(self.probes, own, strict=True):
                 if part:
                     probe.load_memory(part)
 
@@ -126,3 +130,15 @@ class Probes:
             parts.append((probe, totals[at : at + size]))
             at += size
         return parts
+
+
+def memory_of_ranks(probes: Probes, ranks: Ranks) -> list[list[dict[str, Tensor]]]:
+    """The memory of each rank, by rank: each has seen another part of the validation data.
+
+    Two collectives where there are probes and several ranks, at checkpoints alone.
+    """
+    if not probes.probes or ranks.alone:
+        return [probes.memory()] if probes.probes else []
+    own = io.BytesIO()
+    torch.save(probes.memory(), own)
+    return [torch.load(io.BytesIO(part), weights_only=True) for part in ranks.gather_bytes(own.getvalue())]

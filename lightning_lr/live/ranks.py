@@ -82,6 +82,17 @@ class Ranks:
         dist.all_gather(parts, message)
         return [self._numbers(part) for part in parts]
 
+    def gather_bytes(self, own: bytes) -> list[bytes]:
+        """Every rank's bytes, by rank; they may be of different lengths. For checkpoints, like :meth:`gather`."""
+        if self.alone:
+            return [own]
+        lengths = [int(length) for (length,) in self.gather([float(len(own))])]
+        padded = bytearray(own.ljust(max(lengths), b"\0"))
+        message = torch.frombuffer(padded, dtype=torch.uint8).to(self.device)
+        parts = [torch.empty_like(message) for _ in range(self.world_size)]
+        dist.all_gather(parts, message)
+        return [part.cpu().numpy().tobytes()[:length] for part, length in zip(parts, lengths, strict=True)]
+
     def _message(self, values: Sequence[float]) -> Tensor:
         wide = torch.float32 if self.device.type == "mps" else torch.float64  # MPS has no float64
         return torch.tensor(list(values), dtype=wide, device=self.device)

@@ -30,6 +30,7 @@ from lightning_lr.live.explorer import Explorer
 from lightning_lr.live.journal_file import JournalFile
 from lightning_lr.live.loss_window import LossWindow
 from lightning_lr.live.observer import MetricObserver, missing_metric
+from lightning_lr.live.probes import Probes
 from lightning_lr.live.ranks import Ranks
 from lightning_lr.live.snapshot import Snapshot
 from lightning_lr.live.suspension import Suspension
@@ -91,6 +92,7 @@ class Session:
         suspension: the callbacks that wait for its end.
         curve: the learning rate over the budget, as a multiple of what the decisions ask for.
         annealing: whether the end of that curve has begun.
+        probes: what looks inside the network.
         undo: what to call at the end of the fit, newest last.
     """
 
@@ -117,6 +119,7 @@ class Session:
     suspension: Suspension | None = None
     curve: Curve | None = None
     annealing: bool = False
+    probes: Probes = field(default_factory=Probes)
     undo: list[Callable[[], None]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -131,6 +134,7 @@ class Session:
         if self.explorer is not None:
             self._forget_readings()
             return None
+        self.probes.look()
         # Every rank packs the same names in the same order, whether it has them or not.
         totals = self.ranks.sum(self._own_readings())
         self.observer.take()
@@ -151,6 +155,12 @@ class Session:
         elif self.curve is not None:
             self.groups.set_part(CURVE, self.curve.at(self.steps))
 
+    def before_step(self, optimizer: Any) -> None:
+        """Let the probes see gradients and weights, of the first optimizer, and not while the run explores."""
+        first = self.groups.optimizers[0] if self.groups.optimizers else None
+        if self.explorer is None and getattr(optimizer, "_optimizer", optimizer) is first:
+            self.probes.before_step()
+
     def after_batch(self, outputs: Any, divided: int, moment: Callable[[], Moment], stepped: bool) -> None:
         """Take the loss of a batch; go on to the next part of the run where one has ended.
 
@@ -162,6 +172,8 @@ class Session:
         """
         self.window.append(outputs, divided)
         self.steps += stepped
+        if stepped:
+            self.probes.after_step()
         if self.explorer is not None:
             if self.explorer.after_batch(outputs, divided, stepped):
                 self._end_exploration(moment())
@@ -190,6 +202,7 @@ class Session:
         """What was read while the run explored says nothing of the run."""
         self.observer.take()
         self.window.restart()
+        self.probes.forget()
 
     def keep_state(self) -> None:
         """Take the snapshot that a later restore brings back."""
@@ -200,11 +213,14 @@ class Session:
     # --- read ---------------------------------------------------------------------------------------------------------
 
     def _own_readings(self) -> list[float]:
-        return message.pack_readings(self.names, self.observer.state_dict(), self.window.totals())
+        read = message.pack_readings(self.names, self.observer.state_dict(), self.window.totals())
+        return [*read, *self.probes.totals()]
 
     def _unpack(self, totals: list[float]) -> message.Shared:
         world = 1 if self.ranks.alone else self.ranks.world_size
-        return message.unpack_readings(self.names, self.settings.train_monitor, totals, world)
+        read, probed = message.split_probes(self.names, totals)
+        shared = message.unpack_readings(self.names, self.settings.train_monitor, read, world)
+        return replace(shared, probes=self.probes.readings(probed))
 
     def _require_monitors(self, shared: message.Shared, moment: Moment) -> None:
         """Where a monitor should have come by now and no rank has it: an error, on all ranks alike.
@@ -235,7 +251,13 @@ class Session:
             return None
         if shared.partial:
             self.say(f"{', '.join(shared.partial)} was logged on some ranks only; the mean of those is used.")
-        return self._bare_reading(moment, metrics=metrics, train=shared.window, train_metric=shared.train_metric)
+        return self._bare_reading(
+            moment,
+            metrics=metrics,
+            train=shared.window,
+            train_metric=shared.train_metric,
+            probes=shared.probes,
+        )
 
     def _bare_reading(self, moment: Moment, **values: Any) -> Reading:
         """What every reading holds, and the values given."""
@@ -275,7 +297,13 @@ class Session:
             raise RuntimeError("Rank 0 could not decide at this check; its own error says why.")
         if decision is None:
             shared = self._unpack(agreed[: len(totals)])
-            own = replace(reading, metrics=self._metrics(shared), train=shared.window, train_metric=shared.train_metric)
+            own = replace(
+                reading,
+                metrics=self._metrics(shared),
+                train=shared.window,
+                train_metric=shared.train_metric,
+                probes=shared.probes,
+            )
             alike = self.core.step(own)
             decision = message.adopt_decision(alike, codes)
             if decision is not alike:
@@ -288,6 +316,7 @@ class Session:
         self.checks += 1
         if decision.action is not Action.ANNEAL:  # that one looks at no reading, and leaves them to the next check
             self.window.restart()
+            self.probes.restart()
         if self.core.is_best:
             self.keep_state()
         if self.dry_run:
@@ -297,6 +326,7 @@ class Session:
         restores = decision.snapshot_check is not None and self.snapshot is not None
         if restores and self.snapshot is not None and self.restore_snapshot is not None:
             notes = self.restore_snapshot(self.snapshot)
+            self.probes.forget()
         if decision.factor != 1.0:
             self.groups.multiply(decision.factor)
         return Adjustment(self.groups.rates(), restored=restores, notes=notes)
@@ -342,6 +372,7 @@ class Session:
             "exploring": self.explorer.state_dict() if self.explorer else None,
             "curve": asdict(self.curve) if self.curve else None,
             "annealing": self.annealing,
+            "probes": self.probes.totals(),
         }
 
     def readings_of_ranks(self) -> list[list[float]]:
@@ -351,12 +382,15 @@ class Session:
     def load_readings(self, readings: Sequence[Sequence[float]]) -> None:
         """Take this rank's own readings back; where there were other ranks than now, rank 0 keeps what it had."""
         if len(readings) == self.ranks.world_size:
-            fresh, totals = message.own_readings(self.names, readings[self.ranks.rank])
+            read, probed = message.split_probes(self.names, readings[self.ranks.rank])
+            fresh, totals = message.own_readings(self.names, read)
             self.observer.load_state_dict(fresh)
             self.window.load_totals(totals)
+            self.probes.load_totals(probed)
         elif self.ranks.rank:
             self.observer.load_state_dict({})
             self.window.restart()
+            self.probes.forget()
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Continue where a checkpoint was written; whoever made this session opened the journal and the snapshot."""
@@ -364,6 +398,7 @@ class Session:
             self.watch_training_alone()
         self.core.load_state_dict(state["core"])
         self.window.load_state_dict(state["window"])
+        self.probes.load_totals(state.get("probes", ()))
         self.observer.load_state_dict(state["pending"])
         self.seen = set(state["seen"])
         self.validated = state["validated"]
@@ -380,5 +415,6 @@ class Session:
         if self.suspension is not None:
             self.suspension.end()
         self.groups.detach()
+        self.probes.end()
         while self.undo:
             self.undo.pop()()

@@ -21,6 +21,7 @@ from lightning_lr.live.explorer import Explorer
 from lightning_lr.live.journal_file import JournalFile, journal_path
 from lightning_lr.live.lr_control import LearningRateControl
 from lightning_lr.live.opening import Opening, opening_of
+from lightning_lr.live.probes import Probes, memory_of_ranks
 from lightning_lr.live.ranks import Ranks
 from lightning_lr.live.session import Session
 from lightning_lr.live.snapshot import Snapshot
@@ -69,6 +70,8 @@ def begin_session(
     if not session.groups.rates():
         warn("No optimizer has a learning rate that could be changed: decisions are only recorded.")
     _hide_scale_in_module(session, module)
+    first = session.groups.optimizers[0] if session.groups.optimizers else None
+    session.probes = Probes.attached(callback.probes, module, first, trainer.precision_plugin.val_step_context)
     if (settings.policy.restores or opening.explores) and not callback.dry_run:
         scaler = getattr(trainer.precision_plugin, "scaler", None)
         session.take_snapshot = partial(_take, module, trainer.optimizers, scaler)
@@ -89,7 +92,11 @@ def to_checkpoint(session: Session, save_snapshot: bool, together: bool = True) 
         together: whether all ranks are here; after an exception they are not, and nobody may wait for them.
     """
     snapshot = session.snapshot.payload() if save_snapshot and session.snapshot is not None else None
-    return {"readings": session.readings_of_ranks() if together else [], "snapshot": snapshot}
+    return {
+        "readings": session.readings_of_ranks() if together else [],
+        "snapshot": snapshot,
+        "probes": memory_of_ranks(session.probes, session.ranks) if together else [],
+    }
 
 
 def _settings_for(callback: LearningRateController, trainer: Any) -> Settings:
@@ -111,6 +118,7 @@ def _continue(session: Session, state: Mapping[str, Any], checkpointed: Mapping[
     if state:
         session.load_state_dict(state)
         session.load_readings(checkpointed.get("readings", ()))
+        session.probes.load_memory(checkpointed.get("probes", ()), session.ranks)
         payload = checkpointed.get("snapshot")
         if session.take_snapshot is None:
             session.snapshot_check = state["snapshot_check"]

@@ -90,6 +90,7 @@ def entry_numbers(entry: JournalEntry) -> dict[str, float]:
         numbers["gap" if len(entry.signals.gaps) == 1 else f"gap/{monitor}"] = gap.value
     if entry.signals.train is not None:
         numbers["train"] = entry.signals.train.shown(entry.signals.train.value)
+    numbers.update(entry.reading.probes)
     numbers["condition"] = float(CONDITIONS.index(entry.decision.condition))
     return {name: value for name, value in numbers.items() if abs(value) < float("inf")}
 

@@ -89,9 +89,9 @@ class GradientDisparity(Probe):
                 self.set_dtype(torch.float32)
             self.to(device)
 
-    def detach(self) -> None:
-        """Let go of the parameters and of a gradient that waits."""
-        self._parameters_of, self._former = [], {}
+    def unattached(self) -> dict[str, Any]:
+        """Neither layers nor parameters."""
+        return {"_parameters_of": [], "_former": {}}
 
     @torch.no_grad()
     def before_step(self) -> None:

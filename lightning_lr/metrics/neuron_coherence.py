@@ -143,10 +143,9 @@ class NeuronCoherence(Probe):
         for name, size in (("changed", len(self._watched)), ("pairs", len(self._watched)), ("output", 2)):
             self.add_state(name, torch.zeros(size, dtype=torch.float64), dist_reduce_fx="sum")
 
-    def detach(self) -> None:
-        """Let go of the layers."""
-        self._watched = [replace(layer, module=nn.Identity()) for layer in self._watched]
-        self._ends = []
+    def unattached(self) -> dict[str, Any]:
+        """Neither layers nor parameters."""
+        return {"_watched": [replace(layer, module=nn.Identity()) for layer in self._watched], "_ends": []}
 
     def observe(self, batch: Any) -> Any:
         """Look on while the network validates this batch; not where there is a loader to look at."""
@@ -268,7 +267,9 @@ class NeuronCoherence(Probe):
         name = f"units_{index}"
         if name not in self._defaults:
             self._units.append(index)
-            self.add_state(name, torch.zeros_like(counts, dtype=torch.float64, device=self.changed.device), dist_reduce_fx="sum")
+            self.add_state(
+                name, torch.zeros_like(counts, dtype=torch.float64, device=self.changed.device), dist_reduce_fx="sum"
+            )
         self._loaded = []
         getattr(self, name).add_(counts.to(self.changed))
 

@@ -31,6 +31,14 @@ class Probe(Metric):
     higher_is_better = None
     is_differentiable = False
 
+    def __getstate__(self) -> dict[str, Any]:
+        """A copy, or a pickle, is of the probe alone, without the network that it is attached to."""
+        return {**super().__getstate__(), **self.unattached()}
+
+    def unattached(self) -> dict[str, Any]:
+        """The attributes that hold on to the network, as they are without one."""
+        return {}
+
     def attach(self, module: nn.Module, parameters: Sequence[Named]) -> None:
         """Get to know the network; from here on the length of :meth:`totals` is fixed.
 
@@ -40,7 +48,8 @@ class Probe(Metric):
         """
 
     def detach(self) -> None:
-        """Let go of the network: the probe may be kept, copied or pickled without it."""
+        """Let go of the network."""
+        self.__dict__.update(self.unattached())
 
     def before_step(self) -> None:
         """Gradients are there, weights are still the old ones."""

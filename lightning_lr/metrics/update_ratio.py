@@ -91,9 +91,9 @@ class UpdateRatio(Probe):
         self.add_state("moved", zeros.clone(), dist_reduce_fx="sum")
         self.add_state("weight", zeros.clone(), dist_reduce_fx="sum")
 
-    def detach(self) -> None:
-        """Let go of the parameters."""
-        self._parameters_of, self._before = [], None
+    def unattached(self) -> dict[str, Any]:
+        """Neither layers nor parameters."""
+        return {"_parameters_of": [], "_before": None}
 
     def before_step(self) -> None:
         """Copy the weights, at the steps that are measured."""
