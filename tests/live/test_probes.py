@@ -158,7 +158,7 @@ def test_an_exception_in_the_first_batch_leaves_no_hook():
 
     module = Fails()
     with pytest.raises(RuntimeError, match="the user's own"):
-        trainer([quiet()], None, max_epochs=1, num_sanity_val_steps=0).fit(module, learnable(), learnable(shuffle=False))
+        trainer([quiet()], None, max_epochs=1, num_sanity_val_steps=0).fit(module, learnable(), learnable(False))
     assert not any(m._forward_hooks or m._forward_pre_hooks for m in module.modules())
 
 
