@@ -139,6 +139,15 @@ def _subparser(name: str, about: str) -> ArgumentParser:
     return ArgumentParser(description=f"Show {about}.", epilog=f"examples:\n{examples}", formatter_class=Help)
 
 
+def _file(parser: ArgumentParser, name: str, **told: Any) -> None:
+    """An argument that a shell completes with the names of files."""
+    argument = parser.add_argument(name, **told)
+    with suppress(ImportError):  # an environment without completion
+        import shtab
+
+        argument.complete = shtab.FILE
+
+
 def _settings_options(parser: ArgumentParser) -> None:
     parser.add_argument("--policy", help="auto, conservative, halving or exponential, in place of the run's own")
     parser.add_argument(
@@ -166,12 +175,12 @@ def _demo_options(parser: ArgumentParser) -> ArgumentParser:
     parser.add_argument(
         "--curve", help="only this one: healthy, plateau, overfitting, divergence, loss_spike, non_finite"
     )
-    parser.add_argument("--png", metavar="FILE", help="draw the curve that --curve names")
+    _file(parser, "--png", metavar="FILE", help="draw the curve that --curve names")
     return parser
 
 
 def _replay_options(parser: ArgumentParser) -> ArgumentParser:
-    parser.add_argument("run", help=RUN)
+    _file(parser, "run", help=RUN)
     _settings_options(parser)
     parser.add_argument(
         "--variant", action="append", default=[], metavar="SETTINGS", help="one more column: several NAME=VALUE"
@@ -182,15 +191,15 @@ def _replay_options(parser: ArgumentParser) -> ArgumentParser:
 
 
 def _report_options(parser: ArgumentParser) -> ArgumentParser:
-    parser.add_argument("run", help=RUN)
-    parser.add_argument("--html", metavar="FILE", help="write the report into one file that opens offline")
-    parser.add_argument("--png", metavar="FILE", help="write the figure")
+    _file(parser, "run", help=RUN)
+    _file(parser, "--html", metavar="FILE", help="write the report into one file that opens offline")
+    _file(parser, "--png", metavar="FILE", help="write the figure")
     _watch_options(parser)
     return parser
 
 
 def _evaluate_options(parser: ArgumentParser) -> ArgumentParser:
-    parser.add_argument("runs", nargs="*", help=f"{RUN}; none: the curves of the package")
+    _file(parser, "runs", nargs="*", help=f"{RUN}; none: the curves of the package")
     parser.add_argument("--onset", action="append", default=[], help="epoch=17, check=17 or none; one for each run")
     parser.add_argument("--condition", help="ask only the detector of this condition")
     parser.add_argument("--seeds", type=int, default=5, help="how many curves of each family, 5 where nothing is said")

@@ -170,8 +170,31 @@ def test_a_reader_that_has_read_enough():
     assert (ended.returncode, ended.stderr) == (0, "")
 
 
-def test_completion():
+COMPLETIONS = [
+    ("lightning-lr rep", ["replay", "report"]),
+    ("lightning-lr report --h", ["--help", "--html"]),
+    ("lightning-lr replay run --mode m", ["min", "max"]),
+    ("lightning-lr report lr_j", ["lr_journal.jsonl"]),
+    ("lightning-lr report x --html lr_j", ["lr_journal.jsonl"]),
+]
+
+TAB = """
+words=($1); COMP_WORDS=("${words[@]}"); COMP_CWORD=$((${#words[@]} - 1)); COMPREPLY=()
+_shtab_lightning_lr
+echo "${COMPREPLY[@]}"
+"""
+
+
+def test_completion(tmp_path):
+    """What the Tab key offers in bash, with the script that the command prints."""
     pytest.importorskip("shtab")
-    ended = run("--print_completion=shtab-bash")[1]
-    assert ended.returncode == 0
-    assert "replay" in ended.stdout
+    script = run("--print_completion=shtab-bash")[1]
+    assert script.returncode == 0
+    (tmp_path / "lr_journal.jsonl").touch()
+    (tmp_path / "completion").write_text(script.stdout)
+    for line, offered in COMPLETIONS:
+        program = f"source completion{TAB}"
+        ended = subprocess.run(
+            ["bash", "--norc", "-c", program, "bash", line], cwd=tmp_path, capture_output=True, text=True, check=True
+        )
+        assert ended.stdout.split() == offered, line
