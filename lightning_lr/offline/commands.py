@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import errno
+import io
 import math
-from collections.abc import Sequence
+import os
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from lightning_lr.core.arguments import settings_from
@@ -58,21 +61,30 @@ def report(path: str, watch: Watch, html: str | None, png: str | None) -> None:
     from lightning_lr.offline import report as made
 
     found = made.report_of(open_run(path, watch))
-    pages = {}
+    files: dict[str, bytes] = {}
     if html:
         from lightning_lr.offline.html_report import page
 
-        pages[html] = page(found)
+        files[html] = page(found).encode()
     if png:
         from lightning_lr.offline.figure import draw
 
-        figure = draw(found.story.lines)
-        figure.savefig(png, dpi=100)
-    for file, text in pages.items():
-        Path(file).write_text(text, encoding="utf-8")
+        drawn = io.BytesIO()
+        draw(found.story.lines).savefig(drawn, dpi=100, format="png")
+        files[png] = drawn.getvalue()
+    _write(files)
     made.show(found)
-    for file in filter(None, (html, png)):
+    for file in files:
         terminal.say(terminal.console(), f"written: {file}")
+
+
+def _write(files: Mapping[str, bytes]) -> None:
+    """All of them, or none where one has no folder."""
+    for file in files:
+        if not Path(file).parent.is_dir():
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), file)
+    for file, content in files.items():
+        Path(file).write_bytes(content)
 
 
 def evaluate(paths: Sequence[str], watch: Watch, onsets: Sequence[str], condition: str | None, seeds: int) -> None:

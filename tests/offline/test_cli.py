@@ -51,6 +51,8 @@ WRONG = [
     (["replay", "RUN", "--monitor", "nope"], "Expected a metric 'nope' in RUN/metrics.csv but it logged lr-SGD, train_loss_epoch, "
      "train_loss_step, val_loss. Pass --monitor NAME."),
     (["report", "RUN", "--html", "RUN/no/where.html"], "RUN/no/where.html: No such file or directory."),
+    (["report", "RUN", "--html", "RUN/a.html", "--png", "RUN/no/a.png"], "RUN/no/a.png: No such file or directory."),
+    (["report", "RUN", "--png", "RUN/a.png", "--html", "RUN/no/a.html"], "RUN/no/a.html: No such file or directory."),
     (["evaluate", "RUN", "--onset", "17"], "Expected an onset like epoch=17, check=17 or none but got '17'."),
     (["evaluate", "RUN", "--onset", "epoch=99"], "Expected an onset within the run but got 'epoch=99': it ends at epoch 11."),
     (["evaluate", "RUN"], "Expected --onset once for each of the 1 run but got 0."),
@@ -60,12 +62,13 @@ WRONG = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("arguments", "message"), WRONG, ids=[" ".join(arguments[:4]) for arguments, _ in WRONG])
+@pytest.mark.parametrize(("arguments", "message"), WRONG, ids=[" ".join(arguments[:6]) for arguments, _ in WRONG])
 def test_wrong_options_are_one_line_and_status_2(tmp_path, capsys, arguments, message):
     write_csv(tmp_path, plain_run(FLAT))
     assert main([argument.replace("RUN", str(tmp_path)) for argument in arguments]) == 2
     out, err = capsys.readouterr()
     assert (out, err) == ("", f"lightning-lr: {message.replace('RUN', str(tmp_path))}\n")
+    assert [path.name for path in tmp_path.iterdir()] == ["metrics.csv"]
 
 
 @pytest.mark.parametrize("arguments", [["nonsense"], ["replay"], ["report", "x", "--nonsense"], []])
