@@ -13,10 +13,12 @@ from lightning_lr.core.records import Decision
 from lightning_lr.core.wording import plural
 from lightning_lr.errors import ArgumentError
 from lightning_lr.live.budget import budget_of, steps_taken
-from lightning_lr.live.callback_base import DualCallback
+from lightning_lr.live.callback_base import DualCallback, warn
 from lightning_lr.live.decision_history import DecisionHistory
 from lightning_lr.live.session import Moment, Session
+from lightning_lr.live.shard_files import keep_beside
 from lightning_lr.live.start import begin_session, to_checkpoint
+from lightning_lr.live.strategies import is_sharded
 from lightning_lr.metrics.probe import Probe
 
 __all__ = ["LearningRateController"]
@@ -137,6 +139,7 @@ class LearningRateController(DualCallback):
             verbose=verbose,
             save_snapshot=save_snapshot,
         )
+        self.restore_best = restore_best
         self.find_lr = _switch("find_lr", find_lr)
         self.anneal = _switch("anneal", anneal)
         self.optimizers = optimizers
@@ -198,6 +201,8 @@ class LearningRateController(DualCallback):
         self._stage = stage
         if stage == "fit":
             self._session, self._history, self._state, self._checkpointed = None, DecisionHistory(), {}, {}
+            if is_sharded(trainer.strategy):
+                keep_beside(trainer.strategy, self._checkpoint_key, warn)
 
     def on_train_start(self, trainer: Any, pl_module: Any) -> None:
         """Find optimizers, schedulers and loggers; continue from a checkpoint if there was one."""

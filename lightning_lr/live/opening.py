@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from lightning_lr.core.exploration import plan_sweep
 from lightning_lr.errors import UnsupportedError
 from lightning_lr.live.budget import budget_of, steps_taken
+from lightning_lr.live.strategies import against_restoring
 
 if TYPE_CHECKING:
     from lightning_lr.live.controller import LearningRateController
@@ -47,6 +48,12 @@ def opening_of(callback: LearningRateController, trainer: Any) -> Opening:
         raise UnsupportedError(
             f"Expected one optimizer for `find_lr=True` but got {len(trainer.optimizers)}. Leave it out."
         )
+    not_restored = against_restoring(trainer.strategy, trainer.optimizers)
+    if callback.find_lr is True and not_restored:
+        raise UnsupportedError(
+            f"Expected weights that can be put back for `find_lr=True` but got {not_restored}. Leave it out, and "
+            "find the rate beforehand."
+        )
     if callback.anneal is True and budget is None:
         raise UnsupportedError("Expected a known budget for `anneal=True`: give the Trainer max_epochs or max_steps.")
     sweep = plan_sweep(budget)
@@ -73,7 +80,7 @@ def _against_finding(callback: LearningRateController, trainer: Any, budget: int
         return "LearningRateFinder has found a rate already"
     if steps_taken(trainer):
         return "the run has begun before"
-    return ""
+    return against_restoring(trainer.strategy, trainer.optimizers)
 
 
 def _against_annealing(callback: LearningRateController, trainer: Any, budget: int | None) -> str:

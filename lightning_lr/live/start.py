@@ -14,6 +14,7 @@ from lightning_lr.core.exploration import plan_sweep
 from lightning_lr.core.journal import header_line
 from lightning_lr.core.series import TRAIN_LOSS, same_quantity
 from lightning_lr.core.settings import Settings
+from lightning_lr.errors import UnsupportedError
 from lightning_lr.live.budget import steps_taken
 from lightning_lr.live.callback_base import say, warn
 from lightning_lr.live.controlled_groups import ControlledGroups
@@ -25,6 +26,7 @@ from lightning_lr.live.probes import Probes, memory_of_ranks
 from lightning_lr.live.ranks import Ranks
 from lightning_lr.live.session import Session
 from lightning_lr.live.snapshot import Snapshot
+from lightning_lr.live.strategies import against_restoring
 from lightning_lr.live.suspension import Suspension
 from lightning_lr.live.tensorboard import PREFIX, DecisionLog, set_up_card
 
@@ -95,6 +97,7 @@ def to_checkpoint(session: Session, save_snapshot: bool, together: bool = True) 
     return {
         "readings": session.readings_of_ranks() if together else [],
         "snapshot": snapshot,
+        "token": [session.steps, session.snapshot_check],  # tells which of several files belongs to this checkpoint
         "probes": memory_of_ranks(session.probes, session.ranks) if together else [],
     }
 
@@ -102,6 +105,15 @@ def to_checkpoint(session: Session, save_snapshot: bool, together: bool = True) 
 def _settings_for(callback: LearningRateController, trainer: Any) -> Settings:
     """The settings, without what this Trainer cannot give."""
     settings = callback.settings
+    against = against_restoring(trainer.strategy, trainer.optimizers)
+    if against and callback.restore_best:
+        raise UnsupportedError(
+            f"Expected weights that can be put back for `restore_best=True` but got {against}. Leave it out: then the "
+            "learning rate is cut without restoring."
+        )
+    if against and settings.policy.restores:
+        warn(f"Nothing can be put back here ({against}): where {settings.policy.name!r} restores, it only reduces.")
+        settings = replace(settings, policy=settings.policy.tuned(restores=False))
     if settings.train_monitor and not callback.checks_on_train_epoch_end:
         warn(
             f"Checks are made after each validation, where `{settings.train_monitor}` still holds the value of the "
@@ -120,9 +132,11 @@ def _continue(session: Session, state: Mapping[str, Any], checkpointed: Mapping[
         session.load_readings(checkpointed.get("readings", ()))
         session.probes.load_memory(checkpointed.get("probes", ()), session.ranks)
         payload = checkpointed.get("snapshot")
+        # Where each rank has a file of its own, one may be missing: then none of them restores.
+        everywhere = session.ranks.sum([float(payload is not None)])[0] == session.ranks.world_size
         if session.take_snapshot is None:
             session.snapshot_check = state["snapshot_check"]
-        elif payload is not None:
+        elif payload is not None and (everywhere or session.ranks.alone):
             session.snapshot = Snapshot.from_payload(dict(payload))
             session.snapshot_check = state["snapshot_check"]
         elif state["snapshot_check"] is not None:
