@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,11 @@ from lightning_lr.core.journal import read_line
 from tests.helpers.ranks import run_on_ranks
 from tests.helpers.strategy_runs import STEPS, Leave, Outcome, Task, best_epoch, checkpoints, train
 
-pytestmark = [pytest.mark.ranks, pytest.mark.filterwarnings("ignore:It is recommended to use .*sync_dist")]
+pytestmark = [
+    pytest.mark.ranks,
+    pytest.mark.timeout(600),
+    pytest.mark.filterwarnings("ignore:It is recommended to use .*sync_dist"),
+]
 
 NAN = math.nan
 #                 0    1    2    3    4    5    6    7    8    9    10   11    12
@@ -52,7 +57,7 @@ def both(request: Any, tmp_path_factory: pytest.TempPathFactory) -> Both:
         def run(rank: int) -> Outcome:
             return train(SCRIPTED, strategy, size, folder, [checkpoints(folder, 7)], patience=3, **options)
 
-        return run_on_ranks(run, size, init=False)
+        return run_on_ranks(run, size, timeout=280, init=False)
 
     whole = on_all()
     return Both(whole, on_all(resume_from=folder / "checkpoints" / f"epoch={RESUMED_AT}.ckpt"))
@@ -97,7 +102,20 @@ def test_resume(both: Both) -> None:
         assert resumed.scale == whole.scale
         assert min(resumed.rates) == (RESUMED_AT + 1) * STEPS
         assert resumed.rates == {step: rates for step, rates in whole.rates.items() if step in resumed.rates}
-        assert resumed.states == {epoch: state for epoch, state in whole.states.items() if epoch > RESUMED_AT}
+        expected = {epoch: state for epoch, state in whole.states.items() if epoch > RESUMED_AT}
+        if len(both.whole) <= 2:
+            assert resumed.states == expected
+        else:  # DDP lays its gradients out anew after its first step: the sum of more than two ranks rounds otherwise
+            assert list(numbers(resumed.states)) == pytest.approx(list(numbers(expected)), rel=1e-9, abs=1e-12)
+
+
+def numbers(value: Any) -> Iterator[float]:
+    """All numbers of plain containers, in order."""
+    if isinstance(value, dict | list):
+        for item in value.values() if isinstance(value, dict) else value:
+            yield from numbers(item)
+    elif isinstance(value, float | int):
+        yield value
 
 
 @pytest.mark.parametrize(
