@@ -123,7 +123,7 @@ ARGUMENTS = [
     ({"dry_run": "yes"}, "Expected `dry_run` to be True or False but got 'yes'."),
     ({"verbose": None}, "Expected `verbose` to be True or False but got None."),
     ({"save_snapshot": 1}, "Expected `save_snapshot` to be True or False but got 1."),
-    ({"probes": 1}, "Expected `probes` to be a list of NeuronCoherence(), UpdateRatio() and GradientDisparity() but got 1."),
+    ({"probes": 1}, "Expected `probes` to be a list of NeuronCoherence(), UpdateRatio() and GradientDisparity() but"),
     ({"journal": ""}, "Expected `journal` to be a path or None but got ''."),
     ({"journal": True}, "Expected `journal` to be a path or None but got True."),
     ({"name": ""}, "Expected `name` to be a word without slashes or None but got ''."),
