@@ -155,6 +155,8 @@ class Signal:
         noise: robust standard deviation of one value around its trend.
         trend: slope over the recent values.
         non_finite_streak: how many values in a row were not finite, this one included.
+        before: mean of the oriented values between the last two adjustments; NaN before the first.
+        in_vain: how many adjustments in a row, but for the last, did not lower that mean by a tenth.
     """
 
     name: str
@@ -169,6 +171,8 @@ class Signal:
     noise: float
     trend: Trend
     non_finite_streak: int = 0
+    before: float = math.nan
+    in_vain: int = 0
 
     @property
     def gain(self) -> float:

@@ -12,13 +12,16 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from lightning_lr.core.records import Signal
-from lightning_lr.core.statistics import robust_noise, trend
+from lightning_lr.core.statistics import mean, robust_noise, trend
 
 WINDOW = 64
 """Values kept of one series. Enough for a slope error of 1 % of the noise; few enough for a check to stay fast."""
 
 NOISE_WINDOW = 32
 """Newest values that the noise is read from: its error is then an eighth of it, and annealed runs end calmer."""
+
+LOWERED = 0.1
+"""Share by which the mean of a series must fall for an adjustment to have lowered it."""
 
 SHORTEST_TREND = 5
 """Fewest values a slope is read from where there are as many: below, one outlier turns its sign."""
@@ -35,6 +38,8 @@ class SeriesState:
     since_best: int = 0
     noise: float = math.nan
     non_finite_streak: int = 0
+    before: float = math.nan
+    in_vain: int = 0
 
 
 class SignalTracker:
@@ -74,7 +79,12 @@ class SignalTracker:
 
     def restart(self) -> None:
         """Forget the values, but neither the best nor the noise: what came before an adjustment has another trend."""
-        self.state.values = []
+        state = self.state
+        if state.values:
+            level = mean(state.values)
+            state.in_vain = state.in_vain + 1 if level > state.before - LOWERED * abs(state.before) else 0
+            state.before = level
+        state.values = []
 
     def state_dict(self) -> dict[str, Any]:
         """All that is remembered, as plain values."""
@@ -123,4 +133,6 @@ class SignalTracker:
             noise=state.noise,
             trend=trend(recent, state.noise),
             non_finite_streak=state.non_finite_streak,
+            before=state.before,
+            in_vain=state.in_vain,
         )

@@ -1,0 +1,84 @@
+"""Oscillation: steps across the valley and back."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from lightning_lr.core.records import Finding, Signals
+from lightning_lr.core.statistics import mean
+from lightning_lr.core.vocabulary import Condition, Verdict
+
+
+@dataclass(frozen=True)
+class OscillationDetector:
+    """Finds gradients of successive steps that oppose each other, while training gets nowhere.
+
+    ``relative_disparity`` of ``GradientDisparity``, Σ‖g₁ − g₂‖²/Σ(‖g₁‖² + ‖g₂‖²), is above 1 exactly where the inner
+    product g₁·g₂ of successive gradients is negative on the whole: each step undoes some of the one before. It hovers
+    a little below 1 where noise rules, and near 0 where all batches agree. A mean that lies above 1 by ``margin`` and
+    by ``steep`` standard errors, over ``window`` checks in which the training loss does not improve, is oscillation.
+
+    Args:
+        margin: how far above 1, 0 to 1. 0.05: a stationary run at a sound rate lies within it.
+        steep: standard errors. 3: it is asked at every check.
+        window: values, in checks. 5: the error of a mean is not known from fewer.
+
+    References:
+        G. Ch. Pflug, "Non-asymptotic confidence bounds for stochastic approximation algorithms with constant step
+        size", 1990: the sign of successive inner products tells the approach from the stationary phase.
+
+    >>> from lightning_lr.core.signals import SignalTracker
+    >>> opposed, train, detector = SignalTracker("relative_disparity"), SignalTracker("loss"), OscillationDetector()
+    >>> for check in range(5):
+    ...     probes = {"relative_disparity": opposed.update(1.4 + 0.01 * (check % 2), check)}
+    ...     (finding,) = detector.examine(Signals(check, (), train.update(1.0, check), probes=probes))
+    >>> print(finding.verdict, finding.reason.partition(":")[0])
+    yes successive gradients oppose each other
+    """
+
+    margin: float = 0.05
+    steep: float = 3.0
+    window: int = 5
+    condition: Condition = Condition.OSCILLATION
+
+    def examine(self, signals: Signals) -> tuple[Finding, ...]:
+        """One finding for the network as a whole; none where nothing measures its gradients."""
+        opposed, ratio = signals.probes.get("relative_disparity"), signals.probes.get("update_ratio")
+        if opposed is None or not opposed.fresh or not opposed.values:
+            return ()
+        recent = opposed.values[-self.window :]
+        level, error = mean(recent), _error(recent)
+        flat = signals.train is not None and signals.train.trend.improving is not Verdict.YES
+        moves = f", each step moving the weights by {100 * ratio.values[-1]:.2g} %" if ratio and ratio.values else ""
+        return (
+            Finding(
+                condition=self.condition,
+                verdict=self._verdict(len(recent), level, error, flat),
+                monitor=opposed.name,
+                score=level,
+                threshold=1 + self.margin,
+                reason=f"successive gradients oppose each other: {level:.3g} of their size apart, where 1 is no "
+                f"relation{moves}; training gets nowhere",
+                evidence={
+                    "relative_disparity": level,
+                    "relative_disparity_error": error,
+                    "loss_is_flat": float(flat),
+                    "update_ratio": ratio.values[-1] if ratio and ratio.values else math.nan,
+                },
+            ),
+        )
+
+    def _verdict(self, points: int, level: float, error: float, flat: bool) -> Verdict:
+        if level <= 1 + self.margin or not flat:
+            return Verdict.NO
+        certain = points == self.window and level - 1 > self.steep * error
+        return Verdict.YES if certain else Verdict.UNDECIDED
+
+
+def _error(values: tuple[float, ...]) -> float:
+    """Standard error of the mean; infinite for a single value."""
+    if len(values) < 2:
+        return math.inf
+    middle = mean(values)
+    return math.sqrt(sum((v - middle) ** 2 for v in values) / (len(values) - 1) / len(values))
