@@ -111,6 +111,8 @@ PRESETS: Mapping[str, Policy] = {
             Condition.DIVERGENCE: Response(Action.RESTORE, 0.3),
             Condition.OVERFITTING: Response(Action.RESTORE, 0.1, patience=2),
             Condition.PLATEAU: Response(Action.RESTORE, 0.3, patience=3),
+            # Noise of the neurons falls about in proportion to the rate: a half is seen in the next flips.
+            Condition.INCOHERENCE: Response(Action.REDUCE, 0.5, patience=3),
         },
     ),
     # Only ever lowers; 0.5 loses at most one octave to a false alarm.
@@ -121,6 +123,8 @@ PRESETS: Mapping[str, Policy] = {
             Condition.DIVERGENCE: Response(Action.REDUCE, 0.5),
             Condition.OVERFITTING: Response(Action.REDUCE, 0.5, patience=3),
             Condition.PLATEAU: Response(Action.REDUCE, 0.5, patience=5),
+            Condition.INCOHERENCE: Response(Action.REDUCE, 0.5, patience=5),
+            Condition.OSCILLATION: Response(Action.REDUCE, 0.5, patience=5),
         },
     ),
     # "every 10 to 15 epochs", as the recipe is usually told.

@@ -38,7 +38,7 @@ class SeriesState:
     since_best: int = 0
     noise: float = math.nan
     non_finite_streak: int = 0
-    before: float = math.nan
+    before: float | None = None
     in_vain: int = 0
 
 
@@ -82,7 +82,8 @@ class SignalTracker:
         state = self.state
         if state.values:
             level = mean(state.values)
-            state.in_vain = state.in_vain + 1 if level > state.before - LOWERED * abs(state.before) else 0
+            kept = state.before is not None and level > state.before - LOWERED * abs(state.before)
+            state.in_vain = state.in_vain + 1 if kept else 0
             state.before = level
         state.values = []
 
@@ -133,6 +134,6 @@ class SignalTracker:
             noise=state.noise,
             trend=trend(recent, state.noise),
             non_finite_streak=state.non_finite_streak,
-            before=state.before,
+            before=math.nan if state.before is None else state.before,
             in_vain=state.in_vain,
         )

@@ -2,18 +2,26 @@
 
 from lightning_lr.core.detectors.base import Detector
 from lightning_lr.core.detectors.divergence import DivergenceDetector
+from lightning_lr.core.detectors.gradient_disparity import GradientDisparityDetector
+from lightning_lr.core.detectors.incoherence import IncoherenceDetector
 from lightning_lr.core.detectors.loss_spike import LossSpikeDetector
 from lightning_lr.core.detectors.non_finite import NonFiniteDetector
+from lightning_lr.core.detectors.oscillation import OscillationDetector
 from lightning_lr.core.detectors.overfitting import OverfittingDetector
 from lightning_lr.core.detectors.plateau import PlateauDetector
+from lightning_lr.core.detectors.slow_progress import SlowProgressDetector
 
 __all__ = [
     "Detector",
     "DivergenceDetector",
+    "GradientDisparityDetector",
+    "IncoherenceDetector",
     "LossSpikeDetector",
     "NonFiniteDetector",
+    "OscillationDetector",
     "OverfittingDetector",
     "PlateauDetector",
+    "SlowProgressDetector",
     "default_detectors",
 ]
 
@@ -26,4 +34,9 @@ def default_detectors() -> tuple[Detector, ...]:
         OverfittingDetector(),
         PlateauDetector(),
         LossSpikeDetector(),
+        # These ask only where a probe measures something.
+        GradientDisparityDetector(),
+        IncoherenceDetector(),
+        OscillationDetector(),
+        SlowProgressDetector(),
     )

@@ -62,7 +62,8 @@ class GradientDisparityDetector:
         apart, train = signals.probes.get("gradient_disparity"), signals.train
         if apart is None or not apart.fresh or train is None or any(is_held_out(s.name) for s in signals.monitors):
             return ()
-        means = rolling(apart.values[-learned_for(train, self.learned) :], self.window)
+        counted = min(learned_for(train, self.learned), len(apart.values))
+        means = rolling(apart.values[len(apart.values) - counted :], self.window)
         if len(means) < 2:
             return ()
         lowest, newest = min(means), means[-1]

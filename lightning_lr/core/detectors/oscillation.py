@@ -81,4 +81,4 @@ def _error(values: tuple[float, ...]) -> float:
     if len(values) < 2:
         return math.inf
     middle = mean(values)
-    return math.sqrt(sum((v - middle) ** 2 for v in values) / (len(values) - 1) / len(values))
+    return math.hypot(*(value - middle for value in values)) / math.sqrt((len(values) - 1) * len(values))
