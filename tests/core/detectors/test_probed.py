@@ -124,7 +124,7 @@ def test_what_is_no_disparity(why, train, monitors, apart):
     assert "y" not in timeline(GradientDisparityDetector(), train, monitors, gradient_disparity=apart)
 
 
-@pytest.mark.parametrize("value", [0.0, math.nan, math.inf, -1.0, 1e300])
+@pytest.mark.parametrize("value", [0.0, math.nan, math.inf, -1.0, 1e150])
 def test_no_value_of_a_probe_trips_a_detector(value):
     names = ("flip_rate", "output_change", "update_ratio", "relative_disparity", "gradient_disparity")
     for detector in default_detectors():
