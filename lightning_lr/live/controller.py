@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 from typing import Any, Literal
 
@@ -19,6 +20,7 @@ from lightning_lr.live.session import Moment, Session
 from lightning_lr.live.shard_files import keep_beside
 from lightning_lr.live.start import begin_session, to_checkpoint
 from lightning_lr.live.strategies import is_sharded
+from lightning_lr.live.uninterrupted import uninterrupted
 from lightning_lr.metrics.probe import Probe
 
 __all__ = ["LearningRateController"]
@@ -155,6 +157,7 @@ class LearningRateController(DualCallback):
         self._state: dict[str, Any] = {}
         self._checkpointed: dict[str, Any] = {}
         self._global_step = 0
+        self._owes_check = False
         self.checks_on_train_epoch_end = True
 
     @property
@@ -209,6 +212,7 @@ class LearningRateController(DualCallback):
         # Where validation runs once an epoch, its values and the epoch's training loss belong together.
         once = trainer.val_check_interval == 1.0 and trainer.check_val_every_n_epoch == 1
         self.checks_on_train_epoch_end = once or not trainer.enable_validation
+        self._owes_check = bool(self._state) and self.checks_on_train_epoch_end
         if not trainer.fast_dev_run:
             self._session = begin_session(self, trainer, pl_module, self._state, self._checkpointed)
             self._checkpointed = {}
@@ -218,6 +222,7 @@ class LearningRateController(DualCallback):
         """Look again: other callbacks exchange schedulers and add parameter groups between epochs."""
         if self._session is not None:
             self._session.rescan(trainer)
+            self._make_up(trainer)
             if trainer.check_val_every_n_epoch not in (None, 1):
                 # Epochs without a validation must not enter the gap of the one that has it.
                 self._session.window.restart()
@@ -286,9 +291,19 @@ class LearningRateController(DualCallback):
 
     def _check(self, trainer: Any, moment: Moment) -> None:
         assert self._session is not None
-        decision = self._session.check(moment)
-        if decision is not None and decision.action == "stop" and not self.dry_run:
-            trainer.should_stop = True
+        self._owes_check = False
+        with uninterrupted():
+            decision = self._session.check(moment)
+            if decision is not None and decision.action == "stop" and not self.dry_run:
+                trainer.should_stop = True
+
+    def _make_up(self, trainer: Any) -> None:
+        """After a resume: the check of the former epoch, where a callback before ours wrote the checkpoint."""
+        assert self._session is not None
+        if self._owes_check and not self._session.train_only:
+            moment = _moment(trainer, epoch_over=True)
+            self._check(trainer, replace(moment, epoch=moment.epoch - 1))
+        self._owes_check = False
 
     def _keep(self, together: bool) -> None:
         """What is asked for after the fit: Lightning, or the user, may write one more checkpoint then."""
