@@ -42,14 +42,33 @@ def diagnose(findings: Sequence[Finding], signals: Signals, vote: Vote = Vote.MA
     holding = _carried([f for f in findings if f.verdict is Verdict.YES], voters, vote)
     suspected = _carried([f for f in findings if f.verdict is not Verdict.NO], voters, vote)
     condition = min(holding, key=PRECEDENCE.index, default=Condition.HEALTHY)
-    reasons = [f.reason for f in findings if f.condition is condition and f.verdict is Verdict.YES]
-    return Diagnosis(condition, tuple(findings), "; ".join(reasons) or str(signals), frozenset(suspected))
+    ayes = [f for f in findings if f.verdict is Verdict.YES]
+    reasons = [f.reason for f in ayes if f.condition is condition]
+    if condition in VOTED and len(reasons) < voters:
+        reasons[-1] += f" ({shares(len(reasons), voters)})"
+    alone = [f for f in ayes if f.condition in VOTED - holding]
+    reasons = reasons or [str(signals)]
+    reasons += [
+        f"{f.condition} on {f.monitor} ({shares(sum(f.condition is g.condition for g in alone), voters)}; {vote} must "
+        f"agree): {f.reason}"
+        for f in alone
+    ]
+    return Diagnosis(condition, tuple(findings), "; ".join(reasons), frozenset(suspected))
 
 
 def _carried(ayes: Sequence[Finding], voters: int, vote: Vote) -> set[Condition]:
     """The conditions that these findings are enough for."""
     votes = Counter(f.condition for f in ayes)
     return {c for c, count in votes.items() if c in PRECEDENCE and (c not in VOTED or enough(count, voters, vote))}
+
+
+def shares(ayes: int, voters: int) -> str:
+    """How many of the sets say so, in words.
+
+    >>> shares(1, 3), shares(2, 3)
+    ('alone of 3 sets', '2 of 3 sets')
+    """
+    return f"alone of {voters} sets" if ayes == 1 else f"{ayes} of {voters} sets"
 
 
 def enough(ayes: int, voters: int, vote: Vote) -> bool:

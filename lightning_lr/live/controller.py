@@ -33,8 +33,9 @@ class LearningRateController(DualCallback):
     after each validation (the rule of ``EarlyStopping``). All counts are counts of checks.
 
     Args:
-        monitor: metric to watch, or several; the best state is that of the first. Where no validation runs and
-            nothing of that name can come, the training loss alone is watched.
+        monitor: metric to watch, or several, or a pattern such as ``"val_loss*"`` for all that are logged under such
+            names (several validation sets, of which ``vote`` says how many must agree). The best state is that of the
+            first. Where no validation runs and nothing of that name can come, the training loss alone is watched.
         mode: ``"min"`` or ``"max"``: which direction of the monitor is better.
         policy: ``"auto"`` (reduces, and restores the best state where the run overfits or diverges),
             ``"conservative"`` (only ever lowers), ``"halving"``, ``"exponential"`` (the plain recipes), or a

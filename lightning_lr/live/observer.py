@@ -7,7 +7,8 @@ new object there each time that it computes one, so a value is fresh exactly if 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from fnmatch import fnmatchcase
 from typing import Any
 
 from lightning_lr.errors import MissingMetricError
@@ -52,6 +53,32 @@ class MetricObserver:
     def load_state_dict(self, state: Mapping[str, float]) -> None:
         """Continue from :meth:`state_dict`."""
         self._fresh = {name: value for name, value in state.items() if name in self.names}
+
+
+def is_pattern(name: str) -> bool:
+    """Whether a monitor stands for several metrics: ``*`` matches anything, ``?`` one character.
+
+    >>> is_pattern("val_loss*"), is_pattern("val_loss")
+    (True, False)
+    """
+    return any(character in name for character in "*?")
+
+
+def matching(monitors: Sequence[str], logged: Iterable[str]) -> list[str]:
+    """The metrics that the monitors mean, in their order, then in that of the alphabet; none before one is logged.
+
+    A pattern leaves out the values of single steps, and ``x_epoch`` where there is ``x``, which is the same value.
+
+    >>> matching(["val_loss*"], ["val_loss/b", "val_loss/a", "train_loss", "val_loss/a_step", "val_loss/a_epoch"])
+    ['val_loss/a', 'val_loss/b']
+    """
+    names = set(logged)
+    once = [n for n in sorted(names) if not n.endswith("_step") and n.removesuffix("_epoch") not in names - {n}]
+    found: dict[str, None] = {}
+    for monitor in monitors:
+        plain = monitor in names or not is_pattern(monitor)
+        found.update(dict.fromkeys([monitor] if plain else [name for name in once if fnmatchcase(name, monitor)]))
+    return list(found) if names & found.keys() else []
 
 
 def missing_metric(missing: Sequence[str], logged: Mapping[str, Any]) -> MissingMetricError:

@@ -29,7 +29,7 @@ from lightning_lr.live.decision_history import DecisionHistory
 from lightning_lr.live.explorer import Explorer
 from lightning_lr.live.journal_file import JournalFile
 from lightning_lr.live.loss_window import LossWindow
-from lightning_lr.live.observer import MetricObserver, missing_metric
+from lightning_lr.live.observer import MetricObserver, is_pattern, matching, missing_metric
 from lightning_lr.live.probes import Probes
 from lightning_lr.live.ranks import Ranks
 from lightning_lr.live.snapshot import Snapshot
@@ -134,6 +134,7 @@ class Session:
         if self.explorer is not None:
             self._forget_readings()
             return None
+        self._find_monitors(moment)
         self.probes.look()
         # Every rank packs the same names in the same order, whether it has them or not.
         totals = self.ranks.sum(self._own_readings())
@@ -235,6 +236,25 @@ class Session:
             self.watch_training_alone()
         elif self.validated or not moment.validates:
             raise missing_metric(missing, moment.logged)
+
+    def _find_monitors(self, moment: Moment) -> None:
+        """Which metrics a pattern means: those that any rank has logged at the first check at which one has."""
+        if not any(is_pattern(name) for name in self.settings.monitors) or self.train_only:
+            return
+        own = "\n".join(matching(self.settings.monitors, moment.logged))
+        logged = {name for part in self.ranks.gather_bytes(own.encode()) for name in part.decode().splitlines()}
+        found = matching(self.settings.monitors, logged)
+        if found:
+            self.watch(found)
+            self.observer.look(moment.logged)
+            self.say(f"{', '.join(self.settings.monitors)} are watched; {self.settings.vote} of them must agree.")
+
+    def watch(self, monitors: Sequence[str]) -> None:
+        """From now on, these; before the first decision."""
+        self.settings = replace(self.settings, monitors=tuple(monitors))
+        self.core = Controller(self.settings)
+        self.__post_init__()
+        self.journal.header = header_line(self.settings, self.facts)
 
     def watch_training_alone(self) -> None:
         """From the first check on, where no monitor can come."""
@@ -373,6 +393,7 @@ class Session:
             "curve": asdict(self.curve) if self.curve else None,
             "annealing": self.annealing,
             "probes": self.probes.totals(),
+            "monitors": list(self.settings.monitors),
         }
 
     def readings_of_ranks(self) -> list[list[float]]:
@@ -394,6 +415,8 @@ class Session:
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Continue where a checkpoint was written; whoever made this session opened the journal and the snapshot."""
+        if any(is_pattern(name) for name in self.settings.monitors) and "monitors" in state:
+            self.watch(state["monitors"])
         if state["train_only"]:
             self.watch_training_alone()
         self.core.load_state_dict(state["core"])

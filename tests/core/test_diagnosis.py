@@ -96,7 +96,7 @@ def test_what_is_no_matter_of_opinion_holds_where_one_monitor_says_so(condition)
 
 def test_the_sets_that_voted_yes_are_named_and_the_others_are_not():
     findings = [finding(C.OVERFITTING, letter, name) for name, letter in zip("abc", "yny", strict=True)]
-    assert diagnose(findings, signals("abc")).reason == "overfitting on a; overfitting on c"
+    assert diagnose(findings, signals("abc")).reason == "overfitting on a; overfitting on c (2 of 3 sets)"
 
 
 def test_with_nothing_fresh_nothing_is_voted():
