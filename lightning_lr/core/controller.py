@@ -13,6 +13,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from statistics import fmean
 from typing import Any
 
@@ -117,11 +118,9 @@ class Controller:
             return move(reading, diagnosis, response, f"{self.settings.policy.name}: {reason}", self.settings)
         answer = self.settings.policy.responses.get(diagnosis.condition)
         waiting = self.debounce.wait(diagnosis, answer.patience if answer else 1)
-        said = f"{diagnosis.condition}: {diagnosis.reason}"
-        if answer is None:
-            return hold(reading, diagnosis, said)
-        if waiting:
-            return hold(reading, diagnosis, f"{said}; {waiting}")
+        if answer is None or waiting:
+            return hold(reading, diagnosis, partial(_said, diagnosis, waiting if answer else ""))
+        said = str(diagnosis)
         response = answer.escalated(self.restores_in_vain)
         if response.action in (Action.RESTORE, Action.STOP) and self.restores_in_vain:
             said += f"; {self._vain()}"
@@ -141,6 +140,10 @@ class Controller:
 
     def _vain(self) -> str:
         return f"{self.restores_in_vain} restore{plural(self.restores_in_vain)} brought no new best"
+
+
+def _said(diagnosis: Diagnosis, waiting: str) -> str:
+    return f"{diagnosis}; {waiting}" if waiting else str(diagnosis)
 
 
 def has_learned(signals: Signals) -> bool:

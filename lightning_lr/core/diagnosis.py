@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import Any
 
 from lightning_lr.core.records import Diagnosis, Finding, Signals
 from lightning_lr.core.vocabulary import Condition, Verdict, Vote
@@ -39,27 +41,43 @@ def diagnose(findings: Sequence[Finding], signals: Signals, vote: Vote = Vote.MA
         vote: how many of them must agree.
     """
     voters = max(1, len(signals.fresh))
-    holding = _carried([f for f in findings if f.verdict is Verdict.YES], voters, vote)
-    suspected = _carried([f for f in findings if f.verdict is not Verdict.NO], voters, vote)
+    possible = [f for f in findings if f.verdict is not Verdict.NO]
+    suspected = _carried(possible, voters, vote)
+    ayes = [f for f in possible if f.verdict is Verdict.YES]
+    holding = _carried(ayes, voters, vote)
     condition = min(holding, key=PRECEDENCE.index, default=Condition.HEALTHY)
-    ayes = [f for f in findings if f.verdict is Verdict.YES]
+    return Diagnosis.deferred(
+        partial(_told, condition, ayes, signals, vote),
+        condition=condition,
+        findings=tuple(findings),
+        suspected=suspected,
+    )
+
+
+def _told(condition: Condition, ayes: Sequence[Finding], signals: Signals, vote: Vote) -> Mapping[str, Any]:
+    """The sentences of the condition that is acted on, and of what single monitors say beside it."""
+    voters = max(1, len(signals.fresh))
     reasons = [f.reason for f in ayes if f.condition is condition]
     if condition in VOTED and len(reasons) < voters:
         reasons[-1] += f" ({shares(len(reasons), voters)})"
-    alone = [f for f in ayes if f.condition in VOTED - holding]
+    alone = [f for f in ayes if f.condition in VOTED - _carried(ayes, voters, vote)]
     reasons = reasons or [str(signals)]
     reasons += [
         f"{f.condition} on {f.monitor} ({shares(sum(f.condition is g.condition for g in alone), voters)}; {vote} must "
         f"agree): {f.reason}"
         for f in alone
     ]
-    return Diagnosis(condition, tuple(findings), "; ".join(reasons), frozenset(suspected))
+    return {"reason": "; ".join(reasons)}
 
 
-def _carried(ayes: Sequence[Finding], voters: int, vote: Vote) -> set[Condition]:
+def _carried(ayes: Sequence[Finding], voters: int, vote: Vote) -> frozenset[Condition]:
     """The conditions that these findings are enough for."""
-    votes = Counter(f.condition for f in ayes)
-    return {c for c, count in votes.items() if c in PRECEDENCE and (c not in VOTED or enough(count, voters, vote))}
+    if not ayes:
+        return frozenset()
+    votes = Counter([f.condition for f in ayes])
+    return frozenset(
+        c for c, count in votes.items() if c in PRECEDENCE and (c not in VOTED or enough(count, voters, vote))
+    )
 
 
 def shares(ayes: int, voters: int) -> str:

@@ -2,7 +2,8 @@
 
 Reading → Signal → Finding → Diagnosis → Decision → Adjustment → JournalEntry
 
-Each is frozen, each prints as one sentence, and each stage of the package is a function from one to the next.
+Each is frozen, each prints as one sentence, and each stage of the package is a function from one to the next. Of the
+middle ones, what few readers need (a trend, a sentence, the evidence) is worked out when it is looked at.
 "Oriented" means: multiplied by −1 where ``mode="max"``, so that lower is better in all arithmetic.
 """
 
@@ -11,7 +12,9 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from typing import Any
 
+from lightning_lr.core.deferred import Deferred
 from lightning_lr.core.vocabulary import Action, Condition, Verdict
 from lightning_lr.core.wording import plural
 
@@ -139,7 +142,7 @@ class Trend:
 
 
 @dataclass(frozen=True)
-class Signal:
+class Signal(Deferred):
     """One series, read: its level, noise, slope and best.
 
     Attributes:
@@ -173,6 +176,10 @@ class Signal:
     non_finite_streak: int = 0
     before: float = math.nan
     in_vain: int = 0
+
+    def _worked_out(self, name: str) -> Mapping[str, Any]:
+        # The noise is asked for often, the trend seldom: one at a time.
+        return {name: self.__dict__["_rest"](self, name)}
 
     @property
     def gain(self) -> float:
@@ -229,7 +236,7 @@ class Signals:
 
 
 @dataclass(frozen=True)
-class Finding:
+class Finding(Deferred):
     """One detector's claim about one series.
 
     Attributes:
@@ -255,7 +262,7 @@ class Finding:
 
 
 @dataclass(frozen=True)
-class Diagnosis:
+class Diagnosis(Deferred):
     """The one condition that a check acts on, and the ones that it outranked.
 
     Attributes:
@@ -281,7 +288,7 @@ class Diagnosis:
 
 
 @dataclass(frozen=True)
-class Decision:
+class Decision(Deferred):
     """What to do at a check, and why.
 
     Attributes:

@@ -9,9 +9,10 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from typing import Any
 
-from lightning_lr.core.records import Signal
+from lightning_lr.core.records import Signal, Trend
 from lightning_lr.core.statistics import mean, robust_noise, trend
 
 WINDOW = 64
@@ -85,10 +86,12 @@ class SignalTracker:
             kept = state.before is not None and level > state.before - LOWERED * abs(state.before)
             state.in_vain = state.in_vain + 1 if kept else 0
             state.before = level
+        self._keep_noise()
         state.values = []
 
     def state_dict(self) -> dict[str, Any]:
         """All that is remembered, as plain values."""
+        self._keep_noise()
         return asdict(self.state)
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -103,10 +106,12 @@ class SignalTracker:
             state.non_finite_streak += 1
             return
         state.non_finite_streak = 0
-        state.values = [*state.values, value][-WINDOW:]
-        if math.isnan(state.first):
+        state.values.append(value)
+        if len(state.values) > WINDOW:
+            del state.values[0]
+        if state.best_check < 0:
             state.first = value
-        if math.isnan(state.best) or self._improves(value):
+        if state.best_check < 0 or self._improves(value):
             state.best, state.best_check, state.since_best = value, check, 0
 
     def _improves(self, value: float) -> bool:
@@ -114,26 +119,37 @@ class SignalTracker:
         # |best|, not best: with a negative best a plain factor would call a worsening metric an improvement.
         return value < best - max(self.min_delta, self.rel_delta * abs(best))
 
+    def _keep_noise(self) -> None:
+        """What was kept from earlier values gives way as soon as there are enough new ones."""
+        self.state.noise = noise_of(self.state.values, self.state.noise)
+
     def _signal(self, value: float | None) -> Signal:
         state = self.state
-        noise = robust_noise(state.values[-NOISE_WINDOW:])
-        if not math.isnan(noise):
-            state.noise = noise
-        recent = state.values[-max(SHORTEST_TREND, len(state.values) // 2) :]
-        newest = math.nan if value is None or not math.isfinite(value) else self.sign * value
-        return Signal(
+        return Signal.deferred(
+            partial(read, state.noise),
             name=self.name,
             sign=self.sign,
-            value=newest,
+            value=math.nan if value is None or not math.isfinite(value) else self.sign * value,
             fresh=value is not None,
             values=tuple(state.values),
             first=state.first,
             best=state.best,
             best_check=state.best_check,
             since_best=state.since_best,
-            noise=state.noise,
-            trend=trend(recent, state.noise),
             non_finite_streak=state.non_finite_streak,
             before=math.nan if state.before is None else state.before,
             in_vain=state.in_vain,
         )
+
+
+def read(noise_before: float, signal: Signal, name: str) -> float | Trend:
+    """What of a signal is worked out only when it is asked for: its ``noise`` or its ``trend``."""
+    if name == "noise":
+        return noise_of(signal.values, noise_before)
+    return trend(signal.values[-max(SHORTEST_TREND, len(signal.values) // 2) :], signal.noise)
+
+
+def noise_of(values: Sequence[float], before: float) -> float:
+    """Noise of the newest values; of those before them where these are too few to tell."""
+    noise = robust_noise(values[-NOISE_WINDOW:])
+    return before if math.isnan(noise) else noise

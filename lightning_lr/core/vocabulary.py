@@ -12,6 +12,9 @@ from enum import Enum
 class Word(str, Enum):
     """A string with a closed list of values; formats as the bare word on every Python version."""
 
+    # Equal to plain text, so it is found as plain text is; an enumeration's own hash is also slow.
+    __hash__ = str.__hash__
+
     def __str__(self) -> str:
         return str(self.value)
 

@@ -12,9 +12,10 @@ from dataclasses import dataclass, replace
 from lightning_lr.core.bounds import bounded
 from lightning_lr.core.controller import Controller
 from lightning_lr.core.journal import JournalLine
-from lightning_lr.core.records import Decision, Rate, Reading
+from lightning_lr.core.moves import hold
+from lightning_lr.core.records import Decision, Diagnosis, Rate, Reading
 from lightning_lr.core.settings import Settings
-from lightning_lr.core.vocabulary import Action
+from lightning_lr.core.vocabulary import Action, Condition
 
 UNKNOWN = (
     "What replay cannot know: how the metrics would have changed. From the first decision that differs from what "
@@ -62,10 +63,10 @@ class Replayer:
         """Decide at one check."""
         if self.as_recorded:  # a stop ended the recorded run too
             return self.controller.step(reading)
-        decision = self.controller.step(self._own(reading))
         if self._stopped is not None:
             told = f"training had been stopped at check {self._stopped}"
-            return replace(decision, action=Action.HOLD, factor=1.0, new_lr=decision.old_lr, reason=told)
+            return hold(self._own(reading), Diagnosis(Condition.HEALTHY, (), told), told)
+        decision = self.controller.step(self._own(reading))
         self._stopped = reading.check if decision.action is Action.STOP else None
         if self.controller.is_best:
             self._snapshot = reading.check

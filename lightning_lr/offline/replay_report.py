@@ -28,7 +28,7 @@ class Outcome:
         checks: how many there were.
         acted: those at which anything was decided or happened.
         happened: check → what really happened, in words.
-        differing: for each variant, how many decisions are not the recorded ones.
+        differing: for each variant, how many decisions are not the recorded ones; 0 where none were recorded.
     """
 
     run: Run
@@ -52,8 +52,9 @@ def outcome_of(run: Run, variants: Sequence[Variant]) -> Outcome:
         line = replayed.line
         happened = _recorded(line) if run.decided else _rate_jump(former, line)
         outcome.checks += 1
-        for place, decision in enumerate(replayed.decisions):
-            outcome.differing[place] += _differs(line.decision, decision)
+        if run.decided:
+            for place, decision in enumerate(replayed.decisions):
+                outcome.differing[place] += _differs(line.decision, decision)
         if happened or replayed.acted:
             outcome.acted.append(replayed)
             outcome.happened[line.reading.check] = happened
@@ -62,7 +63,7 @@ def outcome_of(run: Run, variants: Sequence[Variant]) -> Outcome:
 
 
 def _differs(recorded: Decision, now: Decision) -> bool:
-    return str(recorded) != str(now) or recorded.action is not now.action
+    return recorded.action is not now.action or str(recorded) != str(now)
 
 
 def _recorded(line: JournalLine) -> str:

@@ -3,14 +3,35 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import accumulate
+from typing import Any
 
 from lightning_lr.core.records import Finding, Signal, Signals
 from lightning_lr.core.signals import NOISE_WINDOW
 from lightning_lr.core.statistics import cusum, mean, robust_noise
 from lightning_lr.core.vocabulary import Condition, Verdict
+
+
+@dataclass(frozen=True)
+class Rise:
+    """The course of a series since its lowest level.
+
+    Attributes:
+        lowest: the lowest level.
+        before: level at the check before.
+        level: level at this check.
+        noise: of one block.
+        cusum: of the blocks since the lowest level against it.
+    """
+
+    lowest: float
+    before: float
+    level: float
+    noise: float
+    cusum: float
 
 
 @dataclass(frozen=True)
@@ -69,31 +90,43 @@ class DivergenceDetector:
         return (self._examine(series, max(1, blocks), "the training loss" if signals.blocks else series.name),)
 
     def _examine(self, series: Signal, blocks: int, subject: str) -> Finding:
-        levels = running_means(series.values, blocks)
-        lowest = levels.index(min(levels))
-        level, before = levels[-1], levels[max(0, len(levels) - 1 - blocks)]
-        noise = self._noise(series, lowest + blocks)
-        rise = cusum(series.values[lowest + blocks :], levels[lowest], noise)
-        lost, lost_before = self._ground_lost(series, level), self._ground_lost(series, before)
-        returning = before - level > self.back * noise * math.sqrt(2 / blocks)
-        return Finding(
+        lost = self._ground_lost(series, mean(series.values[-blocks:]))
+        return Finding.deferred(
+            partial(self._told, series, blocks, subject, lost),
             condition=self.condition,
-            verdict=self._verdict(lost, min(lost, lost_before), rise, returning),
+            verdict=self._verdict(series, blocks, lost),
             monitor=series.name,
             score=lost,
             threshold=self.ground,
-            reason=(
+        )
+
+    def _told(self, series: Signal, blocks: int, subject: str, lost: float) -> Mapping[str, Any]:
+        rise = self._rise(series, blocks)
+        return {
+            "reason": (
                 f"{subject} {'rose' if series.sign > 0 else 'fell'} from "
-                f"{series.shown(min(series.best, levels[lowest])):.4g} to {series.shown(level):.4g}: "
+                f"{series.shown(min(series.best, rise.lowest)):.4g} to {series.shown(rise.level):.4g}: "
                 f"{100 * lost:.0f} % of all progress is lost"
             ),
-            evidence={
+            "evidence": {
                 "ground_lost": lost,
-                "ground_lost_before": lost_before,
-                "cusum": rise,
+                "ground_lost_before": self._ground_lost(series, rise.before),
+                "cusum": rise.cusum,
                 "cusum_alarm": self.alarm,
-                "noise": noise,
+                "noise": rise.noise,
             },
+        }
+
+    def _rise(self, series: Signal, blocks: int) -> Rise:
+        levels = running_means(series.values, blocks)
+        lowest = levels.index(min(levels))
+        noise = self._noise(series, lowest + blocks)
+        return Rise(
+            lowest=levels[lowest],
+            before=levels[max(0, len(levels) - 1 - blocks)],
+            level=levels[-1],
+            noise=noise,
+            cusum=cusum(series.values[lowest + blocks :], levels[lowest], noise),
         )
 
     def _noise(self, series: Signal, until: int) -> float:
@@ -110,10 +143,14 @@ class DivergenceDetector:
             gain = 0.1 * abs(series.first) or 1.0
         return (level - best) / gain
 
-    def _verdict(self, lost: float, lost_twice: float, rise: float, returning: bool) -> Verdict:
+    def _verdict(self, series: Signal, blocks: int, lost: float) -> Verdict:
         if lost <= self.ground / 2 or not math.isfinite(lost):
             return Verdict.NO
-        return Verdict.YES if lost_twice > self.ground and rise > self.alarm and not returning else Verdict.UNDECIDED
+        rise = self._rise(series, blocks)
+        lost_twice = min(lost, self._ground_lost(series, rise.before))
+        returning = rise.before - rise.level > self.back * rise.noise * math.sqrt(2 / blocks)
+        real = lost_twice > self.ground and rise.cusum > self.alarm
+        return Verdict.YES if real and not returning else Verdict.UNDECIDED
 
 
 def running_means(values: Sequence[float], width: int) -> list[float]:

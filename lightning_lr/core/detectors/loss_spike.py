@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 from lightning_lr.core.records import Finding, Signal, Signals
 from lightning_lr.core.statistics import robust_level
@@ -51,27 +54,34 @@ class LossSpikeDetector:
         return (self._examine(signals.blocks, newest),)
 
     def _examine(self, series: Signal, newest: int) -> Finding:
-        before = series.values[:-newest][-self.memory :]
+        before = series.values[-newest - self.memory : -newest]
+        peak = max(series.values[-newest:])
         middle, deviation = robust_level(before)
         # The larger of two opinions: read from few blocks, a deviation may by luck be a third of what it is.
         deviation = max(deviation, series.noise) or 1e-12 * max(1.0, abs(middle))
-        peak = max(series.values[-newest:])
         score = (peak - middle) / deviation
         settled = (series.values[-1] - middle) / deviation < self.back
-        return Finding(
+        return Finding.deferred(
+            partial(told, peak, score, middle, deviation, settled),
             condition=self.condition,
             verdict=self._verdict(score, settled),
             monitor=series.name,
             score=score,
             threshold=self.excursion,
-            reason=(
-                f"the training loss jumped to {peak:.4g}, {score:.0f} deviations above its median {middle:.4g}, "
-                f"and {'came back' if settled else 'is still up'}"
-            ),
-            evidence={"peak": peak, "median": middle, "deviation": deviation},
         )
 
     def _verdict(self, score: float, settled: bool) -> Verdict:
         if score <= self.excursion:
             return Verdict.NO
         return Verdict.YES if settled else Verdict.UNDECIDED
+
+
+def told(peak: float, score: float, middle: float, deviation: float, settled: bool) -> Mapping[str, Any]:
+    """The sentence and the numbers behind it."""
+    return {
+        "reason": (
+            f"the training loss jumped to {peak:.4g}, {score:.0f} deviations above its median {middle:.4g}, "
+            f"and {'came back' if settled else 'is still up'}"
+        ),
+        "evidence": {"peak": peak, "median": middle, "deviation": deviation},
+    }

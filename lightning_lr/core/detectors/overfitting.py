@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 from lightning_lr.core.records import Finding, Signal, Signals, Trend
 from lightning_lr.core.statistics import mean, trend
 from lightning_lr.core.vocabulary import Condition, Verdict
+
+SHOWN = ("gap", "opposite_trends", "generalization_loss", "progress_quotient", "rising_strips")
+"""The ways in the order in which the evidence names them."""
 
 
 @dataclass(frozen=True)
@@ -92,53 +97,55 @@ class OverfittingDetector:
         return tuple(self._examine(s, train, signals.gaps.get(s.name)) for s in signals.fresh if s.values)
 
     def _examine(self, signal: Signal, train: Signal, gap: Signal | None) -> Finding:
-        loss = generalization_loss(signal)
-        quotient = progress_quotient(loss, train.values)
-        gap_trend = since_best(gap, signal.since_best + 1) if gap else None
-        ways = self._ways(signal, train, gap_trend, loss, quotient)
-        agreed = [name for name, fires in ways.items() if fires]
-        return Finding(
+        return Finding.deferred(
+            partial(self._told, signal, train, gap),
             condition=self.condition,
-            verdict=self._verdict(signal, train, len(agreed)),
+            verdict=self._verdict(signal, train, gap),
             monitor=signal.name,
-            score=float(len(agreed)),
-            threshold=float(min(self.agree, len(ways))),
-            reason=(
+        )
+
+    def _told(self, signal: Signal, train: Signal, gap: Signal | None) -> Mapping[str, Any]:
+        loss = generalization_loss(signal)
+        ways = dict(self._ways(signal, train, gap))
+        agreed = [name for name in SHOWN if ways.get(name)]
+        return {
+            "score": float(len(agreed)),
+            "threshold": float(min(self.agree, len(ways))),
+            "reason": (
                 f"{signal.name} is {loss:.2g} % {'above' if signal.sign > 0 else 'below'} its best "
                 f"{signal.shown(signal.best):.4g} of check {signal.best_check} while training still improves "
                 f"({', '.join(agreed) or 'no way to tell agrees'})"
             ),
-            evidence={
+            "evidence": {
                 "generalization_loss": loss,
-                "progress_quotient": quotient,
+                "progress_quotient": progress_quotient(loss, train.values),
                 "gap": gap.value if gap else math.nan,
-                "gap_slope": gap_trend.slope if gap_trend else math.nan,
-                **{f"way_{name}": float(fires) for name, fires in ways.items()},
+                "gap_slope": since_best(gap, signal.since_best + 1).slope if gap else math.nan,
+                **{f"way_{name}": float(ways[name]) for name in SHOWN if name in ways},
             },
-        )
-
-    def _ways(
-        self, signal: Signal, train: Signal, gap: Trend | None, loss: float, quotient: float
-    ) -> Mapping[str, bool]:
-        strips = rises(strip_means(signal.values[-self.strip * (self.strips + 1) :], self.strip)) >= self.strips
-        if gap is None:
-            return {"opposite_trends": signal.since_best > 0 and self._trained(signal, train), "rising_strips": strips}
-        return {
-            "gap": gap.rising is Verdict.YES,
-            "generalization_loss": loss > self.rise,
-            "progress_quotient": quotient > self.quotient,
-            "rising_strips": strips,
         }
 
-    def _verdict(self, signal: Signal, train: Signal, agreed: int) -> Verdict:
-        if signal.since_best == 0 or not agreed:
+    def _ways(self, signal: Signal, train: Signal, gap: Signal | None) -> Iterator[tuple[str, bool]]:
+        """Each way and whether it fires, the dearest one last: whoever needs but one stops there."""
+        if gap is not None:
+            loss = generalization_loss(signal)
+            yield "generalization_loss", loss > self.rise
+            yield "progress_quotient", progress_quotient(loss, train.values) > self.quotient
+        strips = strip_means(signal.values[-self.strip * (self.strips + 1) :], self.strip)
+        yield "rising_strips", rises(strips) >= self.strips
+        if gap is not None:
+            yield "gap", since_best(gap, signal.since_best + 1).rising is Verdict.YES
+        else:
+            yield "opposite_trends", signal.since_best > 0 and self._trained(signal, train)
+
+    def _verdict(self, signal: Signal, train: Signal, gap: Signal | None) -> Verdict:
+        if signal.since_best == 0 or not any(fires for _, fires in self._ways(signal, train, gap)):
             return Verdict.NO
-        if len(signal.values) < self.fewest:
-            return Verdict.UNDECIDED
         risen = mean(signal.values[-3:]) - signal.best > self.noise_rise * signal.noise
-        if agreed >= self.agree and risen and self._rising(signal) and self._trained(signal, train):
-            return Verdict.YES
-        return Verdict.UNDECIDED
+        if len(signal.values) < self.fewest or not risen or not self._rising(signal):
+            return Verdict.UNDECIDED
+        agreed = sum(fires for _, fires in self._ways(signal, train, gap))
+        return Verdict.YES if agreed >= self.agree and self._trained(signal, train) else Verdict.UNDECIDED
 
     def _rising(self, signal: Signal) -> bool:
         """Without the best itself: after a jump it is the one low value, and would turn every slope upwards."""

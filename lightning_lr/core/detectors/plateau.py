@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache, partial
 from itertools import accumulate
-from operator import mul
+from operator import mul, sub
+from typing import Any, NamedTuple
 
 from lightning_lr.core.records import Finding, Signal, Signals
 from lightning_lr.core.signals import WINDOW
@@ -38,6 +40,60 @@ class Stop:
     window: int
     expected: float
     score: float
+
+
+class Axis(NamedTuple):
+    """What the time axis alone tells of a window and of the line before it.
+
+    Attributes:
+        window: how many newest values.
+        line: how many values before them.
+        start: where the line starts.
+        end: where it ends, and the window starts.
+        time: mean time of the line.
+        spread: sum of the squared distances to that mean.
+        to_end: from the mean time of the line to its end.
+        ahead: from the end of the line to the mean time of the window, negative.
+        least: least that the error of the comparison can be, in deviations of one value.
+    """
+
+    window: int
+    line: int
+    start: int
+    end: int
+    time: float
+    spread: float
+    to_end: float
+    ahead: float
+    least: float
+
+
+@lru_cache(maxsize=4 * WINDOW)
+def axes(n: int, fewest: int, memory: int) -> tuple[Axis, ...]:
+    """The windows over ``n`` values, shortest first.
+
+    >>> [(axis.start, axis.end) for axis in axes(24, fewest=5, memory=3)]
+    [(4, 19), (0, 18)]
+    """
+    made = []
+    for window in range(fewest, n // (memory + 1) + 1):
+        end, line = n - window, memory * window
+        start = end - line
+        time = (SUMS[end] - SUMS[start]) / line
+        made.append(
+            Axis(
+                window=window,
+                line=line,
+                start=start,
+                end=end,
+                time=time,
+                spread=SQUARES[end] - SQUARES[start] - line * time * time,
+                to_end=AGED[end - 1] - time,
+                ahead=AGED[end - 1] - (SUMS[n] - SUMS[end]) / window,
+                least=math.sqrt(1 / window + 1 / line),
+            )
+        )
+    return tuple(made)
 
 
 @dataclass(frozen=True)
@@ -106,65 +162,80 @@ class PlateauDetector:
         return tuple(self._examine(signal) for signal in signals.fresh)
 
     def _examine(self, signal: Signal) -> Finding:
-        since = signal.values[-(signal.since_best + 1) :]
-        still = min(since, default=0.0) == max(since, default=1.0) and (len(since) > 1 or since[0] == signal.best)
-        recent = trend(since, 0.0 if still else signal.noise)
-        known = math.isfinite(recent.error)
-        slope = f", slope {signal.shown(recent.slope):+.2g} ± {recent.error:.2g} a check" if known else ""
-        usable = after_jump(signal.values, self.jump * signal.noise)
-        stop = self.stop(usable, signal.noise) if signal.since_best else None
-        return Finding(
+        stop = self._stop(signal) if signal.since_best else None
+        return Finding.deferred(
+            partial(self._told, signal, stop),
             condition=self.condition,
-            verdict=self._verdict(signal, still, stop),
+            verdict=self._verdict(signal, stop),
             monitor=signal.name,
             score=stop.score if stop else 0.0,
             threshold=self.caution,
-            reason=(
+        )
+
+    def _told(self, signal: Signal, stop: Stop | None) -> Mapping[str, Any]:
+        recent = trend(signal.values[-(signal.since_best + 1) :], 0.0 if stands_still(signal) else signal.noise)
+        known = math.isfinite(recent.error)
+        slope = f", slope {signal.shown(recent.slope):+.2g} ± {recent.error:.2g} a check" if known else ""
+        return {
+            "reason": (
                 f"{signal.name} has had no new best for {signal.since_best} check{plural(signal.since_best)} "
                 f"(best {signal.shown(signal.best):.4g} at check {signal.best_check}{slope})"
             ),
-            evidence={
+            "evidence": {
                 "since_best": signal.since_best,
                 "slope": signal.shown(recent.slope),
                 "slope_error": recent.error,
                 "window": stop.window if stop else 0,
                 "expected_gain": stop.expected if stop else 0.0,
             },
-        )
+        }
 
-    def _verdict(self, signal: Signal, still: bool, stop: Stop | None) -> Verdict:
+    def _verdict(self, signal: Signal, stop: Stop | None) -> Verdict:
         if signal.since_best == 0:
             return Verdict.NO
-        if still or (stop is not None and stop.score >= self.caution):
+        if (stop is not None and stop.score >= self.caution) or stands_still(signal):
             return Verdict.YES
         longest = signal.values[-self.give_up :]
         level = len(longest) == self.give_up and least_squares(longest)[0] >= 0
         # Where adjustments follow each other so fast that no window fills, the best alone must tell.
         return Verdict.YES if level or signal.since_best >= 2 * self.give_up else Verdict.UNDECIDED
 
+    def _stop(self, signal: Signal) -> Stop | None:
+        usable = after_jump(signal.values, self.jump * signal.noise)
+        return self.stop(usable, signal.noise)
+
     def stop(self, values: Sequence[float], noise: float) -> Stop | None:
         """The newest values against the continuation of those before; ``None`` where noise hides the pace.
 
         Sums from the start make each window a handful of operations, whatever its length.
         """
-        if math.isnan(noise):
+        n = len(values)
+        if math.isnan(noise) or n < self.fewest * (self.memory + 1):
             return None
         total, crossed = (0.0, *accumulate(values)), (0.0, *accumulate(map(mul, AGED, values)))
-        n = len(values)
-        for window in range(self.fewest, n // (self.memory + 1) + 1):
-            end, line = n - window, self.memory * window
-            start = end - line
-            time, level = (SUMS[end] - SUMS[start]) / line, (total[end] - total[start]) / line
-            spread = SQUARES[end] - SQUARES[start] - line * time * time
-            slope = (crossed[end] - crossed[start] - line * time * level) / spread
-            expected = slope * (AGED[end - 1] - (SUMS[n] - SUMS[end]) / window)
-            reach = AGED[end - 1] - time - self.share * expected / slope if slope < 0 else math.nan
-            error = noise * math.sqrt(1 / window + 1 / line + reach * reach / spread) if slope < 0 else math.nan
+        for axis in axes(n, self.fewest, self.memory):
+            end, line = axis.end, axis.line
+            level = (total[end] - total[axis.start]) / line
+            slope = (crossed[end] - crossed[axis.start] - line * axis.time * level) / axis.spread
+            expected = slope * axis.ahead
+            # The error is not below noise·least: most windows are ruled out without it.
+            if slope >= 0 or (1 - self.share) * expected < self.clear * noise * axis.least:
+                continue
+            reach = axis.to_end - self.share * expected / slope
+            error = noise * math.sqrt(1 / axis.window + 1 / line + reach * reach / axis.spread)
             if (1 - self.share) * expected >= self.clear * error:
-                height = (total[n] - total[end]) / window - level - slope * reach
-                falling = -least_squares(values[end:])[0] * window > expected
-                return Stop(window, expected, 0.0 if falling else height / (error or 1e-9 * expected))
+                height = (total[n] - total[end]) / axis.window - level - slope * reach
+                falling = -least_squares(values[end:])[0] * axis.window > expected
+                return Stop(axis.window, expected, 0.0 if falling else height / (error or 1e-9 * expected))
         return None
+
+
+def stands_still(signal: Signal) -> bool:
+    """Whether the values repeat the best exactly."""
+    since = signal.values[-(signal.since_best + 1) :]
+    if not since or since[0] != since[-1]:
+        return False
+    return min(since) == max(since) and (len(since) > 1 or since[0] == signal.best)
 
 
 def after_jump(values: Sequence[float], height: float) -> Sequence[float]:
@@ -173,7 +244,7 @@ def after_jump(values: Sequence[float], height: float) -> Sequence[float]:
     >>> after_jump([3.0, 2.0, 9.0, 2.0, 1.5], height=5.0)
     [2.0, 1.5]
     """
-    if not height > 0:
+    if not height > 0 or not any(map(height.__lt__, map(sub, values[1:], values))):
         return values
     for index in range(len(values) - 1, 0, -1):
         if values[index] - values[index - 1] > height:
