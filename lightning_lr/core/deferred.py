@@ -29,7 +29,7 @@ class Deferred:
     """
 
     @classmethod
-    def deferred(cls: type[Record], rest: Callable[..., Mapping[str, Any]], **known: Any) -> Record:
+    def deferred(cls: type[Record], rest: Callable[..., Any], **known: Any) -> Record:
         """A record that has only the fields that are known.
 
         Args:
