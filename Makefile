@@ -24,7 +24,9 @@ test: $(VENV)/.stamp-dev  ## every test, and the examples in the docstrings
 test-resume: $(VENV)/.stamp-dev  ## every scheduler, killed after every kind of checkpoint and resumed (minutes)
 	$(BIN)/python -m pytest tests/resume -m "resume or not resume" $(ARGS)
 
-test-cluster: $(VENV)/.stamp-dev  ## strategies, faults, several hosts: every test on several processes (minutes)
+test-cluster: $(VENV)/.stamp-cluster  ## strategies, faults, several hosts: every test on several processes (minutes)
+	@command -v ip || { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq iproute2; } || \
+	    echo "no iproute2: the tests on two hosts are skipped"
 	$(BIN)/python -m pytest tests/cluster -m "cluster or not cluster" $(ARGS)
 
 test-core: $(CORE)/.stamp  ## core and offline, in an environment that has no torch
@@ -79,6 +81,11 @@ $(VENV)/.stamp-demo: $(VENV)/.stamp-torch
 $(VENV)/.stamp-dev: $(VENV)/.stamp-torch
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[plot,tensorboard,examples,test,dev]'
 	@touch $(VENV)/.stamp-demo $@
+
+# Ray, for the test of its example alone.
+$(VENV)/.stamp-cluster: $(VENV)/.stamp-dev
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[cluster]'
+	@touch $@
 
 # The peers' own packages, for the comparison alone.
 $(VENV)/.stamp-bench: $(VENV)/.stamp-dev
