@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from lightning_lr.core.records import Finding, Signals
-from lightning_lr.core.vocabulary import Condition
+from lightning_lr.core.records import Finding, Signal, Signals
+from lightning_lr.core.statistics import mean
+from lightning_lr.core.vocabulary import Condition, Verdict
 
 
 class Detector(Protocol):
@@ -23,3 +24,23 @@ class Detector(Protocol):
     def examine(self, signals: Signals) -> tuple[Finding, ...]:
         """Answer for each series that the question applies to; empty where it cannot be asked at this check."""
         ...
+
+
+def stands_still(train: Signal | None, window: int = 5, share: float = 0.02) -> Verdict:
+    """Whether the training loss has stopped: its last gain is a small share of all that it has gained.
+
+    Args:
+        train: the training series; without one it cannot be told.
+        window: values whose mean is compared with that of as many before, in checks.
+        share: of the gain of the run, 0 to 1. 0.02 in five checks: what is left is worth less than waiting for it.
+
+    >>> from lightning_lr.core.signals import SignalTracker
+    >>> tracker = SignalTracker("train_loss")
+    >>> told = [str(stands_still(tracker.update(max(0.2, 2 - 0.2 * check), check))) for check in range(20)]
+    >>> told[8], told[9], told[-1]
+    ('undecided', 'no', 'yes')
+    """
+    if train is None or len(train.values) < 2 * window:
+        return Verdict.UNDECIDED
+    last = mean(train.values[-2 * window : -window]) - mean(train.values[-window:])
+    return Verdict.YES if last <= share * train.gain else Verdict.NO

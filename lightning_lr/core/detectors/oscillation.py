@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from lightning_lr.core.detectors.base import stands_still
 from lightning_lr.core.records import Finding, Signals
 from lightning_lr.core.statistics import mean
 from lightning_lr.core.vocabulary import Condition, Verdict
@@ -17,7 +18,10 @@ class OscillationDetector:
     ``relative_disparity`` of ``GradientDisparity``, Σ‖g₁ − g₂‖²/Σ(‖g₁‖² + ‖g₂‖²), is above 1 exactly where the inner
     product g₁·g₂ of successive gradients is negative on the whole: each step undoes some of the one before. It hovers
     a little below 1 where noise rules, and near 0 where all batches agree. A mean that lies above 1 by ``margin`` and
-    by ``steep`` standard errors, over ``window`` checks in which the training loss does not improve, is oscillation.
+    by ``steep`` standard errors, over ``window`` checks in which the training loss stands still, is oscillation.
+
+    Drawn without replacement from few samples, successive batches oppose each other by themselves: batches of b from N
+    put the mean at up to 1 + b/(N − b). Where that exceeds ``margin``, only a standing loss keeps it from an alarm.
 
     Args:
         margin: how far above 1, 0 to 1. 0.05: a stationary run at a sound rate lies within it.
@@ -30,7 +34,7 @@ class OscillationDetector:
 
     >>> from lightning_lr.core.signals import SignalTracker
     >>> opposed, train, detector = SignalTracker("relative_disparity"), SignalTracker("loss"), OscillationDetector()
-    >>> for check in range(5):
+    >>> for check in range(10):
     ...     probes = {"relative_disparity": opposed.update(1.4 + 0.01 * (check % 2), check)}
     ...     (finding,) = detector.examine(Signals(check, (), train.update(1.0, check), probes=probes))
     >>> print(finding.verdict, finding.reason.partition(":")[0])
@@ -49,7 +53,7 @@ class OscillationDetector:
             return ()
         recent = opposed.values[-self.window :]
         level, error = mean(recent), _error(recent)
-        flat = signals.train is not None and signals.train.trend.improving is not Verdict.YES
+        flat = stands_still(signals.train)
         moves = f", each step moving the weights by {100 * ratio.values[-1]:.2g} %" if ratio and ratio.values else ""
         return (
             Finding(
@@ -63,17 +67,17 @@ class OscillationDetector:
                 evidence={
                     "relative_disparity": level,
                     "relative_disparity_error": error,
-                    "loss_is_flat": float(flat),
+                    "loss_stands_still": float(flat is Verdict.YES),
                     "update_ratio": ratio.values[-1] if ratio and ratio.values else math.nan,
                 },
             ),
         )
 
-    def _verdict(self, points: int, level: float, error: float, flat: bool) -> Verdict:
-        if level <= 1 + self.margin or not flat:
+    def _verdict(self, points: int, level: float, error: float, flat: Verdict) -> Verdict:
+        if level <= 1 + self.margin or flat is Verdict.NO:
             return Verdict.NO
         certain = points == self.window and level - 1 > self.steep * error
-        return Verdict.YES if certain else Verdict.UNDECIDED
+        return flat if certain else Verdict.UNDECIDED
 
 
 def _error(values: tuple[float, ...]) -> float:

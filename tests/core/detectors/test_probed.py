@@ -20,7 +20,7 @@ from lightning_lr.core.settings import Settings
 from lightning_lr.core.vocabulary import Mode
 
 LETTER = {"no": "n", "yes": "y", "undecided": "?"}
-FLAT = [0.5 + 0.01 * (check % 2) for check in range(12)]
+FLAT = [2.0] + [0.5 + 0.01 * (check % 2) for check in range(11)]
 FALLS = [2 / (check + 1) for check in range(12)]
 WOBBLE = [0.01 * (check % 3) for check in range(12)]
 
@@ -49,8 +49,8 @@ NONE = [None] * 12
 
 # why, detector, training loss, what the probes measured, one letter a check
 ROWS = [
-    ("flips stay, loss flat", IncoherenceDetector(), FLAT, {"flip_rate": level(0.08)}, "????yyyyyyyy"),
-    ("flips stay, loss falls", IncoherenceDetector(), FALLS, {"flip_rate": level(0.08)}, "????nnnnnnnn"),
+    ("flips stay, loss flat", IncoherenceDetector(), FLAT, {"flip_rate": level(0.08)}, "?????????nyy"),
+    ("flips stay, loss falls", IncoherenceDetector(), FALLS, {"flip_rate": level(0.08)}, "?????????nnn"),
     (
         "loss falls, but the output does not move",
         IncoherenceDetector(),
@@ -59,23 +59,11 @@ ROWS = [
         "????yyyyyyyy",
     ),
     ("few flips", IncoherenceDetector(), FLAT, {"flip_rate": level(0.005)}, "nnnnnnnnnnnn"),
-    (
-        "flips that fall are progress",
-        IncoherenceDetector(),
-        FLAT,
-        {"flip_rate": [0.5 * 0.8**check for check in range(12)]},
-        "????nnnnnnnn"[:2] + "nnnnnnnnnn",
-    ),
+    ("flips that fall", IncoherenceDetector(), FLAT, {"flip_rate": [0.8**check for check in range(12)]}, None),
     ("no probe", IncoherenceDetector(), FLAT, {"flip_rate": NONE}, "............"),
-    (
-        "a check without a look",
-        IncoherenceDetector(),
-        FLAT,
-        {"flip_rate": [0.08, None] * 6},
-        "?.?.?.?.y.y.",
-    ),
-    ("opposed and flat", OscillationDetector(), FLAT, {"relative_disparity": level(1.5)}, "????yyyyyyyy"),
-    ("opposed, yet it falls", OscillationDetector(), FALLS, {"relative_disparity": level(1.5)}, "????nnnnnnnn"),
+    ("a check without a look", IncoherenceDetector(), FLAT, {"flip_rate": [0.08, None] * 6}, "?.?.?.?.?.y."),
+    ("opposed and flat", OscillationDetector(), FLAT, {"relative_disparity": level(1.5)}, "?????????nyy"),
+    ("opposed, yet it falls", OscillationDetector(), FALLS, {"relative_disparity": level(1.5)}, "?????????nnn"),
     ("no relation", OscillationDetector(), FLAT, {"relative_disparity": level(0.98)}, "nnnnnnnnnnnn"),
     (
         "opposed by luck",
@@ -84,8 +72,8 @@ ROWS = [
         {"relative_disparity": [1.0, 2.0, 1.0, 1.9, 1.0, 1.8] * 2},
         None,
     ),
-    ("small steps, falls", SlowProgressDetector(), FALLS, {"update_ratio": level(2e-5)}, "????yyyyyyyy"),
-    ("small steps, arrived", SlowProgressDetector(), FLAT, {"update_ratio": level(2e-5)}, None),
+    ("small steps, falls", SlowProgressDetector(), FALLS, {"update_ratio": level(2e-5)}, "???yyyyyyyyy"),
+    ("small steps, arrived", SlowProgressDetector(), FLAT[1:] * 2, {"update_ratio": level(2e-5) * 2}, None),
     ("sound steps", SlowProgressDetector(), FALLS, {"update_ratio": level(2e-3)}, "nnnnnnnnnnnn"),
 ]
 
@@ -96,9 +84,7 @@ def test_timelines(why, detector, train, probes, expected):
     if expected is None:
         assert "y" not in told
     else:
-        # The first verdicts hang on when a slope is known; what is settled does not.
-        assert told[4:] == expected[4:]
-        assert "y" not in told[:3]
+        assert told == expected
 
 
 LONG = [2 / (check + 1) for check in range(30)]
@@ -134,7 +120,7 @@ def test_no_value_of_a_probe_trips_a_detector(value):
 # --- what follows -----------------------------------------------------------------------------------------------------
 
 
-def run(flips_of, policy=None, checks=40):
+def run(flips_of, policy=None, checks=60):
     """A run whose flips are a function of the learning rate; the loss is flat."""
     settings = Settings(("val_acc",), Mode.MAX) if policy is None else Settings(("val_acc",), Mode.MAX, policy)
     controller = Controller(settings, [IncoherenceDetector()])
@@ -142,7 +128,7 @@ def run(flips_of, policy=None, checks=40):
     for check in range(checks):
         probes = {"flip_rate": [flips_of(scale) * (1 + 0.05 * (check % 3))] * checks}
         rates = {"lr-SGD": Rate(0.1, scale, 0.1 * scale)}
-        train = [0.5 + 0.01 * (check % 2)] * checks
+        train = [0.5 + 0.01 * (check % 2) + (check == 0)] * checks
         decision = controller.step(reading(check, train, probes, {"val_acc": 0.9}, rates))
         scale *= decision.factor
         decisions.append(decision)
