@@ -20,6 +20,7 @@ from typing import Any
 from lightning_lr.core.debounce import Debounce
 from lightning_lr.core.detectors import Detector, default_detectors
 from lightning_lr.core.diagnosis import diagnose
+from lightning_lr.core.ending import ended_worse
 from lightning_lr.core.moves import hold, move
 from lightning_lr.core.opening import annealing, explored
 from lightning_lr.core.policy import Response
@@ -80,7 +81,7 @@ class Controller:
             self.restores_in_vain = 0
         findings = [finding for detector in self.detectors for finding in detector.examine(signals)]
         self.diagnosis = diagnosis = diagnose(findings, signals, self.settings.vote)
-        decision = self._decide(reading, diagnosis)
+        decision = ended_worse(reading, signals.monitors[0], self.settings) or self._decide(reading, diagnosis)
         if decision.action is not Action.HOLD:
             self._after(decision)
         return decision

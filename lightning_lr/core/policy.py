@@ -55,6 +55,7 @@ class Policy:
         recipe: ``"halving"`` or ``"exponential"``: a plain recipe takes the place of the table.
         epochs: epochs between two moves of the recipe.
         ratio: the fixed ratio of the exponential recipe, above 0 and below 1.
+        ends_at_best: whether the last check of a known budget brings the best state back, where the run ended worse.
 
     >>> cautious = Policy("mine", {Condition.PLATEAU: Response(Action.REDUCE, 0.5, patience=5)})
     >>> cautious.restores
@@ -66,6 +67,7 @@ class Policy:
     recipe: str | None = None
     epochs: int = 10
     ratio: float = 0.5
+    ends_at_best: bool = False
 
     def __post_init__(self) -> None:
         named = {Condition(condition): response for condition, response in self.responses.items()}
@@ -85,7 +87,8 @@ class Policy:
             restores: ``False`` turns each restore into a plain reduction; ``True`` restores on overfitting and on
                 divergence.
         """
-        return replace(self, responses={c: _tuned(c, r, patience, factor, restores) for c, r in self.responses.items()})
+        tuned = {c: _tuned(c, r, patience, factor, restores) for c, r in self.responses.items()}
+        return replace(self, responses=tuned, ends_at_best=self.ends_at_best and restores is not False)
 
 
 def _tuned(
@@ -114,6 +117,7 @@ PRESETS: Mapping[str, Policy] = {
             # Noise of the neurons falls about in proportion to the rate: a half is seen in the next flips.
             Condition.INCOHERENCE: Response(Action.REDUCE, 0.5, patience=3),
         },
+        ends_at_best=True,
     ),
     # Only ever lowers; 0.5 loses at most one octave to a false alarm.
     "conservative": Policy(
