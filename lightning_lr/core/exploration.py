@@ -1,9 +1,9 @@
-"""Which learning rates to try at the start of a run, and which one to keep: losses in, rate out.
+"""Which learning rates to try at the start of a run, and which one to go by: losses in, rate out.
 
 The sweep is a range test (Smith 2015) made of ordinary training steps: each step uses a rate a little higher than the
 last, until the loss has clearly exploded or the range is through. Then weights and optimizer state come back from a
 snapshot, and the run goes on with the rate that was chosen. The range is absolute, so where the run would have started
-does not matter.
+does not matter. Where the budget allows, a :mod:`~lightning_lr.core.tournament` around that rate comes before.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from lightning_lr.core.records import Trial
+from lightning_lr.core.tournament import branch_steps
 
 LOWEST, HIGHEST = 1e-6, 10.0
 """The range of the sweep: below 1e-6 no optimizer in use moves within a hundred steps, above 10 none stays."""
@@ -71,13 +72,13 @@ class Sweep:
         return len(smooth) > 10 and smooth[-1] > EXPLODED * min(smooth) > 0
 
 
-def chosen_rate(trial: Trial) -> float | None:
-    """The rate to keep after a sweep; ``None`` where no step had a finite loss.
+def suggested_rate(trial: Trial) -> float | None:
+    """The rate that a sweep suggests; ``None`` where no step had a finite loss.
 
     The first few steps are left out, since the smoothed loss is that of single batches there.
 
     >>> sweep, valley = Sweep(100), [1.0] * 50 + [0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.5, 0.9, 2.0, 9.0]
-    >>> print(f"{chosen_rate(Trial(tuple(map(sweep.rate, range(60))), tuple(valley))):.2g}")
+    >>> print(f"{suggested_rate(Trial(tuple(map(sweep.rate, range(60))), tuple(valley))):.2g}")
     0.00091
     """
     finite = [(rate, loss) for rate, loss in zip(trial.rates, trial.losses, strict=True) if math.isfinite(loss)]
@@ -102,14 +103,32 @@ def smoothed(losses: Sequence[float]) -> list[float]:
     return result
 
 
-def plan_sweep(budget: int | None) -> Sweep | None:
-    """The sweep for a budget of optimizer steps; ``None`` where the budget is too small for one.
+@dataclass(frozen=True)
+class Exploration:
+    """How the steps of an exploration are used.
+
+    Attributes:
+        sweep: over all rates.
+        branch_steps: steps of each short run after it; 0 for none.
+    """
+
+    sweep: Sweep
+    branch_steps: int
+
+    @property
+    def most(self) -> int:
+        """Optimizer steps that it takes at the most."""
+        return self.sweep.steps + 3 * self.branch_steps
+
+
+def plan_exploration(budget: int | None) -> Exploration | None:
+    """The exploration for a budget of optimizer steps; ``None`` where the budget is too small for one.
 
     Args:
         budget: optimizer steps of the whole run; ``None`` where that is unknown.
 
-    >>> plan_sweep(1000), plan_sweep(400).steps, plan_sweep(100)
-    (Sweep(steps=100, lowest=1e-06, highest=10.0), 50, None)
+    >>> plan_exploration(1000), plan_exploration(400).most, plan_exploration(100)
+    (Exploration(sweep=Sweep(steps=100, lowest=1e-06, highest=10.0), branch_steps=30), 86, None)
     """
     steps = STEPS if budget is None else min(STEPS, budget // SHARE)
-    return Sweep(steps) if steps >= FEWEST else None
+    return Exploration(Sweep(steps), branch_steps(budget)) if steps >= FEWEST else None

@@ -15,7 +15,17 @@ from enum import Enum
 from typing import Any
 
 from lightning_lr.core.policy import Policy, Response
-from lightning_lr.core.records import Adjustment, Decision, JournalEntry, Rate, Reading, Signals, TrainWindow, Trial
+from lightning_lr.core.records import (
+    Adjustment,
+    Branch,
+    Decision,
+    JournalEntry,
+    Rate,
+    Reading,
+    Signals,
+    TrainWindow,
+    Trial,
+)
 from lightning_lr.core.settings import Settings
 from lightning_lr.core.vocabulary import Action, Condition, Mode, Vote
 from lightning_lr.errors import JournalError
@@ -222,7 +232,11 @@ def _reading(record: Mapping[str, Any]) -> Reading:
 
 
 def _trial(record: Mapping[str, Any] | None) -> Trial | None:
-    return None if record is None else Trial(tuple(map(float, record["rates"])), tuple(map(float, record["losses"])))
+    if record is None:
+        return None
+    branches = tuple(Branch(float(one["rate"]), float(one["loss"])) for one in record.get("branches", ()))
+    rates, losses = tuple(map(float, record["rates"])), tuple(map(float, record["losses"]))
+    return Trial(rates, losses, branches, int(record.get("branch_steps", 0)))
 
 
 def decision_from(record: Mapping[str, Any]) -> Decision:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from lightning_lr.core.exploration import chosen_rate
+import math
+from dataclasses import replace
+
+from lightning_lr.core.exploration import suggested_rate
 from lightning_lr.core.moves import hold, move
 from lightning_lr.core.policy import Response
-from lightning_lr.core.records import Decision, Diagnosis, Reading
+from lightning_lr.core.records import Decision, Diagnosis, Reading, Trial
 from lightning_lr.core.settings import Settings
+from lightning_lr.core.tournament import margin, winner
 from lightning_lr.core.vocabulary import Action, Condition
 
 
@@ -19,13 +23,42 @@ def explored(reading: Reading, settings: Settings) -> Decision:
     """
     assert reading.trial is not None
     healthy = Diagnosis(Condition.HEALTHY, (), "")
-    rate = chosen_rate(reading.trial)
-    if rate is None or not reading.rates:
+    suggested = suggested_rate(reading.trial)
+    if suggested is None or not reading.rates:
         said = "explored: the training steps returned no finite loss to judge a rate by; the rate stays"
         return move(reading, healthy, Response(Action.EXPLORE, 1.0), said, settings)
     before = next(iter(reading.rates.values())).applied
-    said = f"explored: {reading.trial}; the loss was lowest near {10 * rate:.2g}, a tenth of it is kept"
-    return move(reading, healthy, Response(Action.EXPLORE, rate / before), said, settings)
+    said = f"explored: {reading.trial}; the loss was lowest near {10 * suggested:.2g}"
+    rate, how, evidence = _kept(suggested, reading.trial)
+    decision = move(reading, healthy, Response(Action.EXPLORE, rate / before), f"{said}, {how}", settings)
+    return replace(decision, evidence=evidence)
+
+
+def _kept(suggested: float, trial: Trial) -> tuple[float, str, dict[str, float]]:
+    """The rate to go on with, why, and the numbers behind it."""
+    if not trial.branches or not math.isfinite(winner(trial.branches).loss):
+        return suggested, "a tenth of it is kept", {"suggested": suggested}
+    best, (low, high) = winner(trial.branches), margin(trial.branches)
+    tried = ", ".join(map(str, trial.branches))
+    how = (
+        f"and of a tenth of it and rates beside it, each trained {trial.branch_steps} annealed steps on the same "
+        f"batches, the loss came to {tried}: {best.rate:.2g} is kept, {_width(low, high)}"
+    )
+    scores = {f"loss at {branch.rate:.2g}": branch.loss for branch in trial.branches}
+    return best.rate, how, {"suggested": suggested, **scores, "margin_low": low, "margin_high": high}
+
+
+def _width(low: float, high: float) -> str:
+    """How sharp the choice is, in words.
+
+    >>> _width(0.1, 0.1), _width(0.1, 0.3)
+    ('and none of the others came within 5 %', 'and all from 0.1 to 0.3 came within 5 %')
+    """
+    return (
+        "and none of the others came within 5 %"
+        if low == high
+        else f"and all from {low:.2g} to {high:.2g} came within 5 %"
+    )
 
 
 def annealing(reading: Reading) -> Decision:

@@ -62,16 +62,36 @@ class TrainWindow:
 
 
 @dataclass(frozen=True)
-class Trial:
-    """What an exploration has seen: ordinary training steps, each at a rate of its own.
+class Branch:
+    """A short run at one rate, annealed, from the state of the start.
 
     Attributes:
-        rates: learning rate of the first controlled group at each step.
-        losses: training loss of each step, mean over the ranks; the last may not be finite.
+        rate: its level, of the first controlled group.
+        loss: mean training loss of its last part; infinite where it exploded.
+    """
+
+    rate: float
+    loss: float
+
+    def __str__(self) -> str:
+        return f"{self.rate:.2g} → {self.loss:.4g}"
+
+
+@dataclass(frozen=True)
+class Trial:
+    """What an exploration has seen: ordinary training steps, each at a rate of its own, then branches.
+
+    Attributes:
+        rates: learning rate of the first controlled group at each step of the sweep.
+        losses: training loss of each of these steps, mean over the ranks; the last may not be finite.
+        branches: the short runs that came after it, in the order in which they were tried.
+        branch_steps: how many steps each of them had.
     """
 
     rates: tuple[float, ...]
     losses: tuple[float, ...]
+    branches: tuple[Branch, ...] = ()
+    branch_steps: int = 0
 
     def __str__(self) -> str:
         return f"{len(self.rates)} rates from {self.rates[0]:.2g} to {self.rates[-1]:.2g} were tried"

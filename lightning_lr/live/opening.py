@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from lightning_lr.core.exploration import plan_sweep
+from lightning_lr.core.exploration import plan_exploration
 from lightning_lr.errors import UnsupportedError
 from lightning_lr.live.budget import budget_of, steps_taken
 from lightning_lr.live.strategies import against_restoring
@@ -56,14 +56,18 @@ def opening_of(callback: LearningRateController, trainer: Any) -> Opening:
         )
     if callback.anneal is True and budget is None:
         raise UnsupportedError("Expected a known budget for `anneal=True`: give the Trainer max_epochs or max_steps.")
-    sweep = plan_sweep(budget)
-    found = f"a sweep of at most {sweep.steps} steps, then the start is restored" if sweep else "none: too few steps"
+    plan = plan_exploration(budget)
+    found = (
+        f"at most {plan.most} steps at rates of their own, then the start is restored"
+        if plan
+        else "none: too few steps"
+    )
     curved = "hold, then linear to zero over the last half of what is left"
     return Opening(
         budget=budget,
         exploration=found if explores else f"none: {against_finding or 'find_lr=False'}",
         curve=curved if anneals else f"none: {against_annealing or 'anneal=False'}",
-        explores=explores and sweep is not None,
+        explores=explores and plan is not None,
         anneals=anneals,
     )
 

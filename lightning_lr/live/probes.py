@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass, field
@@ -137,8 +136,4 @@ def memory_of_ranks(probes: Probes, ranks: Ranks) -> list[list[dict[str, Tensor]
 
     Two collectives where there are probes and several ranks, at checkpoints alone.
     """
-    if not probes.probes or ranks.alone:
-        return [probes.memory()] if probes.probes else []
-    own = io.BytesIO()
-    torch.save(probes.memory(), own)
-    return [torch.load(io.BytesIO(part), weights_only=True) for part in ranks.gather_bytes(own.getvalue())]
+    return ranks.gather_plain(probes.memory()) if probes.probes else []

@@ -10,6 +10,7 @@ puts a barrier before its all-reduce.)
 
 from __future__ import annotations
 
+import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -92,6 +93,14 @@ class Ranks:
         parts = [torch.empty_like(message) for _ in range(self.world_size)]
         dist.all_gather(parts, message)
         return [part.cpu().numpy().tobytes()[:length] for part, length in zip(parts, lengths, strict=True)]
+
+    def gather_plain(self, own: Any) -> list[Any]:
+        """Every rank's tensors and plain values, by rank. For checkpoints: two collectives."""
+        if self.alone:
+            return [own]
+        saved = io.BytesIO()
+        torch.save(own, saved)
+        return [torch.load(io.BytesIO(part), weights_only=True) for part in self.gather_bytes(saved.getvalue())]
 
     def _message(self, values: Sequence[float]) -> Tensor:
         wide = torch.float32 if self.device.type == "mps" else torch.float64  # MPS has no float64

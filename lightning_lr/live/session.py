@@ -211,6 +211,11 @@ class Session:
         if self.take_snapshot is not None:
             self.snapshot = self.take_snapshot(self.snapshot)
 
+    def restore_start(self) -> None:
+        """Bring the state back from which the run explores."""
+        if self.snapshot is not None and self.restore_snapshot is not None:
+            self.restore_snapshot(self.snapshot)
+
     # --- read ---------------------------------------------------------------------------------------------------------
 
     def _own_readings(self) -> list[float]:

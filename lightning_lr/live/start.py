@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from lightning_lr.__about__ import __version__
 from lightning_lr.core.annealing import Curve
 from lightning_lr.core.controller import Controller
-from lightning_lr.core.exploration import plan_sweep
+from lightning_lr.core.exploration import plan_exploration
 from lightning_lr.core.journal import header_line
 from lightning_lr.core.series import TRAIN_LOSS, same_quantity
 from lightning_lr.core.settings import Settings
@@ -24,6 +24,7 @@ from lightning_lr.live.lr_control import LearningRateControl
 from lightning_lr.live.opening import Opening, opening_of
 from lightning_lr.live.probes import Probes, memory_of_ranks
 from lightning_lr.live.ranks import Ranks
+from lightning_lr.live.replayed_batches import ReplayedBatches
 from lightning_lr.live.session import Session
 from lightning_lr.live.snapshot import Snapshot
 from lightning_lr.live.strategies import against_restoring
@@ -79,7 +80,7 @@ def begin_session(
         session.take_snapshot = partial(_take, module, trainer.optimizers, scaler)
         session.restore_snapshot = partial(_restore, module, trainer.optimizers, scaler)
     _continue(session, state, checkpointed)
-    _open(session, opening, trainer, state)
+    _open(session, opening, trainer, module, state, checkpointed)
     if ranks.rank == 0:
         session.log.card(set_up_card(facts), step=trainer.fit_loop.epoch_loop._batches_that_stepped)
     return session
@@ -94,12 +95,21 @@ def to_checkpoint(session: Session, save_snapshot: bool, together: bool = True) 
         together: whether all ranks are here; after an exception they are not, and nobody may wait for them.
     """
     snapshot = session.snapshot.payload() if save_snapshot and session.snapshot is not None else None
-    return {
+    carried = {
         "readings": session.readings_of_ranks() if together else [],
         "snapshot": snapshot,
         "token": [session.steps, session.snapshot_check],  # tells which of several files belongs to this checkpoint
         "probes": memory_of_ranks(session.probes, session.ranks) if together else [],
     }
+    if session.explorer is not None and session.explorer.batches is not None:
+        kept = session.explorer.kept_batches()
+        carried["batches"] = session.ranks.gather_plain(kept) if together else [kept]
+    return carried
+
+
+def _of_rank(batches: list[Any] | None, ranks: Ranks) -> Any:
+    """This rank's own batches; where a checkpoint has not those of all ranks, each goes on with fresh ones."""
+    return batches[ranks.rank] if batches is not None and len(batches) == ranks.world_size else None
 
 
 def _settings_for(callback: LearningRateController, trainer: Any) -> Settings:
@@ -145,7 +155,14 @@ def _continue(session: Session, state: Mapping[str, Any], checkpointed: Mapping[
         session.keep_state()
 
 
-def _open(session: Session, opening: Opening, trainer: Any, state: Mapping[str, Any]) -> None:
+def _open(
+    session: Session,
+    opening: Opening,
+    trainer: Any,
+    module: Any,
+    state: Mapping[str, Any],
+    checkpointed: Mapping[str, Any],
+) -> None:
     """Begin to explore, and lay the curve over the budget, where this run does so; a resumed run goes on."""
     exploring = state.get("exploring")
     if session.curve is not None and opening.budget is not None and session.curve.budget != opening.budget:
@@ -157,12 +174,15 @@ def _open(session: Session, opening: Opening, trainer: Any, state: Mapping[str, 
         return
     if not state and opening.anneals and opening.budget is not None:
         session.curve = Curve(first=session.steps, budget=opening.budget)
-    sweep = plan_sweep(opening.budget) if opening.explores or exploring else None
-    if sweep is None or not session.groups.rates():
+    plan = plan_exploration(opening.budget) if opening.explores or exploring else None
+    if plan is None or not session.groups.rates():
         return
-    session.explorer = Explorer(sweep, session.groups, session.ranks)
+    batches = partial(ReplayedBatches, module)
+    session.explorer = Explorer(plan, session.groups, session.ranks, session.restore_start, batches)
+    session.undo.append(session.explorer.detach)
     if exploring:
         session.explorer.load_state_dict(exploring)
+        session.explorer.load_batches(_of_rank(checkpointed.get("batches"), ranks=session.ranks))
     session.suspension = Suspension(trainer.callbacks)
 
 
