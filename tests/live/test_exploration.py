@@ -159,7 +159,7 @@ def test_a_sweep_over_several_epochs_hides_their_validations(tmp_path: Path) -> 
     checkpoint = ModelCheckpoint(tmp_path, monitor="val_loss", save_top_k=-1, filename="{epoch}")
     fit(Regression(0.01), explorer(), checkpoint, enable_checkpointing=True, limit_train_batches=10, max_epochs=40)
     epochs = sorted(int(path.stem.split("=")[1]) for path in tmp_path.glob("epoch=*.ckpt"))
-    assert epochs[0] in (3, 4)  # 400 steps: a sweep of 50, or less where the loss explodes before
+    assert 3 <= epochs[0] <= 8  # 400 steps: a sweep of 50, or less where the loss explodes before, and 3 branches of 12
     assert epochs == list(range(epochs[0], 40))
 
 
