@@ -17,6 +17,7 @@ from functools import partial
 from statistics import fmean
 from typing import Any
 
+from lightning_lr.core.audit import Probation, undone, with_outcome
 from lightning_lr.core.debounce import Debounce
 from lightning_lr.core.detectors import Detector, default_detectors
 from lightning_lr.core.diagnosis import diagnose
@@ -65,6 +66,7 @@ class Controller:
         )
         self.debounce = Debounce(settings.cooldown, settings.warmup_checks)
         self.recipe = recipe_of(settings.policy)
+        self.probation = Probation()
         self.restores_in_vain = 0
         self.signals: Signals | None = None
         self.diagnosis: Diagnosis | None = None
@@ -77,18 +79,32 @@ class Controller:
             self.diagnosis = Diagnosis(decision.condition, (), decision.reason)
             return decision
         self.signals = signals = self.series.update(reading)
-        if self.is_best:
+        if self._new_best:
             self.restores_in_vain = 0
+        audited = self.probation.tick(signals.monitors[0], reading)
         findings = [finding for detector in self.detectors for finding in detector.examine(signals)]
         self.diagnosis = diagnosis = diagnose(findings, signals, self.settings.vote)
-        decision = ended_worse(reading, signals.monitors[0], self.settings) or self._decide(reading, diagnosis)
+        decision = (
+            ended_worse(reading, signals.monitors[0], self.settings)
+            or undone(audited, reading, signals.monitors[0], self.settings)
+            or self._decide(reading, diagnosis)
+        )
         if decision.action is not Action.HOLD:
-            self._after(decision)
-        return decision
+            self._after(decision, undoes=audited is not None and audited.on_probation)
+        return with_outcome(decision, audited, signals.monitors[0])
 
     @property
     def is_best(self) -> bool:
-        """Whether the last reading was a new best of the first monitor: the state worth a snapshot."""
+        """Whether the last reading was a new best of the first monitor: the state worth a snapshot.
+
+        Not while a raise is on probation: the state before it must stay at hand.
+        """
+        pending = self.probation.pending
+        on_trial = pending is not None and pending.on_probation and pending.waited > 0
+        return self._new_best and not on_trial
+
+    @property
+    def _new_best(self) -> bool:
         if self.signals is None or not self.signals.monitors:
             return False
         first = self.signals.monitors[0]
@@ -102,6 +118,7 @@ class Controller:
             "debounce": self.debounce.state_dict(),
             "recipe": self.recipe.state_dict() if self.recipe else None,
             "restores_in_vain": self.restores_in_vain,
+            "probation": self.probation.state_dict(),
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -109,6 +126,7 @@ class Controller:
         self.series.load_state_dict(state["series"])
         self.debounce.load_state_dict(state["debounce"])
         self.restores_in_vain = state["restores_in_vain"]
+        self.probation.load_state_dict(state["probation"])
         if self.recipe and state["recipe"]:
             self.recipe.load_state_dict(state["recipe"])
 
@@ -122,6 +140,8 @@ class Controller:
         if answer is None or waiting:
             return hold(reading, diagnosis, partial(_said, diagnosis, waiting if answer else ""))
         said = str(diagnosis)
+        if answer.action is Action.RAISE and (against := self._against_raising(answer.factor)):
+            return hold(reading, diagnosis, f"{said}; no raise: {against}")
         response = answer.escalated(self.restores_in_vain)
         if response.action in (Action.RESTORE, Action.STOP) and self.restores_in_vain:
             said += f"; {self._vain()}"
@@ -130,13 +150,21 @@ class Controller:
             said += "; no snapshot: cut without restore"
         return move(reading, diagnosis, response, said, self.settings)
 
-    def _after(self, decision: Decision) -> None:
+    def _against_raising(self, factor: float) -> str:
+        """Why the rate may not be raised now; empty where it may."""
+        if self.settings.policy.restores and not (self._new_best and self.signals is not None):
+            return "this state is not the best, and could not be brought back"
+        return self.probation.against(factor)
+
+    def _after(self, decision: Decision, undoes: bool = False) -> None:
         self.debounce.adjusted()
+        if self.recipe is None and self.signals is not None:
+            self.probation.moved(decision, self.signals.monitors[0])
         if self.recipe is None:
             # A recipe is a schedule: like the steps of the user's own, its moves leave the windows whole. Cut short at
             # every decay they would never be long enough to tell that the run has converged.
             self.series.restart()
-        if decision.action is Action.RESTORE:
+        if decision.action is Action.RESTORE and not undoes:
             self.restores_in_vain += 1
 
     def _vain(self) -> str:

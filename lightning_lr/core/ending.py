@@ -18,7 +18,7 @@ BEYOND_NOISE = 2.0
 """Standard deviations of one value, in the last checks, by which it must be worse as well."""
 
 TAIL = 12
-"""Last checks whose noise counts: there the rate is falling, and earlier the descent itself would be taken for noise."""
+"""Last checks whose noise counts: earlier ones would add the descent itself to it."""
 
 
 def ended_worse(reading: Reading, monitor: Signal, settings: Settings) -> Decision | None:

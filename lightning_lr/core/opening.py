@@ -10,7 +10,7 @@ from lightning_lr.core.moves import hold, move
 from lightning_lr.core.policy import Response
 from lightning_lr.core.records import Decision, Diagnosis, Reading, Trial
 from lightning_lr.core.settings import Settings
-from lightning_lr.core.tournament import margin, winner
+from lightning_lr.core.tournament import between, margin, winner
 from lightning_lr.core.vocabulary import Action, Condition
 
 
@@ -38,27 +38,14 @@ def _kept(suggested: float, trial: Trial) -> tuple[float, str, dict[str, float]]
     """The rate to go on with, why, and the numbers behind it."""
     if not trial.branches or not math.isfinite(winner(trial.branches).loss):
         return suggested, "a tenth of it is kept", {"suggested": suggested}
-    best, (low, high) = winner(trial.branches), margin(trial.branches)
+    rate, (low, high) = between(suggested, trial.branches), margin(trial.branches)
     tried = ", ".join(map(str, trial.branches))
     how = (
-        f"and of a tenth of it and rates beside it, each trained {trial.branch_steps} annealed steps on the same "
-        f"batches, the loss came to {tried}: {best.rate:.2g} is kept, {_width(low, high)}"
+        f"a tenth of it and rates beside it were each trained for {trial.branch_steps} annealed steps on the same "
+        f"batches, which brought the loss to ({tried}); {rate:.2g} is kept, halfway from the tenth to the best of these"
     )
     scores = {f"loss at {branch.rate:.2g}": branch.loss for branch in trial.branches}
-    return best.rate, how, {"suggested": suggested, **scores, "margin_low": low, "margin_high": high}
-
-
-def _width(low: float, high: float) -> str:
-    """How sharp the choice is, in words.
-
-    >>> _width(0.1, 0.1), _width(0.1, 0.3)
-    ('and none of the others came within 5 %', 'and all from 0.1 to 0.3 came within 5 %')
-    """
-    return (
-        "and none of the others came within 5 %"
-        if low == high
-        else f"and all from {low:.2g} to {high:.2g} came within 5 %"
-    )
+    return rate, how, {"suggested": suggested, **scores, "margin_low": low, "margin_high": high}
 
 
 def annealing(reading: Reading) -> Decision:

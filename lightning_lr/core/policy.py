@@ -21,8 +21,9 @@ class Response:
     """What a policy does about one condition.
 
     Attributes:
-        action: ``"reduce"``, or ``"restore"`` (the state of the best check comes back, then the rate is cut).
-        factor: multiplier of the learning rate, above 0 and below 1.
+        action: ``"reduce"``, ``"restore"`` (the state of the best check comes back, then the rate is cut), or
+            ``"raise"`` (on probation: undone unless the run then improves faster).
+        factor: multiplier of the learning rate, above 0; below 1 for a cut, above 1 for a raise.
         patience: checks in a row; acts on the last of them.
     """
 
@@ -83,7 +84,7 @@ class Policy:
 
         Args:
             patience: for every condition that waits at all (those that act on the first check stay so).
-            factor: for every response.
+            factor: for every cut.
             restores: ``False`` turns each restore into a plain reduction; ``True`` restores on overfitting and on
                 divergence.
         """
@@ -96,9 +97,9 @@ def _tuned(
 ) -> Response:
     if patience is not None and response.patience > 1:
         response = replace(response, patience=patience)
-    if factor is not None:
+    if factor is not None and response.action is not Action.RAISE:
         response = replace(response, factor=factor)
-    if restores is False:
+    if restores is False and response.action is Action.RESTORE:
         response = replace(response, action=Action.REDUCE)
     if restores and condition in (Condition.OVERFITTING, Condition.DIVERGENCE, Condition.NON_FINITE):
         response = replace(response, action=Action.RESTORE)
@@ -116,6 +117,10 @@ PRESETS: Mapping[str, Policy] = {
             Condition.PLATEAU: Response(Action.RESTORE, 0.3, patience=3),
             # Noise of the neurons falls about in proportion to the rate: a half is seen in the next flips.
             Condition.INCOHERENCE: Response(Action.REDUCE, 0.5, patience=3),
+            # An octave, as people try by hand; once, since what says so (the critical ratio) has no noise of its own.
+            Condition.SLOW_PROGRESS: Response(Action.RAISE, 2.0),
+            Condition.IMPROVING: Response(Action.RAISE, 2.0, patience=3),
+            Condition.OSCILLATION: Response(Action.REDUCE, 0.5, patience=3),
         },
         ends_at_best=True,
     ),

@@ -22,15 +22,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import lightning_lr.core
+from lightning_lr.core.audit import Probation
 from lightning_lr.core.controller import Controller
 from lightning_lr.core.debounce import Debounce
-from lightning_lr.core.policy import PRESETS, Policy
+from lightning_lr.core.moves import move
+from lightning_lr.core.policy import PRESETS, Policy, Response
 from lightning_lr.core.recipes import Exponential, Halving, Recipe
 from lightning_lr.core.records import Diagnosis, Finding, Rate, Reading
 from lightning_lr.core.series import Series
 from lightning_lr.core.settings import Settings
 from lightning_lr.core.signals import SignalTracker
-from lightning_lr.core.vocabulary import Condition, Mode, Verdict
+from lightning_lr.core.vocabulary import Action, Condition, Mode, Verdict
 from tests.helpers.readings import INF, NAN, few, negated, reading_lists, settings_of, swapped, values, window
 
 # --- the classes, and how each is fed ---------------------------------------------------------------------------------
@@ -92,6 +94,19 @@ def feed_recipe(recipe: Recipe, reading: Reading) -> tuple[float, str]:
     return recipe.propose(reading, signals, diagnosis(reading))
 
 
+def feed_probation(probation: Probation, reading: Reading) -> str:
+    """A raise every fourth check, a divergence at the eleventh."""
+    series = Series(("val_loss",))
+    for earlier in READINGS[: reading.check + 1]:
+        monitor = series.update(earlier).monitors[0]
+    audited = probation.tick(monitor, reading)
+    if reading.check % 4 == 1:
+        condition = Condition.DIVERGENCE if reading.check == 9 else Condition.SLOW_PROGRESS
+        response = Response(Action.REDUCE, 0.5) if reading.check == 9 else Response(Action.RAISE, 2.0)
+        probation.moved(move(reading, Diagnosis(condition, (), ""), response, "", Settings()), monitor)
+    return f"{audited} {probation.against(2.0)}"
+
+
 SETTINGS = Settings(monitors=("val_loss", "val_loss_b"), cooldown=1, warmup_checks=2, rel_delta=0.01)
 STREAMS: Mapping[type, Stream] = {
     SignalTracker: Stream(
@@ -101,6 +116,7 @@ STREAMS: Mapping[type, Stream] = {
     ),
     Series: Stream(lambda: Series(("val_loss", "val_loss_b")), Series.update, READINGS),
     Debounce: Stream(lambda: Debounce(cooldown=2, warmup_checks=3), feed_debounce, READINGS),
+    Probation: Stream(Probation, feed_probation, READINGS),
     Halving: Stream(lambda: Halving(Policy("h", recipe="halving", epochs=2)), feed_recipe, READINGS),
     Exponential: Stream(lambda: Exponential(Policy("e", recipe="exponential", epochs=2)), feed_recipe, READINGS),
     Controller: Stream(lambda: Controller(SETTINGS), Controller.step, READINGS),

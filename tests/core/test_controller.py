@@ -223,7 +223,10 @@ def test_at_min_lr_it_holds_says_so_and_goes_on_counting():
     made = run("yyyyyyyyy", settings=replace(SETTINGS, min_lr=0.05))
     assert made.actions == "..r......"
     assert made.decisions[2].new_lr == {"lr-SGD": 0.05}
-    for decision in made.decisions[5:]:
+    assert made.decisions[5].reason.endswith(
+        "the reduction of check 2 did not help: gain of val_loss a check 0 before, 0 in the 3 since"
+    )
+    for decision in made.decisions[6:]:
         assert decision.reason == "plateau: val_loss is said to be so; every learning rate is at its bound already"
         assert decision.factor == 1.0
     assert made.scale == 0.5, "the scale does not run away below the bound"

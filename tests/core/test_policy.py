@@ -89,7 +89,8 @@ def test_conservative_only_ever_lowers():
 def test_every_preset_is_a_table_or_a_recipe_with_sane_numbers(policy):
     assert PRESETS[policy.name] is policy
     assert bool(policy.responses) != bool(policy.recipe)
-    assert all(0 < r.factor < 1 and r.patience >= 1 for r in policy.responses.values())
+    assert all((r.factor > 1) == (r.action == "raise") for r in policy.responses.values())
+    assert all(0 < r.factor <= 2 and r.patience >= 1 for r in policy.responses.values())
     assert 0 < policy.ratio < 1
     assert policy.epochs >= 1
 

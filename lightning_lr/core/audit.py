@@ -1,0 +1,191 @@
+"""Every move is a hypothesis: what it should bring, and by when; here it is looked at again.
+
+A raise is on probation: unless the run then improves faster than before, it is taken back, exactly, and the next one
+has to wait twice as long. Cuts and restores are audited too; they stay, and what they brought is said and recorded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+from lightning_lr.core.moves import move
+from lightning_lr.core.policy import Response
+from lightning_lr.core.records import Decision, Diagnosis, Finding, Reading, Signal
+from lightning_lr.core.settings import Settings
+from lightning_lr.core.vocabulary import Action, Condition, Verdict
+from lightning_lr.core.wording import plural
+
+DEADLINE = 3
+"""Checks after which a move is judged: as many as a plateau takes. The first alone would be the loss soon after, which
+rises with most raises that turn out well (short-horizon bias, Wu et al. 2018)."""
+
+LOOKBACK = 3
+"""Checks before a move whose mean gain it is compared with: as many as after it."""
+
+
+@dataclass(frozen=True)
+class Hypothesis:
+    """A move that has still to prove itself.
+
+    Attributes:
+        check: number of the check at which it was made.
+        action: what was done.
+        condition: what it answered.
+        factor: multiplier of the learning rate.
+        before: oriented gain a check before it, ≥ 0.
+        best: oriented best value of the first monitor at that time.
+        waited: checks with a value of the monitor since then.
+    """
+
+    check: int
+    action: Action
+    condition: Condition
+    factor: float
+    before: float
+    best: float
+    waited: int = 0
+
+    @property
+    def on_probation(self) -> bool:
+        """Whether it will be undone if it does not help."""
+        return self.action is Action.RAISE
+
+    def after(self, monitor: Signal) -> float:
+        """Oriented gain a check since the move: how far the best has moved."""
+        return max(0.0, self.best - monitor.best) / max(1, self.waited)
+
+    def helped(self, monitor: Signal) -> bool:
+        """Whether the move brought what it should: a raise a faster gain, any other a new best."""
+        gain = self.after(monitor)
+        return gain > self.before if self.on_probation else gain > 0
+
+    def __str__(self) -> str:
+        name = "reduction" if self.action is Action.REDUCE else self.action
+        return f"the {name} of check {self.check}"
+
+
+def hypothesis(decision: Decision, monitor: Signal) -> Hypothesis:
+    """What a decision claims: that the monitor will do better than it did in the checks before."""
+    recent = monitor.values[-LOOKBACK - 1 :]
+    before = max(0.0, recent[0] - recent[-1]) / max(1, len(recent) - 1) if recent else 0.0
+    return Hypothesis(decision.check, decision.action, decision.condition, decision.factor, before, monitor.best)
+
+
+def outcome(made: Hypothesis, monitor: Signal) -> str:
+    """What became of it, in words."""
+    helped = "helped" if made.helped(monitor) else "did not help"
+    unit = f"gain of {monitor.name} a check"
+    return f"{made} {helped}: {unit} {made.before:.3g} before, {made.after(monitor):.3g} in the {made.waited} since"
+
+
+def numbers(made: Hypothesis, monitor: Signal) -> dict[str, float]:
+    """The same as numbers, for the evidence."""
+    return {
+        "audited_check": float(made.check),
+        "audit_helped": float(made.helped(monitor)),
+        "gain_before": made.before,
+        "gain_after": made.after(monitor),
+    }
+
+
+def undone(made: Hypothesis | None, reading: Reading, monitor: Signal, settings: Settings) -> Decision | None:
+    """The decision to take a raise back whose time is up and that did not help; ``None`` in any other case."""
+    if made is None or not made.on_probation or made.helped(monitor):
+        return None
+    said = outcome(made, monitor)
+    finding = Finding(made.condition, Verdict.NO, monitor.name, made.after(monitor), made.before, said)
+    diagnosis = Diagnosis(made.condition, (finding,), said)
+    action = Action.REDUCE if reading.snapshot_check is None else Action.RESTORE
+    return move(reading, diagnosis, Response(action, 1 / made.factor), f"{made.condition}: {said}", settings)
+
+
+def with_outcome(decision: Decision, made: Hypothesis | None, monitor: Signal) -> Decision:
+    """The decision of the check at which a move was audited, with what came of it among its numbers."""
+    if made is None:
+        return decision
+    said = decision.reason if decision.action is not Action.HOLD else f"{decision.reason}; {outcome(made, monitor)}"
+    return replace(decision, reason=said, evidence={**decision.evidence, **numbers(made, monitor)})
+
+
+@dataclass
+class Probation:
+    """Which raises may be tried, and when: counters of one run, plain numbers, saved whole.
+
+    Attributes:
+        pending: the newest move, until its deadline.
+        rejected: raises that were taken back since one was kept.
+        locked: checks for which no raise may be tried.
+        ceiling: applied rate at which the run diverged; no raise goes there again.
+        rate: applied rate at the last check, the highest of all groups; 0 where there was none.
+        still: whether it was the same at the check before: in a warm-up or a decay nothing is raised.
+    """
+
+    pending: Hypothesis | None = None
+    rejected: int = 0
+    locked: int = 0
+    ceiling: float | None = None
+    rate: float = 0.0
+    still: bool = False
+
+    def tick(self, monitor: Signal, reading: Reading) -> Hypothesis | None:
+        """Count a check; the move whose deadline has come, if one has."""
+        now = max((rate.applied for rate in reading.rates.values()), default=0.0)
+        self.rate, self.still = now, now == self.rate
+        if not monitor.fresh:
+            return None
+        self.locked = max(0, self.locked - 1)
+        if self.pending is None:
+            return None
+        made = replace(self.pending, waited=self.pending.waited + 1)
+        self.pending = made
+        if made.waited < DEADLINE:
+            return None
+        self.pending = None
+        if made.on_probation:
+            self._judged(made.helped(monitor))
+        return made
+
+    def moved(self, decision: Decision, monitor: Signal) -> None:
+        """Take note of a move; a raise that needed another before its deadline has failed."""
+        if self.pending is not None and self.pending.on_probation:
+            self._judged(False)
+        if decision.condition in (Condition.DIVERGENCE, Condition.NON_FINITE):
+            self.ceiling = min(self.rate, self.ceiling or self.rate)
+        self.pending = hypothesis(decision, monitor)
+
+    def _judged(self, helped: bool) -> None:
+        self.rejected = 0 if helped else self.rejected + 1
+        self.locked = 0 if helped else DEADLINE * 2**self.rejected
+
+    def against(self, factor: float) -> str:
+        """Why a raise may not be tried now; empty where it may.
+
+        >>> Probation(locked=2).against(2.0), Probation(rate=0.1, still=True).against(2.0)
+        ('the last raise did not help, 2 checks to wait', '')
+        >>> Probation(rate=0.1).against(2.0), Probation(rate=0.1, still=True, ceiling=0.15).against(2.0)
+        ('the rate is on the move', 'the run diverged at 0.15 before')
+        """
+        if self.locked:
+            return f"the last raise did not help, {self.locked} check{plural(self.locked)} to wait"
+        if not self.still:
+            return "the rate is on the move"
+        if self.ceiling is not None and self.rate * factor >= self.ceiling:
+            return f"the run diverged at {self.ceiling:.2g} before"
+        return ""
+
+    def state_dict(self) -> dict[str, Any]:
+        """Plain values."""
+        state = asdict(self)
+        if self.pending is not None:
+            state["pending"] |= {"action": self.pending.action.value, "condition": self.pending.condition.value}
+        return state
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Continue from :meth:`state_dict`."""
+        saved = state["pending"]
+        words = {"action": Action(saved["action"]), "condition": Condition(saved["condition"])} if saved else {}
+        self.pending = Hypothesis(**{**saved, **words}) if saved else None
+        self.rejected, self.locked, self.ceiling = state["rejected"], state["locked"], state["ceiling"]
+        self.rate, self.still = state["rate"], state["still"]

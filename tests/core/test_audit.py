@@ -1,0 +1,100 @@
+"""Raises on probation, and what every move has brought: a timeline of losses, and the actions that it gets."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pytest
+
+from lightning_lr.core.controller import Controller
+from lightning_lr.core.detectors import Detector
+from lightning_lr.core.records import Decision, Finding, Rate, Reading, Signals
+from lightning_lr.core.settings import Settings
+from lightning_lr.core.vocabulary import Condition, Verdict
+
+
+class Slow:
+    """Says at each check of a list that progress is slow."""
+
+    def __init__(self, *checks: int) -> None:
+        self.checks = checks
+
+    def examine(self, signals: Signals) -> Sequence[Finding]:
+        verdict = Verdict.YES if signals.check in self.checks else Verdict.NO
+        return [Finding(Condition.SLOW_PROGRESS, verdict, "val_loss", 40.0, 10.0, "the critical ratio is 40")]
+
+
+class Diverges(Slow):
+    def examine(self, signals: Signals) -> Sequence[Finding]:
+        verdict = Verdict.YES if signals.check in self.checks else Verdict.NO
+        return [Finding(Condition.DIVERGENCE, verdict, "val_loss", 1.0, 0.5, "all progress is lost")]
+
+
+def run(losses: Sequence[float], *detectors: Detector) -> tuple[list[Decision], list[bool]]:
+    """The decisions, and whether the state of each check was kept."""
+    controller = Controller(Settings(), detectors)
+    rate, snapshot, decisions, kept = 0.1, -1, [], []
+    for check, loss in enumerate(losses):
+        rates = {"lr": Rate(0.1, rate / 0.1, rate)}
+        decision = controller.step(
+            Reading(check, check, check, {"val_loss": loss}, rates=rates, snapshot_check=snapshot)
+        )
+        rate = decision.new_lr["lr"]
+        kept.append(controller.is_best)
+        snapshot = check if controller.is_best else snapshot
+        decisions.append(decision)
+    return decisions, kept
+
+
+def actions(decisions: Sequence[Decision]) -> str:
+    return "".join({"hold": ".", "raise": "+", "restore": "r", "reduce": "-"}[d.action] for d in decisions)
+
+
+SLOWLY = [1.0, 0.99, 0.98, 0.97]
+
+
+def test_a_raise_that_helps_stays_and_says_what_it_brought() -> None:
+    decisions, kept = run([*SLOWLY, 0.9, 0.8, 0.7, 0.65], Slow(3))
+    assert actions(decisions) == "...+...."
+    assert decisions[3].new_lr == {"lr": pytest.approx(0.2)}
+    assert decisions[6].reason.endswith(
+        "the raise of check 3 helped: gain of val_loss a check 0.01 before, 0.09 in the 3 since"
+    )
+    assert decisions[6].evidence["audit_helped"] == 1.0
+    # the state before the raise is kept until it has proved itself
+    assert kept == [True, True, True, True, False, False, True, True]
+
+
+def test_a_raise_that_does_not_help_is_taken_back_exactly_and_the_next_has_to_wait() -> None:
+    decisions, _ = run([*SLOWLY, 0.965, 0.96, 0.955, *[0.94 - 0.01 * i for i in range(14)]], Slow(3, 8, 11, 20))
+    #                check 3 raises, 6 takes it back; 8 and 11 are locked, 20 is not
+    assert actions(decisions) == "...+..r.............+"
+    undo = decisions[6]
+    assert (undo.factor, undo.snapshot_check, undo.new_lr["lr"]) == (0.5, 3, pytest.approx(0.1))
+    assert undo.reason == (
+        "slow_progress: the raise of check 3 did not help: gain of val_loss a check 0.01 before, 0.005 in the 3 "
+        "since → restore the state of check 3, learning rate × 0.5 (lr 0.2 → 0.1)"
+    )
+    assert decisions[8].reason == (
+        "slow_progress: the critical ratio is 40; no raise: the last raise did not help, 4 checks to wait"
+    )
+
+
+@pytest.mark.parametrize(
+    ("losses", "detectors", "expected", "said"),
+    [
+        ([1.0, 0.9, 0.95], (Slow(2),), "...", "this state is not the best, and could not be brought back"),
+        ([1.0, 0.9, 5.0, 0.85, 0.8, 0.7], (Diverges(2), Slow(3)), "..r...", "no raise: the rate is on the move"),
+    ],
+)
+def test_where_no_raise_is_tried(losses: list[float], detectors: tuple, expected: str, said: str) -> None:
+    decisions, _ = run(losses, *detectors)
+    assert actions(decisions) == expected
+    assert any(said in decision.reason for decision in decisions)
+
+
+def test_a_rate_at_which_the_run_diverged_is_the_ceiling() -> None:
+    decisions, _ = run([1.0, 0.9, 0.8, 9.0, 0.79, 0.78, 0.77, 0.76], Diverges(3), Slow(5))
+    assert actions(decisions) == "...r.+.."  # 0.1 → 0.03 → 0.06, still below 0.1
+    decisions, _ = run([1.0, 0.9, 0.8, 9.0, 0.79, 0.78, 0.7, 0.6, 0.5, 0.4, 0.3], Diverges(3), Slow(5, 9))
+    assert "no raise: the run diverged at 0.1 before" in decisions[9].reason

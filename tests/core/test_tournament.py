@@ -1,0 +1,68 @@
+"""The tournament after the sweep: which rates, which one is kept, and what is said of it."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from lightning_lr.core.opening import explored
+from lightning_lr.core.records import Branch, Rate, Reading, Trial
+from lightning_lr.core.settings import Settings
+from lightning_lr.core.tournament import branch_steps, margin, multiple, next_rate, score
+
+SWEPT = (
+    tuple(1e-3 * 1.2**step for step in range(40)),
+    tuple([1.0] * 20 + [0.5] * 12 + [0.9, 1.5, 3, 6, 9, 12, 20, 30]),
+)
+
+
+def trial(*losses: float) -> Trial:
+    branches: list[Branch] = []
+    for loss in losses:
+        rate = next_rate(0.01, branches)
+        assert rate is not None
+        branches.append(Branch(rate, loss))
+    return Trial(*SWEPT, tuple(branches), 30)
+
+
+def test_the_third_rate_follows_the_better_of_the_first_two() -> None:
+    assert [branch.rate for branch in trial(0.5, 0.4, 0.3).branches] == pytest.approx([0.01, 0.03, 0.09])
+    assert [branch.rate for branch in trial(0.4, 0.5, 0.3).branches] == pytest.approx([0.01, 0.03, 0.01 / 3])
+    assert next_rate(0.01, trial(0.4, 0.5, 0.3).branches) is None
+
+
+@pytest.mark.parametrize(
+    ("losses", "kept", "said"),
+    [
+        # the tenth that the sweep suggests is 0.0285
+        ((0.5, 0.4, 0.3), math.sqrt(0.0285 * 0.09), "0.051 is kept, halfway from the tenth to the best of these"),
+        ((0.4, 0.5, 0.6), math.sqrt(0.0285 * 0.01), "0.017 is kept, halfway"),
+        ((math.inf, math.inf, math.inf), 0.0285, "a tenth of it is kept"),
+        ((), 0.0285, "a tenth of it is kept"),
+    ],
+)
+def test_what_is_kept_and_said(losses: tuple[float, ...], kept: float, said: str) -> None:
+    reading = Reading(0, 0, 40, rates={"lr": Rate(1.0, 1.0, 1.0)}, snapshot_check=-1, trial=trial(*losses))
+    decision = explored(reading, Settings())
+    assert decision.new_lr["lr"] == pytest.approx(kept, rel=0.03)
+    assert said in decision.reason
+    assert decision.action == "explore"
+
+
+def test_the_margin_holds_the_rates_that_came_within_five_percent() -> None:
+    assert margin(trial(0.41, 0.4, 0.9).branches) == pytest.approx((0.01, 0.03))
+    assert margin(trial(0.5, 0.4, 0.9).branches) == pytest.approx((0.03, 0.03))
+
+
+def test_a_branch_rises_holds_and_falls_and_explodes_once() -> None:
+    shape = [multiple(step, 30) for step in range(30)]
+    assert shape.index(1.0) == 2
+    assert shape.count(1.0) > 10
+    assert 0 < shape[-1] < 0.1
+    assert score([1.0, 2.0, math.inf], 30) == math.inf
+
+
+@pytest.mark.parametrize(("budget", "steps"), [(100, 0), (399, 0), (400, 12), (1000, 30), (10**6, 200), (None, 200)])
+def test_steps_of_a_branch(budget: int | None, steps: int) -> None:
+    assert branch_steps(budget) == steps
