@@ -95,7 +95,7 @@ def to_checkpoint(session: Session, save_snapshot: bool, together: bool = True) 
         together: whether all ranks are here; after an exception they are not, and nobody may wait for them.
     """
     snapshot = session.snapshot.payload() if save_snapshot and session.snapshot is not None else None
-    carried = {
+    carried: dict[str, Any] = {
         "readings": session.readings_of_ranks() if together else [],
         "snapshot": snapshot,
         "token": [session.steps, session.snapshot_check],  # tells which of several files belongs to this checkpoint
