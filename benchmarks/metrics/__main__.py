@@ -164,8 +164,8 @@ def main() -> None:
         "Runs with an alarm, and the check of the first (median); up to the cut, where there is one.\n",
         *conditions_table(runs),
         "\n## Overhead\n",
-        "Alternating blocks of steps with and without, on one CPU thread; median of the ratios. Default cadence, and "
-        "a check every 100 steps.\n",
+        "Alternating blocks of 100 steps and a check, with and without, on one thread; CPU time; median over the pairs of "
+        "blocks (`python -m benchmarks.metrics.overhead`). Default cadence.\n",
         *overhead_table(),
     ]
     (FOLDER / "RESULTS.md").write_text("\n".join(parts) + "\n")
