@@ -77,7 +77,7 @@ def test_it_agrees_with_the_reference(network, batch, layers):
     for seed in range(5):
         other = moved(network, 0.1 * (seed + 1), seed)
         found = measured(network, other, batch)["flip_rate"]
-        assert found == pytest.approx(reference(network, other, batch, layers), abs=1e-12)
+        assert found == pytest.approx(reference(network, other, batch, layers), abs=1e-6)
         assert found > 0
 
 
@@ -88,7 +88,7 @@ def test_functional_activations_are_seen_through_the_layers_before_them():
     hidden = [(torch.nn.Sequential(*[p for layer in n[:k] for p in (layer, nn.GELU())], n[k])(batch) > 0)
               for n in (network, other) for k in (0, 1)]  # fmt: skip
     changed = sum(int((a != b).sum()) for a, b in zip(hidden[:2], hidden[2:], strict=True))
-    assert measured(network, other, batch)["flip_rate"] == pytest.approx(changed / (32 * 24), abs=1e-12)
+    assert measured(network, other, batch)["flip_rate"] == pytest.approx(changed / (32 * 24), abs=1e-6)
 
 
 def test_nothing_flips_where_nothing_changes_and_half_where_all_is_new():
