@@ -9,7 +9,7 @@ PINS   := pyproject.toml constraints.txt
 # What a run has to say in addition, e.g. make test ARGS="-k plateau -x"
 ARGS   ?=
 
-.PHONY: help demo test test-resume test-cluster test-core test-tab coverage lint format types docs check bench-detection bench-any-start clean
+.PHONY: help demo test test-resume test-cluster test-core test-tab coverage lint format types docs check bench-detection bench-metrics bench-any-start clean
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
@@ -60,6 +60,9 @@ check: test lint types docs  ## all that CI runs
 
 bench-detection: $(VENV)/.stamp-dev  ## delay, misses and false alarms of the detectors
 	$(BIN)/python -m benchmarks.detection $(ARGS)
+
+bench-metrics: $(VENV)/.stamp-dev  ## what the probes bring, from the recorded runs: the table and its figure
+	$(BIN)/python -m benchmarks.metrics $(ARGS)
 
 bench-any-start: $(VENV)/.stamp-bench  ## untuned runs of ours against tuned runs of the peers: ARGS="--data FOLDER --jobs 2"
 	$(BIN)/python -m benchmarks.any_start $(ARGS)

@@ -48,6 +48,7 @@ html_copy_source = False
 MENU = {
     "Start": ["architecture.md", "glossary.md", "*.md"],
     "Detectors": ["detectors/index.md", "detectors/*.md"],
+    "Metrics": ["metrics/index.md", "metrics/*.md"],
     "Decisions": ["decisions/index.md", "decisions/*.md"],
     "Reference": ["api/index.rst"],
 }

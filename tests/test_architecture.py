@@ -177,6 +177,18 @@ def live_never_imports_offline(module: Module) -> Iterator[str]:
                 )
 
 
+def metrics_import_torch_and_nothing_of_ours(module: Module) -> Iterator[str]:
+    if _in(module, "metrics"):
+        for found in imports(module):
+            if found.is_in([f"{PACKAGE}.core", f"{PACKAGE}.live", f"{PACKAGE}.offline"]):
+                yield _broken(
+                    module,
+                    found.line,
+                    f"a metric imports {found.target}",
+                    "A metric measures and works alone: the detectors say what it means, and live/probes.py drives it.",
+                )
+
+
 def the_tab_imports_neither_torch_nor_lightning_nor_live(module: Module) -> Iterator[str]:
     if _in(module, "tensorboard_plugin"):
         for found in imports(module):
@@ -285,6 +297,10 @@ def test_live_never_imports_offline():
     check(live_never_imports_offline)
 
 
+def test_metrics_import_torch_and_nothing_of_ours():
+    check(metrics_import_torch_and_nothing_of_ours)
+
+
 def test_the_tab_imports_neither_torch_nor_lightning_nor_live():
     check(the_tab_imports_neither_torch_nor_lightning_nor_live)
 
@@ -370,6 +386,7 @@ def test_core_and_the_command_line_load_no_torch():
         (only_the_callback_files_import_lightning, "live.ranks", "from lightning.pytorch import Trainer"),
         (only_the_callback_files_import_lightning, "live.ranks", "import pytorch_lightning"),
         (live_never_imports_offline, "live.ranks", "from lightning_lr.offline.curves import plateau"),
+        (metrics_import_torch_and_nothing_of_ours, "metrics.probe", "from lightning_lr.core.records import Reading"),
         (the_tab_imports_neither_torch_nor_lightning_nor_live, "tensorboard_plugin.plugin", "import torch"),
         (the_learning_rate_is_written_in_one_place, "live.snapshot", "group['lr'] = 0.1"),
         (the_learning_rate_is_written_in_one_place, "live.snapshot", "o.param_groups[0]['lr'] *= 0.5"),

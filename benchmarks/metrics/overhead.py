@@ -3,8 +3,8 @@
 Blocks of training steps with a probe and without alternate in one process, on one thread; each block ends with a
 check, at which one batch is validated in either case. Two figures: the ratio of the blocks of each pair, which holds
 everything but is as noisy as the machine; and the time within the probe's own calls, beside the rest of the same block,
-which is steady. CPU time of the process, so that waiting for neighbours does not count. The images and texts are
-random: their content costs nothing.
+which is steady (what the hooks copy of the one validated batch is only in the first). CPU time of the process, so that
+waiting for neighbours does not count. The images and texts are random: their content costs nothing.
 """
 
 from __future__ import annotations

@@ -233,6 +233,7 @@ def _facts(callback: LearningRateController, settings: Settings, opening: Openin
         "curve": opening.curve,
         "policy": f"{settings.policy.name}{' (dry run: nothing is changed)' if callback.dry_run else ''}",
         **{f"on {condition}": _response(r) for condition, r in settings.policy.responses.items()},
+        "probes": ", ".join(type(probe).__name__ for probe in callback.probes) or "none",
         "optimizers": ", ".join(type(optimizer).__name__ for optimizer in trainer.optimizers) or "none",
         "schedulers": _schedulers(trainer),
         "ranks": str(getattr(trainer.strategy, "world_size", 1)),
