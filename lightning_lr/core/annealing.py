@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 SHARE = 0.5
 """The last half of the budget is annealed. On the prototype's tasks the last 30 % and the whole run were both worse;
@@ -21,6 +21,8 @@ class Curve:
         budget: optimizer step at which the run ends.
         share: part of the budget that is annealed.
         warmup: part of the budget over which the rate rises at the start.
+        bend: step at which the end was moved while the rate fell (a time limit is a budget that is estimated anew at
+            each check), and the multiple there: from it the rate falls linearly to zero at the new end.
 
     >>> curve = Curve(first=0, budget=100)
     >>> [round(curve.at(step), 2) for step in (0, 1, 2, 50, 75, 99)]
@@ -31,6 +33,7 @@ class Curve:
     budget: int
     share: float = SHARE
     warmup: float = WARMUP
+    bend: tuple[int, float] | None = None
 
     @property
     def anneals_from(self) -> float:
@@ -41,6 +44,19 @@ class Curve:
         """The multiple of the level at one optimizer step, above 0 as long as the budget lasts."""
         rise = max(1.0, self.warmup * (self.budget - self.first))
         up = min(1.0, (step - self.first + 1) / rise)
-        down = (self.budget - step) / (self.budget - self.anneals_from)
+        start, top = self.bend or (self.anneals_from, 1.0)
         # A run that goes on beyond its budget keeps the last step's rate: zero would be a stop that nobody decided.
-        return min(up, 1.0, max(down, 1.0 / (self.budget - self.anneals_from)))
+        left, length = max(1.0, self.budget - step), max(1.0, self.budget - start)
+        return min(up, 1.0, top * left / length)
+
+    def moved_to(self, budget: int, step: int) -> Curve:
+        """The curve with another end: as if it had always been there while the rate is held, bent where it falls.
+
+        >>> curve = Curve(first=0, budget=100).moved_to(200, step=40)
+        >>> curve.anneals_from, curve.moved_to(300, step=150).at(225)
+        (100.0, 0.25)
+        """
+        moved = replace(self, budget=budget)
+        if step < min(self.anneals_from, moved.anneals_from) and self.bend is None:
+            return moved
+        return replace(moved, bend=(step, self.at(step)))

@@ -225,6 +225,7 @@ def _reading(record: Mapping[str, Any]) -> Reading:
         rates=_rates(record["rates"]),
         snapshot_check=record["snapshot_check"],
         progress=_optional(record["progress"]),
+        budget=record.get("budget"),
         trial=_trial(record.get("trial")),
         anneals=bool(record.get("anneals", False)),
         probes=_numbers(record.get("probes", {})),

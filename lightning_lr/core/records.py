@@ -112,6 +112,7 @@ class Reading:
         snapshot_check: check at which the state that could be restored was taken; −1 for the start of the
             run; ``None`` where there is no snapshot.
         progress: share of a known budget that is used up, 0 to 1; ``None`` where the budget is unknown.
+        budget: optimizer steps of the whole run, as far as is known; where a time limits it, rank 0's estimate.
         trial: an exploration that has just ended; such a reading has no metrics.
         anneals: whether the end of the curve over the budget begins here; such a reading has no metrics either.
         probes: what the probes measured inside the network since the previous check: quantity → value, and
@@ -127,6 +128,7 @@ class Reading:
     rates: Mapping[str, Rate] = field(default_factory=dict)
     snapshot_check: int | None = None
     progress: float | None = None
+    budget: int | None = None
     trial: Trial | None = None
     anneals: bool = False
     probes: Mapping[str, float] = field(default_factory=dict)

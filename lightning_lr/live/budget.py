@@ -1,4 +1,4 @@
-"""How many steps a run has, as the Trainer knows it."""
+"""How many steps a run has, as the Trainer knows it; :mod:`~lightning_lr.live.pace` turns a time limit into steps."""
 
 from __future__ import annotations
 
@@ -6,15 +6,25 @@ import math
 from typing import Any
 
 
-def budget_of(trainer: Any) -> int | None:
-    """Optimizer steps of the whole run; ``None`` where neither ``max_epochs`` nor ``max_steps`` tells.
+def budget_of(trainer: Any, steps: int = 0) -> int | None:
+    """Optimizer steps of the whole run, by ``max_epochs`` and ``max_steps``; ``None`` where neither tells.
 
-    A time limit may end the run earlier, so it makes the budget unknown.
+    A step is a batch after which the optimizers stepped. In manual optimization ``max_steps`` counts each optimizer's
+    step, and the module may step as seldom as it likes: how often is known from the steps that were taken.
+
+    Args:
+        trainer: at ``on_train_start`` or later.
+        steps: steps that were taken so far.
     """
-    if any(type(callback).__name__ == "Timer" for callback in trainer.callbacks):
-        return None
-    steps = trainer.estimated_stepping_batches
-    return int(steps) if math.isfinite(steps) and steps > 0 else None
+    limits = [_by_epochs(trainer, steps), _by_steps(trainer, steps)]
+    known = [limit for limit in limits if limit is not None and math.isfinite(limit) and limit > 0]
+    return math.ceil(min(known)) if known else None
+
+
+def steps_an_epoch(trainer: Any, epoch: int | None = None) -> float:
+    """Optimizer steps of one epoch under automatic optimization; infinite where its data has no length."""
+    batches = float(trainer.num_training_batches)
+    return batches if math.isinf(batches) else math.ceil(batches / _accumulated(trainer, epoch))
 
 
 def steps_taken(trainer: Any) -> int:
@@ -24,3 +34,46 @@ def steps_taken(trainer: Any) -> int:
     lie above each other.
     """
     return int(getattr(trainer.fit_loop.epoch_loop, "_batches_that_stepped", trainer.global_step))
+
+
+def timers_of(trainer: Any) -> list[Any]:
+    """The callbacks that end the run after a time; the Trainer makes one of ``max_time``."""
+    return [callback for callback in trainer.callbacks if _is_timer(callback) and callback.time_remaining() is not None]
+
+
+def _is_timer(callback: Any) -> bool:
+    # By name: there is one in `lightning.pytorch` and another in `pytorch_lightning`.
+    return any(base.__name__ == "Timer" for base in type(callback).__mro__)
+
+
+def _by_epochs(trainer: Any, steps: int) -> float | None:
+    epochs = trainer.max_epochs
+    if epochs is None or epochs < 0:
+        return None
+    changing = any(hasattr(callback, "get_accumulate_grad_batches") for callback in trainer.callbacks)
+    alike = 1 if changing else max(1, epochs)
+    total = alike * sum(steps_an_epoch(trainer, epoch) for epoch in range(epochs if changing else 1))
+    if trainer.lightning_module.automatic_optimization:
+        return total
+    batches = int(trainer.fit_loop.epoch_loop.total_batch_idx) + 1
+    return total * steps / batches if steps and batches > 0 else total
+
+
+def _by_steps(trainer: Any, steps: int) -> float | None:
+    limit = trainer.max_steps
+    if limit is None or limit < 0:
+        return None
+    limit = float(limit)
+    if trainer.lightning_module.automatic_optimization:
+        return limit
+    counted = int(trainer.global_step)
+    # Before the first step the best guess is that each optimizer takes one.
+    return limit * steps / counted if steps and counted else limit / max(1, len(trainer.optimizers))
+
+
+def _accumulated(trainer: Any, epoch: int | None) -> int:
+    """Batches whose gradients are accumulated; GradientAccumulationScheduler has a number for each epoch."""
+    for callback in trainer.callbacks if epoch is not None else ():
+        if hasattr(callback, "get_accumulate_grad_batches"):
+            return int(callback.get_accumulate_grad_batches(epoch))
+    return int(trainer.accumulate_grad_batches)

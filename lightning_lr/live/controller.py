@@ -13,7 +13,7 @@ from lightning_lr.core.policy import Policy
 from lightning_lr.core.records import Decision
 from lightning_lr.core.wording import plural
 from lightning_lr.errors import ArgumentError
-from lightning_lr.live.budget import budget_of, steps_taken
+from lightning_lr.live.budget import steps_taken
 from lightning_lr.live.callback_base import DualCallback, warn
 from lightning_lr.live.decision_history import DecisionHistory
 from lightning_lr.live.session import Moment, Session
@@ -224,6 +224,7 @@ class LearningRateController(DualCallback):
         if self._session is not None:
             self._session.rescan(trainer)
             self._make_up(trainer)
+            self._session.pauses()
             if trainer.check_val_every_n_epoch not in (None, 1):
                 # Epochs without a validation must not enter the gap of the one that has it.
                 self._session.window.restart()
@@ -270,6 +271,7 @@ class LearningRateController(DualCallback):
             return
         self._session.observer.look(trainer.callback_metrics)
         self._session.validated = True
+        self._session.pauses()
         if not self.checks_on_train_epoch_end:
             self._check(trainer, _moment(trainer, epoch_over=False))
 
@@ -386,7 +388,6 @@ def _moment(trainer: Any, epoch_over: bool) -> Moment:
     return Moment(
         epoch=trainer.current_epoch,
         step=max(0, steps - 1) if epoch_over else steps,
-        progress=_progress(trainer),
         logged=trainer.callback_metrics,
         validates=trainer.enable_validation and not trainer.barebones,  # there nothing can be logged
         coming=_coming(trainer),
@@ -398,9 +399,3 @@ def _coming(trainer: Any) -> frozenset[str]:
     results = getattr(trainer.fit_loop.epoch_loop, "_results", None) or {}
     logged = {result.meta.name for result in results.values() if result.meta.on_epoch}
     return frozenset(logged | {f"{name}_epoch" for name in logged})
-
-
-def _progress(trainer: Any) -> float | None:
-    """Share of the budget that is used up."""
-    budget = budget_of(trainer)
-    return None if budget is None else steps_taken(trainer) / budget

@@ -1,7 +1,7 @@
 """One check as numbers: what the ranks add up, and what rank 0 hands to all.
 
 The length depends on the number of monitors and probes alone: three numbers for each monitor, 3 for the training
-metric, 99 for the window of training losses, and 6 for the decision. With 50 monitors that is 2 KB. A probe adds its
+metric, 99 for the window of training losses, 5 for the decision and 1 for the budget. With 50 monitors that is 2 KB. A probe adds its
 sums at the end of the readings, at most two numbers for each layer of the network.
 """
 
@@ -18,6 +18,7 @@ from lightning_lr.live.loss_window import TOTALS, window_from_totals
 ACTIONS, CONDITIONS = tuple(Action), tuple(Condition)
 NO_SNAPSHOT = -2.0
 FAILED = -1.0
+NO_BUDGET = -1.0
 CODES = 5
 
 
@@ -86,6 +87,20 @@ def pack_decision(decision: Decision) -> list[float]:
     snapshot = NO_SNAPSHOT if decision.snapshot_check is None else float(decision.snapshot_check)
     action, condition = ACTIONS.index(decision.action), CONDITIONS.index(decision.condition)
     return [float(action), float(condition), decision.factor, float(decision.check), snapshot]
+
+
+def pack_budget(budget: int | None) -> float:
+    """The budget in optimizer steps as a number.
+
+    >>> unpack_budget(pack_budget(None)), unpack_budget(pack_budget(300))
+    (None, 300)
+    """
+    return NO_BUDGET if budget is None else float(budget)
+
+
+def unpack_budget(number: float) -> int | None:
+    """What :func:`pack_budget` was given."""
+    return None if number == NO_BUDGET else int(number)
 
 
 def adopt_decision(own: Decision, codes: Sequence[float]) -> Decision:

@@ -7,7 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 from lightning_lr.core.exploration import plan_exploration
 from lightning_lr.errors import UnsupportedError
-from lightning_lr.live.budget import budget_of, steps_taken
+from lightning_lr.live.budget import budget_of, steps_taken, timers_of
+from lightning_lr.live.message import pack_budget, unpack_budget
+from lightning_lr.live.pace import FIRST
+from lightning_lr.live.ranks import Ranks
 from lightning_lr.live.strategies import against_restoring
 
 if TYPE_CHECKING:
@@ -19,11 +22,12 @@ class Opening:
     """What was decided for this run, and the sentences for its set-up card.
 
     Attributes:
-        budget: optimizer steps of the whole run; ``None`` where that is unknown.
+        budget: optimizer steps of the whole run; ``None`` where that is unknown, or not known yet.
         exploration: how the first learning rate is found.
         curve: how the learning rate runs over the budget.
         explores: whether a sweep comes first.
         anneals: whether the rate falls to zero at the end.
+        timed: whether a time limits the run: how many steps that is must be measured first.
     """
 
     budget: int | None
@@ -31,17 +35,20 @@ class Opening:
     curve: str
     explores: bool = False
     anneals: bool = False
+    timed: bool = False
 
 
-def opening_of(callback: LearningRateController, trainer: Any) -> Opening:
+def opening_of(callback: LearningRateController, trainer: Any, ranks: Ranks) -> Opening:
     """What the arguments ask for, or what is best where they leave it open.
 
     Raises:
         UnsupportedError: where ``find_lr=True`` or ``anneal=True`` is asked of a Trainer that cannot.
     """
-    budget = budget_of(trainer)
-    against_finding = _against_finding(callback, trainer, budget)
-    against_annealing = _against_annealing(callback, trainer, budget)
+    timed = bool(timers_of(trainer))
+    # Rank 0's: where the ranks' data differ in length, each would lay its own curve.
+    budget = unpack_budget(ranks.from_rank_zero([pack_budget(budget_of(trainer, steps_taken(trainer)))])[0])
+    against_finding = _against_finding(callback, trainer)
+    against_annealing = _against_annealing(callback, trainer, timed or budget is not None)
     explores = not against_finding if callback.find_lr == "auto" else bool(callback.find_lr)
     anneals = not against_annealing if callback.anneal == "auto" else bool(callback.anneal)
     if callback.find_lr is True and _one_optimizer_missing(trainer):
@@ -54,25 +61,31 @@ def opening_of(callback: LearningRateController, trainer: Any) -> Opening:
             f"Expected weights that can be put back for `find_lr=True` but got {not_restored}. Leave it out, and "
             "find the rate beforehand."
         )
-    if callback.anneal is True and budget is None:
-        raise UnsupportedError("Expected a known budget for `anneal=True`: give the Trainer max_epochs or max_steps.")
-    plan = plan_exploration(budget)
+    if callback.anneal is True and budget is None and not timed:
+        raise UnsupportedError(
+            "Expected a known budget for `anneal=True`: give the Trainer max_epochs, max_steps or max_time."
+        )
+    plan = plan_exploration(None if timed else budget)
     found = (
         f"at most {plan.most} steps at rates of their own, then the start is restored"
         if plan
         else "none: too few steps"
     )
     curved = "hold, then linear to zero over the last half of what is left"
+    if timed:
+        found += f"; the first {FIRST} steps tell how many the time allows"
+        curved += ", by an estimate that each check renews"
     return Opening(
-        budget=budget,
+        budget=None if timed else budget,
         exploration=found if explores else f"none: {against_finding or 'find_lr=False'}",
         curve=curved if anneals else f"none: {against_annealing or 'anneal=False'}",
         explores=explores and plan is not None,
         anneals=anneals,
+        timed=timed,
     )
 
 
-def _against_finding(callback: LearningRateController, trainer: Any, budget: int | None) -> str:
+def _against_finding(callback: LearningRateController, trainer: Any) -> str:
     """Why a run whose user left it open does not explore; empty where nothing speaks against it."""
     if callback.settings.policy.name != "auto":
         return f"policy {callback.settings.policy.name!r} does not explore"
@@ -87,12 +100,12 @@ def _against_finding(callback: LearningRateController, trainer: Any, budget: int
     return against_restoring(trainer.strategy, trainer.optimizers)
 
 
-def _against_annealing(callback: LearningRateController, trainer: Any, budget: int | None) -> str:
+def _against_annealing(callback: LearningRateController, trainer: Any, known: bool) -> str:
     if callback.settings.policy.name != "auto":
         return f"policy {callback.settings.policy.name!r} does not anneal"
     if trainer.lr_scheduler_configs:
         return "the schedule is the user's own"
-    return "" if budget is not None else "the budget is unknown"
+    return "" if known else "the budget is unknown"
 
 
 def _one_optimizer_missing(trainer: Any) -> bool:

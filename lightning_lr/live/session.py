@@ -30,6 +30,7 @@ from lightning_lr.live.explorer import Explorer
 from lightning_lr.live.journal_file import JournalFile
 from lightning_lr.live.loss_window import LossWindow
 from lightning_lr.live.observer import MetricObserver, is_pattern, matching, missing_metric
+from lightning_lr.live.pace import Pace
 from lightning_lr.live.probes import Probes
 from lightning_lr.live.ranks import Ranks
 from lightning_lr.live.snapshot import Snapshot
@@ -50,7 +51,6 @@ class Moment:
     Attributes:
         epoch: epoch that the values belong to, from 0.
         step: position on the loggers' x-axis that the metrics of this check have.
-        progress: share of a known budget that is used up; ``None`` where it is unknown.
         logged: ``trainer.callback_metrics``.
         validates: whether a validation runs in this fit that may log something.
         coming: metrics that are logged, and have their value at the end of the epoch.
@@ -58,7 +58,6 @@ class Moment:
 
     epoch: int
     step: int
-    progress: float | None
     logged: Mapping[str, Any]
     validates: bool
     coming: Collection[str] = ()
@@ -82,6 +81,11 @@ class Session:
         dry_run: decide and record, apply nothing.
         train_only: whether no monitor can come, and the training loss takes its place.
         steps: how many optimizer steps there were; Lightning's own count lags behind while a batch ends.
+        budget: how many there will be in the whole run, as the ranks agreed; ``None`` where that is unknown.
+        limits: steps so far → budget by the Trainer's limits in epochs and steps.
+        pace: how many steps a time limit is good for, where there is one.
+        opens: begins exploration and curve once that is known for the first time; called with the budget.
+        opens_at: the step after which it is known.
         checks: how many checks there were.
         validated: whether a validation has ended in this fit.
         window: the training losses since the last check.
@@ -109,6 +113,11 @@ class Session:
     dry_run: bool = False
     train_only: bool = False
     steps: int = 0
+    budget: int | None = None
+    limits: Callable[[int], int | None] = lambda steps: None
+    pace: Pace | None = None
+    opens: Callable[[int | None], None] | None = None
+    opens_at: int = 0
     checks: int = 0
     validated: bool = False
     window: LossWindow = field(default_factory=LossWindow)
@@ -131,7 +140,7 @@ class Session:
 
     def check(self, moment: Moment) -> Decision | None:
         """Read, ask, apply, write; ``None`` where no rank has anything new, or while the run explores."""
-        if self.explorer is not None:
+        if self.explorer is not None or (self.opens is not None and self.suspension is not None):
             self._forget_readings()
             return None
         self._find_monitors(moment)
@@ -144,7 +153,7 @@ class Session:
         reading = self._reading(shared, moment)
         if reading is None:
             return None
-        decision = self._ask(reading, totals)
+        reading, decision = self._ask(reading, totals)
         adjustment = self._apply(decision)
         self._write(reading, decision, adjustment, moment)
         return decision
@@ -175,7 +184,14 @@ class Session:
         self.steps += stepped
         if stepped:
             self.probes.after_step()
-        if self.explorer is not None:
+        if self.pace is not None and stepped and self.explorer is None:
+            self.pace.stepped()
+        if self.opens is not None:
+            if self.steps >= self.opens_at:
+                self.agree_on_budget()
+                opens, self.opens = self.opens, None
+                opens(self.budget)
+        elif self.explorer is not None:
             if self.explorer.after_batch(outputs, divided, stepped):
                 self._end_exploration(moment())
         elif self.curve is not None and not self.annealing and self.steps >= self.curve.anneals_from:
@@ -186,6 +202,9 @@ class Session:
     def _end_exploration(self, moment: Moment) -> None:
         assert self.explorer is not None
         self.explorer.end()
+        if self.pace is not None:
+            self.pace.skipped()
+            self.agree_on_budget()
         trial, self.explorer = self.explorer.trial(), None
         self._decide_without_metrics(self._bare_reading(moment, trial=trial), moment)
         self._forget_readings()
@@ -204,6 +223,37 @@ class Session:
         self.observer.take()
         self.window.restart()
         self.probes.forget()
+
+    # --- budget -------------------------------------------------------------------------------------------------------
+
+    def pauses(self) -> None:
+        """A validation, or the end of an epoch, comes before the next step: its time is not that of a step."""
+        if self.pace is not None:
+            self.pace.pauses()
+
+    @property
+    def progress(self) -> float | None:
+        """Share of the budget that is used up."""
+        return None if self.budget is None else self.steps / self.budget
+
+    def _own_budget(self) -> int | None:
+        """The budget as this rank sees it; only rank 0's opinion counts."""
+        limit = self.limits(self.steps)
+        if self.pace is None:
+            return limit
+        timed = self.pace.budget(self.steps)
+        return self.budget if timed is None else min(timed, limit or timed)
+
+    def agree_on_budget(self) -> None:
+        """Rank 0's budget, on all ranks: a broadcast of its own, where no check is due."""
+        (agreed,) = self.ranks.from_rank_zero([message.pack_budget(self._own_budget())])
+        self._adopt_budget(message.unpack_budget(agreed))
+
+    def _adopt_budget(self, budget: int | None) -> None:
+        if budget is not None and budget != self.budget:
+            self.budget = budget
+            if self.curve is not None:
+                self.curve = self.curve.moved_to(budget, self.steps)
 
     def keep_state(self) -> None:
         """Take the snapshot that a later restore brings back."""
@@ -292,7 +342,8 @@ class Session:
             step=moment.step,
             rates=self.groups.rates(),
             snapshot_check=self.snapshot_check,
-            progress=moment.progress,
+            progress=self.progress,
+            budget=self.budget,
             **values,
         )
 
@@ -303,10 +354,13 @@ class Session:
 
     # --- ask ----------------------------------------------------------------------------------------------------------
 
-    def _ask(self, reading: Reading, totals: list[float]) -> Decision:
+    def _ask(self, reading: Reading, totals: list[float]) -> tuple[Reading, Decision]:
         """Rank 0 decides on its numbers; the others get both, and decide the same."""
+        if self.ranks.rank == 0 or self.ranks.alone:
+            self._adopt_budget(self._own_budget())
+            reading = replace(reading, progress=self.progress, budget=self.budget)
         if self.ranks.alone:
-            return self.core.step(reading)
+            return reading, self.core.step(reading)
         decision, codes, error = None, [message.FAILED] * message.CODES, None
         if self.ranks.rank == 0:
             try:
@@ -314,26 +368,29 @@ class Session:
                 codes = message.pack_decision(decision)
             except Exception as raised:  # the others wait for the broadcast: tell them first, then raise
                 error = raised
-        agreed = self.ranks.from_rank_zero([*totals, *codes])
-        codes = agreed[len(totals) :]
+        agreed = self.ranks.from_rank_zero([*totals, *codes, message.pack_budget(self.budget)])
+        codes, budget = agreed[len(totals) : -1], message.unpack_budget(agreed[-1])
         if error is not None:
             raise error
         if codes[0] == message.FAILED:
             raise RuntimeError("Rank 0 could not decide at this check; its own error says why.")
         if decision is None:
             shared = self._unpack(agreed[: len(totals)])
-            own = replace(
+            self._adopt_budget(budget)
+            reading = replace(
                 reading,
                 metrics=self._metrics(shared),
                 train=shared.window,
                 train_metric=shared.train_metric,
                 probes=shared.probes,
+                progress=self.progress,
+                budget=self.budget,
             )
-            alike = self.core.step(own)
+            alike = self.core.step(reading)
             decision = message.adopt_decision(alike, codes)
             if decision is not alike:
                 decision = replace(decision, new_lr=foretold(reading, decision.factor, self.settings))
-        return decision
+        return reading, decision
 
     # --- apply --------------------------------------------------------------------------------------------------------
 
@@ -389,6 +446,9 @@ class Session:
             "seen": sorted(self.seen),
             "validated": self.validated,
             "steps": self.steps,
+            "budget": self.budget,
+            "pace": self.pace.state_dict() if self.pace else None,
+            "opening": self.opens is not None,
             "checks": self.checks,
             "train_only": self.train_only,
             "history": self.history.state_dict(),
@@ -431,6 +491,7 @@ class Session:
         self.seen = set(state["seen"])
         self.validated = state["validated"]
         self.steps = state["steps"]
+        self.budget = state.get("budget")
         self.checks = state["checks"]
         self.history = DecisionHistory.from_state(state["history"])
         self.curve = Curve(**state["curve"]) if state["curve"] else None

@@ -10,18 +10,19 @@ from typing import TYPE_CHECKING, Any
 from lightning_lr.__about__ import __version__
 from lightning_lr.core.annealing import Curve
 from lightning_lr.core.controller import Controller
-from lightning_lr.core.exploration import plan_exploration
+from lightning_lr.core.exploration import LOWEST, Exploration, Sweep, plan_exploration
 from lightning_lr.core.journal import header_line
 from lightning_lr.core.series import TRAIN_LOSS, same_quantity
 from lightning_lr.core.settings import Settings
 from lightning_lr.errors import UnsupportedError
-from lightning_lr.live.budget import steps_taken
+from lightning_lr.live.budget import budget_of, steps_taken
 from lightning_lr.live.callback_base import say, warn
 from lightning_lr.live.controlled_groups import ControlledGroups
-from lightning_lr.live.explorer import Explorer
+from lightning_lr.live.explorer import PART, Explorer
 from lightning_lr.live.journal_file import JournalFile, journal_path
 from lightning_lr.live.lr_control import LearningRateControl
 from lightning_lr.live.opening import Opening, opening_of
+from lightning_lr.live.pace import FIRST, pace_of
 from lightning_lr.live.probes import Probes, memory_of_ranks
 from lightning_lr.live.ranks import Ranks
 from lightning_lr.live.replayed_batches import ReplayedBatches
@@ -52,9 +53,9 @@ def begin_session(
         checkpointed: what :func:`to_checkpoint` added to that checkpoint.
     """
     settings = _settings_for(callback, trainer)
-    opening = opening_of(callback, trainer)
-    facts = _facts(callback, settings, opening, trainer)
     ranks = Ranks.of(trainer.strategy)
+    opening = opening_of(callback, trainer, ranks)
+    facts = _facts(callback, settings, opening, trainer)
     session = Session(
         settings=settings,
         core=Controller(settings),
@@ -68,6 +69,9 @@ def begin_session(
         say=say if callback.verbose else _silent,
         dry_run=callback.dry_run,
         steps=steps_taken(trainer),
+        budget=opening.budget,
+        limits=partial(budget_of, trainer),
+        pace=pace_of(trainer) if opening.timed else None,
     )
     session.rescan(trainer)
     if not session.groups.rates():
@@ -165,25 +169,61 @@ def _open(
 ) -> None:
     """Begin to explore, and lay the curve over the budget, where this run does so; a resumed run goes on."""
     exploring = state.get("exploring")
-    if session.curve is not None and opening.budget is not None and session.curve.budget != opening.budget:
-        # A run that is resumed with more epochs has another end: its curve is laid anew from where it began.
-        session.curve = replace(session.curve, budget=opening.budget)
-        session.annealing = session.steps >= session.curve.anneals_from
-        session.say(f"The budget is now {opening.budget} steps: the learning rate falls to zero at that end.")
-    if session.dry_run or (state and not exploring):
+    if state:
+        _move_end(session, opening, state)
+    if opening.timed and (not state or state.get("opening")):
+        session.opens = partial(_lay_out, session, opening, trainer, module)
+        session.opens_at = session.steps + FIRST
+        if opening.explores and not session.dry_run and session.groups.rates():
+            # The very start is restored after the sweep: until then each step is as small as the sweep's first.
+            session.suspension = Suspension(trainer.callbacks)
+            session.groups.set_part(PART, 1.0)
+            session.groups.set_part(PART, LOWEST / next(iter(session.groups.rates().values())).applied)
+    elif not state:
+        _lay_out(session, opening, trainer, module, opening.budget)
+    elif exploring and not session.dry_run:
+        explorer = _explore(session, Exploration(Sweep(exploring["steps"])), trainer, module)
+        explorer.load_state_dict(exploring)
+        explorer.load_batches(_of_rank(checkpointed.get("batches"), ranks=session.ranks))
+
+
+def _lay_out(session: Session, opening: Opening, trainer: Any, module: Any, budget: int | None) -> None:
+    """Begin to explore, and lay the curve over the budget, where this run does so."""
+    if session.dry_run:
         return
-    if not state and opening.anneals and opening.budget is not None:
-        session.curve = Curve(first=session.steps, budget=opening.budget)
-    plan = plan_exploration(opening.budget) if opening.explores or exploring else None
-    if plan is None or not session.groups.rates():
-        return
+    if session.suspension is not None:
+        session.suspension.end()
+        session.suspension = None
+        session.groups.set_part(PART, 1.0)
+    if opening.anneals and budget is not None:
+        session.curve = Curve(first=session.steps, budget=budget)
+    plan = plan_exploration(budget) if opening.explores else None
+    if plan is not None and session.groups.rates():
+        _explore(session, plan, trainer, module)
+
+
+def _explore(session: Session, plan: Exploration, trainer: Any, module: Any) -> Explorer:
+    """Begin to explore; callbacks that judge wait for its end."""
     batches = partial(ReplayedBatches, module)
     session.explorer = Explorer(plan, session.groups, session.ranks, session.restore_start, batches)
     session.undo.append(session.explorer.detach)
-    if exploring:
-        session.explorer.load_state_dict(exploring)
-        session.explorer.load_batches(_of_rank(checkpointed.get("batches"), ranks=session.ranks))
     session.suspension = Suspension(trainer.callbacks)
+    return session.explorer
+
+
+def _move_end(session: Session, opening: Opening, state: Mapping[str, Any]) -> None:
+    """A run that is resumed with more epochs, or more time, has another end: its curve is laid anew."""
+    if session.pace is None:
+        moved = opening.budget is not None and opening.budget != session.budget
+        session.budget = opening.budget
+    else:
+        moved = session.pace.load_state_dict(state["pace"]) if state.get("pace") else True
+        if moved:
+            session.agree_on_budget()
+    if moved and session.curve is not None and session.budget is not None:
+        session.curve = replace(session.curve, budget=session.budget, bend=None)
+        session.annealing = session.steps >= session.curve.anneals_from
+        session.say(f"The budget is now {session.budget} steps: the learning rate falls to zero at that end.")
 
 
 def _take(module: Any, optimizers: list[Any], scaler: Any, former: Snapshot | None) -> Snapshot:
