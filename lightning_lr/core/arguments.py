@@ -93,6 +93,15 @@ def check_options(*, optimizers: Any, journal: Any, name: Any, **switches: Any) 
             raise ArgumentError(f"Expected `{argument}` to be True or False but got {value!r}.")
 
 
+def checked_cadence(steps: Any) -> int | None:
+    """The callback's ``check_every_n_steps``: an integer, 0 for none, or ``None`` to choose from the budget.
+
+    Raises:
+        ArgumentError: where it is something else.
+    """
+    return None if steps is None else _integer("check_every_n_steps", steps, 0)
+
+
 def _is_choice(one: Any) -> bool:
     return isinstance(one, str) or (isinstance(one, int) and not isinstance(one, bool))
 

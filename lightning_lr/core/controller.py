@@ -29,7 +29,7 @@ from lightning_lr.core.recipes import recipe_of
 from lightning_lr.core.records import Decision, Diagnosis, Reading, Signals
 from lightning_lr.core.series import Series
 from lightning_lr.core.settings import Settings
-from lightning_lr.core.vocabulary import Action
+from lightning_lr.core.vocabulary import Action, Condition
 from lightning_lr.core.wording import plural
 
 STATE_VERSION = 1
@@ -131,15 +131,15 @@ class Controller:
             self.recipe.load_state_dict(state["recipe"])
 
     def _decide(self, reading: Reading, diagnosis: Diagnosis) -> Decision:
-        if self.recipe and self.signals:
+        if self.recipe and self.signals and not reading.between:
             factor, reason = self.recipe.propose(reading, self.signals, diagnosis)
             response = Response(Action.REDUCE if factor < 1 else Action.HOLD, factor)
             return move(reading, diagnosis, response, f"{self.settings.policy.name}: {reason}", self.settings)
         answer = self.settings.policy.responses.get(diagnosis.condition)
-        waiting = self.debounce.wait(diagnosis, answer.patience if answer else 1)
+        waiting = self.debounce.wait(diagnosis, answer.patience if answer else 1, reading.between)
         if answer is None or waiting:
-            return hold(reading, diagnosis, partial(_said, diagnosis, waiting if answer else ""))
-        said = str(diagnosis)
+            return hold(reading, diagnosis, partial(_said, reading, diagnosis, waiting if answer else ""))
+        said = _said(reading, diagnosis)
         if answer.action is Action.RAISE and (against := self._against_raising(answer.factor)):
             return hold(reading, diagnosis, f"{said}; no raise: {against}")
         response = answer.escalated(self.restores_in_vain)
@@ -171,8 +171,12 @@ class Controller:
         return f"{self.restores_in_vain} restore{plural(self.restores_in_vain)} brought no new best"
 
 
-def _said(diagnosis: Diagnosis, waiting: str) -> str:
-    return f"{diagnosis}; {waiting}" if waiting else str(diagnosis)
+def _said(reading: Reading, diagnosis: Diagnosis, waiting: str = "") -> str:
+    said = str(diagnosis)
+    if reading.between:
+        healthy = diagnosis.condition is Condition.HEALTHY
+        said = f"between validations, {f'healthy: {reading.train}' if healthy else said}"
+    return f"{said}; {waiting}" if waiting else said
 
 
 def has_learned(signals: Signals) -> bool:

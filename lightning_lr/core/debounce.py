@@ -45,11 +45,20 @@ class Debounce:
         self.warmup_checks = warmup_checks
         self.state = DebounceState()
 
-    def wait(self, diagnosis: Diagnosis, patience: int) -> str:
-        """Count this check, and say what is still waited for; empty where the time to act has come."""
+    def wait(self, diagnosis: Diagnosis, patience: int, between: bool = False) -> str:
+        """Count this check, and say what is still waited for; empty where the time to act has come.
+
+        Args:
+            diagnosis: of this check.
+            patience: checks in a row that its condition takes.
+            between: a check between two validations: it is counted for what it asks for, but is no step of the
+                cooldown or of the warm-up, which are counted in validations.
+        """
         state = self.state
-        state.checks += 1
-        cooling, state.cooldown_left = state.cooldown_left, max(0, state.cooldown_left - 1)
+        cooling = state.cooldown_left
+        if not between:
+            state.checks += 1
+            state.cooldown_left = max(0, cooling - 1)
         state.streaks = self._counted(diagnosis)
         if diagnosis.condition in URGENT:
             return ""

@@ -228,6 +228,8 @@ def _reading(record: Mapping[str, Any]) -> Reading:
         budget=record.get("budget"),
         trial=_trial(record.get("trial")),
         anneals=bool(record.get("anneals", False)),
+        between=bool(record.get("between", False)),
+        train_loss=_optional(record.get("train_loss")),
         probes=_numbers(record.get("probes", {})),
     )
 

@@ -115,6 +115,8 @@ class Reading:
         budget: optimizer steps of the whole run, as far as is known; where a time limits it, rank 0's estimate.
         trial: an exploration that has just ended; such a reading has no metrics.
         anneals: whether the end of the curve over the budget begins here; such a reading has no metrics either.
+        between: whether this is a check between two validations, which knows the training loss alone.
+        train_loss: mean training loss since the last check that was none of these, where there were any since.
         probes: what the probes measured inside the network since the previous check: quantity → value, and
             ``quantity/layer`` → value; empty where there are none, or none had anything to say.
     """
@@ -131,6 +133,8 @@ class Reading:
     budget: int | None = None
     trial: Trial | None = None
     anneals: bool = False
+    between: bool = False
+    train_loss: float | None = None
     probes: Mapping[str, float] = field(default_factory=dict)
 
     def __str__(self) -> str:

@@ -55,8 +55,7 @@ class Series:
     def update(self, reading: Reading) -> Signals:
         """Take one reading into every series that it speaks of."""
         check, window = reading.check, reading.train
-        train_value = reading.train_metric if self.train_monitor else (window.mean if window else None)
-        train = self.train.update(train_value, check)
+        train = self.train.update(self._train_value(reading), check)
         monitors = tuple(tracker.update(reading.metrics.get(tracker.name), check) for tracker in self.monitors)
         return Signals(
             check=check,
@@ -69,6 +68,14 @@ class Series:
             window=window,
             probes=self._probed(reading),
         )
+
+    def _train_value(self, reading: Reading) -> float | None:
+        """What stands beside the monitors: of all steps since they were last read, however often was looked between."""
+        if reading.between or self.train_monitor:
+            return None if reading.between else reading.train_metric
+        if reading.train_loss is not None:
+            return reading.train_loss
+        return reading.train.mean if reading.train else None
 
     def _probed(self, reading: Reading) -> dict[str, Signal]:
         """The quantities of the whole network; those of single layers are for the eye alone."""

@@ -27,6 +27,20 @@ def steps_an_epoch(trainer: Any, epoch: int | None = None) -> float:
     return batches if math.isinf(batches) else math.ceil(batches / _accumulated(trainer, epoch))
 
 
+def steps_between_validations(trainer: Any) -> float:
+    """Optimizer steps from one check to the next, where checks are made at validations or the ends of epochs."""
+    epoch, batches = steps_an_epoch(trainer), trainer.val_check_batch
+    if not trainer.enable_validation:
+        return epoch
+    if batches is None:  # validation by the clock
+        return math.inf
+    every = batches if math.isinf(batches) else batches / int(trainer.accumulate_grad_batches)
+    epochs = trainer.check_val_every_n_epoch
+    if epochs is None:
+        return float(every)
+    return float(max(every, (epochs - 1) * epoch) if every < epoch else epochs * epoch)
+
+
 def steps_taken(trainer: Any) -> int:
     """Batches after which the optimizers stepped: the loggers' x-axis.
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any, Literal
 
-from lightning_lr.core.arguments import check_options, settings_from
+from lightning_lr.core.arguments import check_options, checked_cadence, settings_from
 from lightning_lr.core.policy import Policy
 from lightning_lr.core.records import Decision
 from lightning_lr.core.wording import plural
@@ -55,6 +55,9 @@ class LearningRateController(DualCallback):
         find_lr: whether the first steps sweep over learning rates, from a snapshot that is restored, and the run goes
             on with the one that was found. ``"auto"``: for ``policy="auto"`` with no scheduler of the user's own.
         anneal: whether the rate falls linearly to zero over the last half of a known budget. ``"auto"``: likewise.
+        check_every_n_steps: optimizer steps after which the training loss is checked by itself, where the next
+            validation is still to come: for what cannot wait (divergence, lost weights). ``None``: a twentieth of the
+            budget, 100 to 1000, and none where validations come at least that often; 0: none.
         warmup_checks: checks at the start without an adjustment (divergence is always acted on).
         epochs: for the recipes, epochs between two moves.
         ratio: for the recipes, the multiplier of one move.
@@ -104,6 +107,7 @@ class LearningRateController(DualCallback):
         restore_best: bool | None = None,
         find_lr: bool | Literal["auto"] = "auto",
         anneal: bool | Literal["auto"] = "auto",
+        check_every_n_steps: int | None = None,
         warmup_checks: int = 0,
         epochs: int | None = None,
         ratio: float | None = None,
@@ -143,6 +147,7 @@ class LearningRateController(DualCallback):
             save_snapshot=save_snapshot,
         )
         self.restore_best = restore_best
+        self.check_every_n_steps = checked_cadence(check_every_n_steps)
         self.find_lr = _switch("find_lr", find_lr)
         self.anneal = _switch("anneal", anneal)
         self.optimizers = optimizers
@@ -227,13 +232,18 @@ class LearningRateController(DualCallback):
             self._session.pauses()
             if trainer.check_val_every_n_epoch not in (None, 1):
                 # Epochs without a validation must not enter the gap of the one that has it.
-                self._session.window.restart()
+                self._session.restart_window()
 
     def on_train_batch_start(self, trainer: Any, pl_module: Any, batch: Any, batch_idx: int) -> None:
-        """Look again, for those that did so after our hook at the start of the epoch; set the step's rate."""
+        """Look again, for those that did so after our hook at the start of the epoch; set the step's rate.
+
+        A check between validations is made here: a validation that was due after the step before has come by now.
+        """
         if self._session is not None:
             if batch_idx == 0:
                 self._session.rescan(trainer)
+            if self._session.check_is_due:
+                self._check(trainer, _moment(trainer, epoch_over=False), between=True)
             self._session.before_batch()
 
     def on_before_optimizer_step(self, trainer: Any, pl_module: Any, optimizer: Any) -> None:
@@ -292,11 +302,11 @@ class LearningRateController(DualCallback):
             self._keep(together=False)
         self._end()
 
-    def _check(self, trainer: Any, moment: Moment) -> None:
+    def _check(self, trainer: Any, moment: Moment, between: bool = False) -> None:
         assert self._session is not None
         self._owes_check = False
         with uninterrupted():
-            decision = self._session.check(moment)
+            decision = self._session.check(moment, between)
             if decision is not None and decision.action == "stop" and not self.dry_run:
                 trainer.should_stop = True
 

@@ -53,14 +53,21 @@ class LossWindow:
     """
 
     def __init__(self) -> None:
+        self.smallest = 1
         self.restart()
+
+    def block_of(self, steps: int) -> None:
+        """From the next window on, begin with blocks of so many steps: short windows are then as noisy as long ones."""
+        self.smallest = steps
+        if not self._blocks:
+            self._block_size = steps
 
     def restart(self) -> None:
         """Begin a new window; what has not been read is dropped."""
         self._pending: list[Tensor] = []
         self._chunks: list[Tensor] = []
         self._factors: list[int] = []
-        self._block_size = 1
+        self._block_size = self.smallest
         self._blocks: list[list[float]] = []
 
     def append(self, outputs: Any, accumulation: int = 1) -> None:

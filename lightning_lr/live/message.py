@@ -1,7 +1,8 @@
 """One check as numbers: what the ranks add up, and what rank 0 hands to all.
 
 The length depends on the number of monitors and probes alone: three numbers for each monitor, 3 for the training
-metric, 99 for the window of training losses, 5 for the decision and 1 for the budget. With 50 monitors that is 2 KB. A probe adds its
+metric, 99 for the window of training losses, 5 for the decision and 1 for the budget. With 50 monitors that is 2 KB. A
+probe adds its
 sums at the end of the readings, at most two numbers for each layer of the network.
 """
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from lightning_lr.core.exploration import plan_exploration
 from lightning_lr.errors import UnsupportedError
-from lightning_lr.live.budget import budget_of, steps_taken, timers_of
+from lightning_lr.live.budget import budget_of, steps_between_validations, steps_taken, timers_of
 from lightning_lr.live.message import pack_budget, unpack_budget
 from lightning_lr.live.pace import FIRST
 from lightning_lr.live.ranks import Ranks
@@ -27,6 +28,7 @@ class Opening:
         curve: how the learning rate runs over the budget.
         explores: whether a sweep comes first.
         anneals: whether the rate falls to zero at the end.
+        validation: optimizer steps from one validation to the next; infinite where that is unknown.
         timed: whether a time limits the run: how many steps that is must be measured first.
     """
 
@@ -35,6 +37,7 @@ class Opening:
     curve: str
     explores: bool = False
     anneals: bool = False
+    validation: float = math.inf
     timed: bool = False
 
 
@@ -46,7 +49,9 @@ def opening_of(callback: LearningRateController, trainer: Any, ranks: Ranks) -> 
     """
     timed = bool(timers_of(trainer))
     # Rank 0's: where the ranks' data differ in length, each would lay its own curve.
-    budget = unpack_budget(ranks.from_rank_zero([pack_budget(budget_of(trainer, steps_taken(trainer)))])[0])
+    own = [pack_budget(budget_of(trainer, steps_taken(trainer))), steps_between_validations(trainer)]
+    agreed, validation = ranks.from_rank_zero(own)
+    budget = unpack_budget(agreed)
     against_finding = _against_finding(callback, trainer)
     against_annealing = _against_annealing(callback, trainer, timed or budget is not None)
     explores = not against_finding if callback.find_lr == "auto" else bool(callback.find_lr)
@@ -81,6 +86,7 @@ def opening_of(callback: LearningRateController, trainer: Any, ranks: Ranks) -> 
         curve=curved if anneals else f"none: {against_annealing or 'anneal=False'}",
         explores=explores and plan is not None,
         anneals=anneals,
+        validation=validation,
         timed=timed,
     )
 

@@ -16,10 +16,11 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from lightning_lr.core.annealing import Curve
+from lightning_lr.core.cadence import block_size, steps_between_checks
 from lightning_lr.core.controller import Controller
 from lightning_lr.core.journal import entry_line, header_line
 from lightning_lr.core.moves import foretold
-from lightning_lr.core.records import Adjustment, Decision, JournalEntry, Reading
+from lightning_lr.core.records import Adjustment, Decision, JournalEntry, Reading, TrainWindow
 from lightning_lr.core.series import TRAIN_LOSS
 from lightning_lr.core.settings import Settings
 from lightning_lr.core.vocabulary import Action, Mode
@@ -86,6 +87,11 @@ class Session:
         pace: how many steps a time limit is good for, where there is one.
         opens: begins exploration and curve once that is known for the first time; called with the budget.
         opens_at: the step after which it is known.
+        check_every: steps between two checks where validations are rare: the user's, 0 for none, ``None`` to choose.
+        validation: steps from one validation to the next.
+        validates: whether a validation will log the monitors; else it is known after an epoch what takes their place.
+        checked_at: the step of the last check.
+        carried: training loss × steps, and steps, of the checks since the last one that had metrics.
         checks: how many checks there were.
         validated: whether a validation has ended in this fit.
         window: the training losses since the last check.
@@ -118,6 +124,11 @@ class Session:
     pace: Pace | None = None
     opens: Callable[[int | None], None] | None = None
     opens_at: int = 0
+    check_every: int | None = 0
+    validation: float = 0.0
+    validates: bool = True
+    checked_at: int = 0
+    carried: tuple[float, int] = (0.0, 0)
     checks: int = 0
     validated: bool = False
     window: LossWindow = field(default_factory=LossWindow)
@@ -137,24 +148,46 @@ class Session:
         self.names = (*monitors, train) if train and train not in monitors else monitors
         self.observer = MetricObserver(self.names)
         self.seen: set[str] = set()
+        self._pace_checks()
 
-    def check(self, moment: Moment) -> Decision | None:
-        """Read, ask, apply, write; ``None`` where no rank has anything new, or while the run explores."""
+    @property
+    def check_is_due(self) -> bool:
+        """Whether it is time to look at the training loss, long before the next validation."""
+        # What is watched must be known by then: the journal's header tells of it.
+        named = self.validates and not any(map(is_pattern, self.settings.monitors))
+        free = self.explorer is None and self.opens is None and (named or self.train_only or bool(self.seen))
+        return self._every is not None and free and self.steps - self.checked_at >= self._every
+
+    def _pace_checks(self) -> None:
+        every = steps_between_checks(self.check_every, self.budget, self.validation)
+        self._every = None if self.core.recipe else every  # a recipe has no answer to anything between
+        self.window.block_of(block_size(self._every))
+
+    def check(self, moment: Moment, between: bool = False) -> Decision | None:
+        """Read, ask, apply, write; ``None`` where no rank has anything new, or while the run explores.
+
+        Args:
+            moment: when it is.
+            between: look at the training loss alone, and leave to the next validation whatever else was read.
+        """
         if self.explorer is not None or (self.opens is not None and self.suspension is not None):
             self._forget_readings()
             return None
-        self._find_monitors(moment)
-        self.probes.look()
+        if not between:
+            self._find_monitors(moment)
+            self.probes.look()
         # Every rank packs the same names in the same order, whether it has them or not.
-        totals = self.ranks.sum(self._own_readings())
-        self.observer.take()
-        shared = self._unpack(totals)
-        self._require_monitors(shared, moment)
-        reading = self._reading(shared, moment)
+        totals = self.ranks.sum(self._own_readings(between))
+        shared = self._unpack(totals, between)
+        if not between:
+            self.observer.take()
+            self._require_monitors(shared, moment)
+        reading = self._reading(shared, moment, between)
         if reading is None:
             return None
         reading, decision = self._ask(reading, totals)
-        adjustment = self._apply(decision)
+        self._carry(reading)
+        adjustment = self._apply(decision, between)
         self._write(reading, decision, adjustment, moment)
         return decision
 
@@ -221,8 +254,14 @@ class Session:
     def _forget_readings(self) -> None:
         """What was read while the run explored says nothing of the run."""
         self.observer.take()
-        self.window.restart()
+        self.restart_window()
+        self.checked_at = self.steps
         self.probes.forget()
+
+    def restart_window(self) -> None:
+        """Forget the training losses since the last validation."""
+        self.window.restart()
+        self.carried = (0.0, 0)
 
     # --- budget -------------------------------------------------------------------------------------------------------
 
@@ -252,6 +291,7 @@ class Session:
     def _adopt_budget(self, budget: int | None) -> None:
         if budget is not None and budget != self.budget:
             self.budget = budget
+            self._pace_checks()
             if self.curve is not None:
                 self.curve = self.curve.moved_to(budget, self.steps)
 
@@ -268,15 +308,17 @@ class Session:
 
     # --- read ---------------------------------------------------------------------------------------------------------
 
-    def _own_readings(self) -> list[float]:
+    def _own_readings(self, between: bool = False) -> list[float]:
+        if between:
+            return message.pack_readings(self.names, {}, self.window.totals())
         read = message.pack_readings(self.names, self.observer.state_dict(), self.window.totals())
         return [*read, *self.probes.totals()]
 
-    def _unpack(self, totals: list[float]) -> message.Shared:
+    def _unpack(self, totals: list[float], between: bool) -> message.Shared:
         world = 1 if self.ranks.alone else self.ranks.world_size
         read, probed = message.split_probes(self.names, totals)
         shared = message.unpack_readings(self.names, self.settings.train_monitor, read, world)
-        return replace(shared, probes=self.probes.readings(probed))
+        return shared if between else replace(shared, probes=self.probes.readings(probed))
 
     def _require_monitors(self, shared: message.Shared, moment: Moment) -> None:
         """Where a monitor should have come by now and no rank has it: an error, on all ranks alike.
@@ -320,19 +362,42 @@ class Session:
         self.journal.header = header_line(self.settings, self.facts)
         self.say(f"No validation logs {names}, nor does training: decisions rest on the training loss alone.")
 
-    def _reading(self, shared: message.Shared, moment: Moment) -> Reading | None:
-        metrics = self._metrics(shared)
-        if not metrics:
+    def _reading(self, shared: message.Shared, moment: Moment, between: bool) -> Reading | None:
+        values = self._values(shared, between)
+        if not values["train" if between else "metrics"]:
             return None
         if shared.partial:
             self.say(f"{', '.join(shared.partial)} was logged on some ranks only; the mean of those is used.")
-        return self._bare_reading(
-            moment,
-            metrics=metrics,
-            train=shared.window,
-            train_metric=shared.train_metric,
-            probes=shared.probes,
-        )
+        return self._bare_reading(moment, **values)
+
+    def _values(self, shared: message.Shared, between: bool) -> dict[str, Any]:
+        """What a reading takes from the ranks together."""
+        if between:
+            return {"train": shared.window, "between": True}
+        loss = self._train_loss(shared.window)
+        return {
+            "metrics": self._metrics(shared, loss),
+            "train": shared.window,
+            "train_metric": shared.train_metric,
+            "train_loss": loss,
+            "probes": shared.probes,
+        }
+
+    def _train_loss(self, window: TrainWindow | None) -> float | None:
+        """Over all steps since the last validation; ``None`` where no check in between has taken any away."""
+        total, steps = self.carried
+        if not steps:
+            return None
+        if window is not None and window.mean == window.mean:
+            total, steps = total + window.mean * window.steps, steps + window.steps
+        return total / steps
+
+    def _carry(self, reading: Reading) -> None:
+        if not reading.between:
+            self.carried = (0.0, 0)
+        elif reading.train is not None and reading.train.mean == reading.train.mean:
+            total, steps = self.carried
+            self.carried = (total + reading.train.mean * reading.train.steps, steps + reading.train.steps)
 
     def _bare_reading(self, moment: Moment, **values: Any) -> Reading:
         """What every reading holds, and the values given."""
@@ -347,10 +412,12 @@ class Session:
             **values,
         )
 
-    def _metrics(self, shared: message.Shared) -> dict[str, float]:
+    def _metrics(self, shared: message.Shared, loss: float | None) -> dict[str, float]:
         if not self.train_only:
             return {name: value for name, value in shared.metrics.items() if name in self.settings.monitors}
-        return {} if shared.window is None else {TRAIN_LOSS: shared.window.mean}
+        if shared.window is None:
+            return {} if loss is None else {TRAIN_LOSS: loss}
+        return {TRAIN_LOSS: shared.window.mean if loss is None else loss}
 
     # --- ask ----------------------------------------------------------------------------------------------------------
 
@@ -375,14 +442,11 @@ class Session:
         if codes[0] == message.FAILED:
             raise RuntimeError("Rank 0 could not decide at this check; its own error says why.")
         if decision is None:
-            shared = self._unpack(agreed[: len(totals)])
+            shared = self._unpack(agreed[: len(totals)], reading.between)
             self._adopt_budget(budget)
             reading = replace(
                 reading,
-                metrics=self._metrics(shared),
-                train=shared.window,
-                train_metric=shared.train_metric,
-                probes=shared.probes,
+                **self._values(shared, reading.between),
                 progress=self.progress,
                 budget=self.budget,
             )
@@ -394,11 +458,13 @@ class Session:
 
     # --- apply --------------------------------------------------------------------------------------------------------
 
-    def _apply(self, decision: Decision) -> Adjustment:
+    def _apply(self, decision: Decision, between: bool = False) -> Adjustment:
         self.checks += 1
         if decision.action is not Action.ANNEAL:  # that one looks at no reading, and leaves them to the next check
             self.window.restart()
-            self.probes.restart()
+            self.checked_at = self.steps
+            if not between:
+                self.probes.restart()
         if self.core.is_best:
             self.keep_state()
         if self.dry_run:
@@ -449,6 +515,8 @@ class Session:
             "budget": self.budget,
             "pace": self.pace.state_dict() if self.pace else None,
             "opening": self.opens is not None,
+            "checked_at": self.checked_at,
+            "carried": list(self.carried),
             "checks": self.checks,
             "train_only": self.train_only,
             "history": self.history.state_dict(),
@@ -492,6 +560,8 @@ class Session:
         self.validated = state["validated"]
         self.steps = state["steps"]
         self.budget = state.get("budget")
+        self.checked_at = state.get("checked_at", self.steps)
+        self.carried = tuple(state.get("carried", (0.0, 0)))
         self.checks = state["checks"]
         self.history = DecisionHistory.from_state(state["history"])
         self.curve = Curve(**state["curve"]) if state["curve"] else None

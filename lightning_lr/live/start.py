@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from lightning_lr.__about__ import __version__
 from lightning_lr.core.annealing import Curve
+from lightning_lr.core.cadence import steps_between_checks
 from lightning_lr.core.controller import Controller
 from lightning_lr.core.exploration import LOWEST, Exploration, Sweep, plan_exploration
 from lightning_lr.core.journal import header_line
@@ -71,6 +72,10 @@ def begin_session(
         steps=steps_taken(trainer),
         budget=opening.budget,
         limits=partial(budget_of, trainer),
+        check_every=callback.check_every_n_steps,
+        validation=opening.validation,
+        validates=trainer.enable_validation and not trainer.barebones,
+        checked_at=steps_taken(trainer),
         pace=pace_of(trainer) if opening.timed else None,
     )
     session.rescan(trainer)
@@ -182,7 +187,7 @@ def _open(
     elif not state:
         _lay_out(session, opening, trainer, module, opening.budget)
     elif exploring and not session.dry_run:
-        explorer = _explore(session, Exploration(Sweep(exploring["steps"])), trainer, module)
+        explorer = _explore(session, Exploration(Sweep(exploring["steps"]), exploring["branch_steps"]), trainer, module)
         explorer.load_state_dict(exploring)
         explorer.load_batches(_of_rank(checkpointed.get("batches"), ranks=session.ranks))
 
@@ -264,6 +269,9 @@ def _facts(callback: LearningRateController, settings: Settings, opening: Openin
     train = settings.train_monitor or TRAIN_LOSS
     same = [name for name in settings.monitors if same_quantity(name, train, settings.mode)]
     check = "the end of each training epoch" if callback.checks_on_train_epoch_end else "each validation"
+    between = steps_between_checks(callback.check_every_n_steps, opening.budget, opening.validation)
+    if between is not None and settings.policy.recipe is None:
+        check += f", and on the training loss alone after each {between} steps without one"
     return {
         "version": __version__,
         "monitors": f"{', '.join(settings.monitors)} ({settings.mode}); {settings.vote} of them must agree",

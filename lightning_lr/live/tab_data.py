@@ -60,16 +60,23 @@ class TabData:
 
 def check_row(entry: JournalEntry) -> CheckRow:
     """What the chart needs of one check."""
-    signal = entry.signals.train
     return CheckRow(
         check=entry.reading.check,
         epoch=entry.reading.epoch,
         step=entry.reading.step,
-        train=signal.shown(signal.value) if signal is not None and signal.fresh else float("nan"),
+        train=_train_value(entry),
         metrics=entry.reading.metrics,
         before={name: rate.applied for name, rate in entry.reading.rates.items()},
         rates={name: rate.applied for name, rate in entry.adjustment.rates.items()},
     )
+
+
+def _train_value(entry: JournalEntry) -> float:
+    """The training side as the detectors saw it; between validations, what there was of the training loss."""
+    signal, window = entry.signals.train, entry.reading.train
+    if entry.reading.between and window is not None and (signal is None or signal.name == TRAIN_LOSS):
+        return window.mean
+    return signal.shown(signal.value) if signal is not None and signal.fresh else float("nan")
 
 
 def decision_record(entry: JournalEntry, number: int) -> dict[str, Any]:

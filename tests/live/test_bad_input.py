@@ -111,6 +111,7 @@ ARGUMENTS = [
     ({"train_monitor": 1}, "Expected `train_monitor` to be a metric name but got 1."),
     ({"vote": "most"}, "Expected `vote` to be one of 'any', 'majority', 'all' but got 'most'."),
     ({"restore_best": 1}, "Expected `restore_best` to be True, False or None (the policy decides) but got 1."),
+    ({"check_every_n_steps": 1.5}, "Expected `check_every_n_steps` to be an integer ≥ 0 but got 1.5."),
     ({"warmup_checks": -1}, "Expected `warmup_checks` to be an integer ≥ 0 but got -1."),
     ({"epochs": 3}, "Expected `epochs` only with policy='halving' or 'exponential' but got it with 'auto'."),
     ({"ratio": 0.5}, "Expected `ratio` only with policy='halving' or 'exponential' but got it with 'auto'."),

@@ -17,6 +17,7 @@ from lightning.pytorch.callbacks import timer as timer_module
 from torch.utils.data import DataLoader, IterableDataset
 
 from lightning_lr import LearningRateController
+from lightning_lr.core.exploration import plan_exploration
 from lightning_lr.live.budget import budget_of
 from lightning_lr.live.pace import Pace
 from tests.helpers.ranks import run_on_ranks
@@ -86,12 +87,12 @@ def test_a_time_limit_ends_at_zero(monkeypatch, seconds, step, validation, optio
 
 
 def test_the_time_that_an_exploration_took_is_charged(monkeypatch) -> None:
-    """The sweep is an eighth of the steps that the time is good for, not of those that the epochs would be."""
+    """The sweep is planned by the steps that the time is good for, not of those that the epochs would be."""
     module = Scripted(FALLS)
     control = timed(Clock(monkeypatch), 400.0, module, max_epochs=10_000)
     explored = control.decisions[0]
     assert module.used[:12] == pytest.approx([1e-6] * 12)
-    assert 30 <= explored.step - 12 <= 400 / 8
+    assert 30 <= explored.step - 12 <= plan_exploration(400).most
 
 
 def test_enough_epochs_but_less_time_than_a_sweep_needs(monkeypatch) -> None:

@@ -195,7 +195,7 @@ def test_where_it_steps_aside(options: dict, module: dict, trainer: dict, card: 
         (
             lambda: fit(Regression(0.01), explorer(anneal=True), max_epochs=-1, max_steps=-1),
             UnsupportedError,
-            "Expected a known budget for `anneal=True`: give the Trainer max_epochs or max_steps.",
+            "Expected a known budget for `anneal=True`: give the Trainer max_epochs, max_steps or max_time.",
         ),
     ],
 )

@@ -1,0 +1,144 @@
+"""Checks between two validations: they see the training loss alone, and change nothing that rests on validation."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from lightning_lr import LearningRateController
+from lightning_lr.offline.commands import report
+from lightning_lr.offline.sources import Watch
+from tests.helpers.ranks import run_on_ranks
+from tests.helpers.scripted import Scripted, data, trainer
+
+EPOCH, EVERY = 120, 20
+FLAT = {"val_loss": [1.0, 0.8, 0.6, 0.6, 0.6, 0.6, 0.6, 0.6]}
+
+
+class Trains(Scripted):
+    """Reports a training loss that is a function of the step."""
+
+    def __init__(self, loss: Any, script: Any = None) -> None:
+        super().__init__(FLAT if script is None else script)
+        self.loss = loss
+
+    def training_step(self, batch: Any, batch_idx: int) -> torch.Tensor:
+        loss = 0.0 * super().training_step(batch, batch_idx)
+        return loss + self.loss(self.trainer.global_step)
+
+
+def falls(step: int) -> float:
+    return 0.2 + 2.0 / (1 + step / 40) + 0.02 * math.sin(step * step)
+
+
+def rises(step: int) -> float:
+    return falls(step) + 0.1 * max(0, step - 300)
+
+
+def lost(step: int) -> float:
+    return falls(step) if step < 210 else math.nan
+
+
+def fit(model: Scripted, folder: Path | None, epochs: int = 4, **arguments: Any) -> LearningRateController:
+    options = {"find_lr": False, "anneal": False, "verbose": False, "check_every_n_steps": EVERY, **arguments}
+    control = LearningRateController(**options)
+    settings = {"max_epochs": epochs, "num_sanity_val_steps": 0}
+    trainer([control], folder, **settings).fit(model, data(EPOCH), data(1))
+    return control
+
+
+def readings(folder: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (folder / "lr_journal.jsonl").read_text().splitlines()[1:]]
+
+
+# training loss → condition, and the step at which it must be acted on, long before the epoch's end
+SEEN = [
+    # step 0 ... falls ... 300, rises ... validation at 360
+    pytest.param(rises, "divergence", 300, 350, id="diverges within the third epoch"),
+    # step 0 ... falls ... 210: not a number ... validation at 240
+    pytest.param(lost, "non_finite", 211, 230, id="weights are lost within the second epoch"),
+]
+
+
+@pytest.mark.parametrize(("loss", "condition", "first", "last"), SEEN)
+def test_what_cannot_wait_is_acted_on_between_validations(loss, condition, first, last, tmp_path: Path) -> None:
+    control = fit(Trains(loss), tmp_path)
+    decision = control.decisions[0]
+    assert (decision.action, decision.condition) == ("restore", condition)
+    assert first <= decision.step <= last
+    assert decision.reason.startswith(f"between validations, {condition}: ")
+    late = fit(Trains(loss), None, check_every_n_steps=0).decisions[0]
+    assert late.condition == condition
+    assert late.step > last
+
+
+def test_nothing_that_rests_on_validation_changes(tmp_path: Path) -> None:
+    """Gap, trends, streaks, warm-up and the plateau's restore are those of the run without the checks between."""
+    both = []
+    for every in (0, EVERY):
+        folder = tmp_path / str(every)
+        model = Trains(falls)
+        control = fit(model, folder, epochs=8, check_every_n_steps=every, warmup_checks=1, cooldown=1)
+        validated = [line for line in readings(folder) if line["reading"]["metrics"]]
+        assert len(validated) == 8
+        acts = [(d.action, d.condition, d.epoch, d.factor) for d in control.decisions]
+        assert acts
+        suspected = [{*line["suspected"]} & {"plateau", "overfitting"} for line in validated]
+        both.append((acts, [line["signals"] for line in validated], suspected))
+        between = [line for line in readings(folder) if line["reading"]["between"]]
+        assert len(between) == (8 * (EPOCH // EVERY - 1) if every else 0)
+        assert {line["decision"]["action"] for line in between} <= {"hold"}
+        assert all(line["decision"]["reason"].startswith("between validations, healthy: training") for line in between)
+        report(str(folder), Watch(), html=str(tmp_path / f"{every}.html"), png=None)
+    (acts, signals, suspected), (acts_too, signals_too, suspected_too) = both
+    assert acts == acts_too
+    assert suspected == suspected_too
+    for one, other in zip(signals, signals_too, strict=True):
+        for name in one:
+            numbers, others = ({k: float(v) for k, v in s[name].items() if "check" not in k} for s in (one, other))
+            assert numbers == pytest.approx(others, rel=1e-6, nan_ok=True), name
+
+
+def test_a_run_without_validation_checks_within_its_epochs(tmp_path: Path) -> None:
+    """The training loss that stands for the monitor is that of the whole epoch."""
+    model = Trains(falls, script={})
+    model.validation_step = None  # type: ignore[assignment,method-assign]
+    options = {"find_lr": False, "anneal": False, "verbose": False, "check_every_n_steps": EVERY}
+    trainer([LearningRateController(**options)], tmp_path, max_epochs=2).fit(model, data(EPOCH))
+    lines = [line["reading"] for line in readings(tmp_path)]
+    ends = [line["metrics"]["train_loss"] for line in lines if line["metrics"]]
+    wanted = [sum(map(falls, range(at, at + EPOCH))) / EPOCH for at in (0, EPOCH)]
+    assert ends == pytest.approx(wanted, rel=1e-5)
+    # Before the first epoch is over nobody knows that no monitor will come.
+    assert sum(line["between"] for line in lines) == EPOCH // EVERY - 1
+
+
+def test_a_recipe_makes_none(tmp_path: Path) -> None:
+    """It counts epochs, and has no answer to anything between."""
+    options = {"policy": "halving", "epochs": 1, "check_every_n_steps": EVERY, "verbose": False}
+    settings = {"max_epochs": 2, "num_sanity_val_steps": 0}
+    trainer([LearningRateController(**options)], tmp_path, **settings).fit(Trains(falls), data(EPOCH), data(1))
+    assert [line["reading"]["between"] for line in readings(tmp_path)] == [False, False]
+
+
+@pytest.mark.ranks
+@pytest.mark.filterwarnings("ignore:It is recommended to use .*sync_dist")
+def test_ranks_check_and_act_alike() -> None:
+    """The ranks report losses of their own, and see at the same step that the weights are lost."""
+
+    def run(rank: int) -> tuple[Any, ...]:
+        model = Trains(lost if rank else falls)
+        control = LearningRateController(find_lr=False, anneal=False, verbose=False, check_every_n_steps=EVERY)
+        options = {"strategy": "ddp", "devices": 2, "use_distributed_sampler": False, "num_sanity_val_steps": 0}
+        trainer([control], None, max_epochs=2, **options).fit(model, data(EPOCH), data(1))
+        return [(d.check, d.step, str(d.condition), d.factor) for d in control.decisions], model.used
+
+    (told, rates), (told_too, rates_too) = run_on_ranks(run)
+    assert told == told_too
+    assert rates == rates_too
+    assert told[0][2] == "non_finite"
