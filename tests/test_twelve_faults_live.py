@@ -31,6 +31,7 @@ from lightning_lr.live.journal_file import JournalFile
 from lightning_lr.live.loss_window import LossWindow
 from lightning_lr.live.lr_control import LearningRateControl
 from lightning_lr.live.observer import MetricObserver
+from lightning_lr.live.pace import Pace
 from lightning_lr.live.ranks import Ranks
 from lightning_lr.live.session import Session
 from lightning_lr.live.snapshot import Snapshot
@@ -236,6 +237,15 @@ def begun_sweep(_: Path) -> Explorer:
     return sweep
 
 
+def some_pace(_: Path) -> Pace:
+    pace = Pace(lambda: 1.5, 60.0)
+    for number in range(12):
+        pace.stepped()
+        if number % 5 == 0:
+            pace.pauses()
+    return pace
+
+
 TRIPS: dict[type, RoundTrip] = {
     ControlledGroups: RoundTrip(cut_groups, lambda made: made.state_dict(), groups_from),
     DecisionHistory: RoundTrip(
@@ -256,6 +266,11 @@ TRIPS: dict[type, RoundTrip] = {
     LossWindow: RoundTrip(fed_window, lambda made: made.state_dict(), loaded(LossWindow)),
     MetricObserver: RoundTrip(
         fed_observer, lambda made: made.state_dict(), loaded(lambda: MetricObserver(["val_loss", "acc"]))
+    ),
+    Pace: RoundTrip(
+        some_pace,
+        lambda made: made.state_dict(),
+        loaded(lambda: Pace(lambda: 0.0, 60.0)),
     ),
     Session: RoundTrip(
         session_of,

@@ -32,7 +32,7 @@ class PaceState:
         seconds: their time together.
         pauses: steps that followed a validation, or whatever else comes between.
         paused: their time together.
-        since: steps since the last pause.
+        stretch: steps from the last pause to now.
         every: steps from one pause to the next; 0 before there were two.
         limit: the time limit in seconds, to tell whether a resumed run has another.
     """
@@ -41,7 +41,7 @@ class PaceState:
     seconds: float = 0.0
     pauses: float = 0.0
     paused: float = 0.0
-    since: int = 0
+    stretch: int = 0
     every: int = 0
     limit: float = 0.0
 
@@ -77,8 +77,8 @@ class Pace:
         now, before, state = self.elapsed(), self._last, self.state
         paused, self._pause, self._last = self._pause, False, now
         if paused:
-            state.every, state.since = state.since or state.every, 0
-        state.since += 1
+            state.every, state.stretch = state.stretch or state.every, 0
+        state.stretch += 1
         if self._cold:
             self._cold -= 1
         elif paused:
@@ -128,7 +128,7 @@ class Pace:
         pause = max(state.paused / state.pauses - step, 0.0)
         ahead = 0
         if not self._pause:
-            ahead = max(0, state.every - state.since)
+            ahead = max(0, state.every - state.stretch)
             if left <= ahead * step + pause:
                 return min(float(ahead), left / step)
             left -= ahead * step + pause
