@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from lightning_lr.core.records import Decision
     from lightning_lr.core.vocabulary import Action, Condition, Mode
     from lightning_lr.live.controller import LearningRateController
+    from lightning_lr.live.layerwise import LayerwiseLearningRate
     from lightning_lr.metrics.gradient_disparity import GradientDisparity
     from lightning_lr.metrics.neuron_coherence import NeuronCoherence
     from lightning_lr.metrics.update_ratio import UpdateRatio
@@ -34,6 +35,7 @@ __all__ = [
     "Condition",
     "Decision",
     "GradientDisparity",
+    "LayerwiseLearningRate",
     "LearningRateController",
     "Mode",
     "NeuronCoherence",
@@ -48,6 +50,7 @@ _HOME = {
     "Condition": "lightning_lr.core.vocabulary",
     "Decision": "lightning_lr.core.records",
     "GradientDisparity": "lightning_lr.metrics.gradient_disparity",
+    "LayerwiseLearningRate": "lightning_lr.live.layerwise",
     "LearningRateController": "lightning_lr.live.controller",
     "Mode": "lightning_lr.core.vocabulary",
     "NeuronCoherence": "lightning_lr.metrics.neuron_coherence",

@@ -1,14 +1,15 @@
 """How much faster or slower each layer should learn: products of gradients and updates in, multipliers out.
 
-**The hypergradient** (Baydin et al. 2018, https://arxiv.org/abs/1703.04782). With the update u = w_t − w_{t−1}, which is
-proportional to the layer's multiplier m, and the gradient g at w_t::
+**The hypergradient** (Baydin et al. 2018, https://arxiv.org/abs/1703.04782). With the update u = w_t − w_{t−1}, which
+is proportional to the layer's multiplier m, and the gradient g at w_t::
 
     ∂L(w_t) / ∂ log m  =  ⟨g, u⟩
 
-If the new gradient still points against the update, a longer step would have been better: raise m. Each layer has gradients
-of another size, so only the cosine is used, the *alignment* a = −⟨g, u⟩ / (‖g‖ ‖u‖), and m is changed by a factor: the
-normalized, multiplicative form. One cosine is mostly noise, so the mean of a window is, and only where it differs from
-that of the other layers by more than the noise.
+If the new gradient still points against the update, a longer step would have been better: raise m. Each layer has
+gradients of another size, so only the cosine is used, the *alignment* a = −⟨g, u⟩ / (‖g‖ ‖u‖), and m is changed by a
+factor: the normalized, multiplicative form::
+
+    log m  ←  log m + step · Σ over the window (a − mean of a over the layers),   within [−log limit, log limit]
 
 **The trust ratio** (LARS, https://arxiv.org/abs/1708.03888; LAMB, https://arxiv.org/abs/1904.00962): r = ‖w‖ / ‖u‖.
 Where it is far from that of the other layers, the layer is badly scaled, and its multiplier is moved until it is
@@ -24,20 +25,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from lightning_lr.core.arguments import check_number
 from lightning_lr.errors import ArgumentError
 
 WINDOW = 10
-"""Measurements in a window: enough to know their noise to a quarter. The first windows have 1, 2, 4 and 8."""
-
-SIGNIFICANT = 2.0
-"""Standard errors that a layer's alignment must lie off the others': about one window in twenty by chance."""
-
-FULL = 3.0
-"""Standard errors from which on a layer moves by a whole step."""
+"""Measurements in a window. The first windows have 1, 2, 4 and 8: what is badly scaled shows at once."""
 
 LARGEST = 30.0
-"""No multiplier is above this or below its inverse, whatever the trust ratio: further off, the ratio is broken, not bad."""
+"""No multiplier goes further, whatever the trust ratio: one that is off by more is broken, not bad."""
 
 
 @dataclass(frozen=True)
@@ -86,20 +80,20 @@ class LayerChange:
         multiplier: of the learning rate from now on.
         before: what it was.
         alignment: mean over the window; above 0: the steps could be longer.
-        deviation: how far it lies above the mean of all layers, in standard errors; 0 where there is no error yet.
-        trust: ‖w‖ / ‖u‖ at multiplier 1, over the geometric mean of all layers; 10: its steps are 10 times too short.
+        excess: how far it lies above the mean of all layers.
+        trust: ‖w‖ / ‖u‖ at one rate for all, over its geometric mean; 10: steps 10 times shorter than the others'.
     """
 
     multiplier: float
     before: float
     alignment: float
-    deviation: float
+    excess: float
     trust: float
 
     def __str__(self) -> str:
         return (
-            f"× {self.before:.3g} → {self.multiplier:.3g} (alignment {self.alignment:+.2f}, {self.deviation:+.1f} standard "
-            f"errors from the others; trust ratio {self.trust:.2g} of theirs)"
+            f"× {self.before:.3g} → {self.multiplier:.3g} (alignment {self.alignment:+.2f}, {self.excess:+.2f} beside "
+            f"the others; trust ratio {self.trust:.2g} of theirs)"
         )
 
 
@@ -108,20 +102,18 @@ class LayerRule:
 
     Args:
         layers: names, in a fixed order.
-        step: largest change of log m in one window by the hypergradient; 0 switches it off.
+        step: of the hypergradient, in log m for each measurement; 0 switches it off.
         limit: the hypergradient moves a multiplier within [1/limit, limit].
         trust: width of the band of trust ratios; ``None`` switches it off.
 
     >>> rule = LayerRule(["first", "last"], trust=4.0)
     >>> still = Products(dot=0.0, update=1.0, gradient=1.0, weight=1.0)
     >>> heavy = Products(dot=0.0, update=1.0, gradient=1.0, weight=10000.0)
-    >>> print(rule.update([[still, heavy]])["last"])
-    × 1 → 2.5 (alignment +0.00, +0.0 standard errors from the others; trust ratio 10 of theirs)
+    >>> print(rule.update([[still, heavy]], rates=[0.1, 0.1])["last"])
+    × 1 → 2.5 (alignment +0.00, +0.00 beside the others; trust ratio 10 of theirs)
     """
 
-    def __init__(
-        self, layers: Sequence[str], step: float = 0.1, limit: float = 2.0, trust: float | None = 4.0
-    ) -> None:
+    def __init__(self, layers: Sequence[str], step: float = 0.1, limit: float = 2.0, trust: float | None = 4.0) -> None:
         check_rule(step, limit, trust)
         self.layers = tuple(layers)
         self.step, self.limit, self.trust = step, limit, trust
@@ -133,28 +125,35 @@ class LayerRule:
     @property
     def window(self) -> int:
         """How many measurements the coming window takes."""
-        return min(WINDOW, 2**self.windows)
+        return int(min(WINDOW, 2**self.windows))
 
     @property
     def multipliers(self) -> dict[str, float]:
         """Layer → multiplier; their geometric mean is 1."""
         return {name: math.exp(log) for name, log in zip(self.layers, self._log, strict=True)}
 
-    def update(self, measurements: Sequence[Sequence[Products]]) -> dict[str, LayerChange]:
-        """Take one window of measurements, each with the products of every layer, and move the multipliers.
+    def update(self, measurements: Sequence[Sequence[Products]], rates: Sequence[float]) -> dict[str, LayerChange]:
+        """Take one window of measurements, and move the multipliers.
 
-        A layer that is not usable in all of them (frozen, not reached, overflown) is left out, with its multiplier as it is.
+        A layer that is not usable in all of them (frozen, not reached, overflown) is left out: its multiplier stays.
+
+        Args:
+            measurements: each with the products of every layer.
+            rates: the learning rate at which each layer was updated: the trust ratios are compared at one rate for all,
+                so that a slower rate that the user gave to some layers stays slower.
         """
         self.windows += 1
         before = self.multipliers
         # A step that an overflow spoilt spoils all layers: it is dropped, so that it does not lock them out.
         usable = [one for one in measurements if any(layer.usable for layer in one)]
-        active = [i for i in range(len(self.layers)) if usable and all(one[i].usable for one in usable)]
+        active = [
+            i for i in range(len(self.layers)) if usable and rates[i] > 0 and all(one[i].usable for one in usable)
+        ]
         if not active:
             return {}
         alignments = [[one[i].alignment for i in active] for one in usable]
-        deviations = self._learn(active, alignments)
-        trusts = self._weigh(active, [[one[i].log_ratio for i in active] for one in usable])
+        excesses = self._learn(active, alignments)
+        trusts = self._weigh(active, [[one[i].log_ratio + math.log(rates[i]) for i in active] for one in usable])
         self._move(active, trusts)
         after = self.multipliers
         return {
@@ -162,27 +161,25 @@ class LayerRule:
                 multiplier=after[self.layers[i]],
                 before=before[self.layers[i]],
                 alignment=_mean([row[at] for row in alignments]),
-                deviation=deviations[at],
+                excess=excesses[at],
                 trust=math.exp(trusts[at]),
             )
             for at, i in enumerate(active)
         }
 
     def _learn(self, active: Sequence[int], alignments: Sequence[Sequence[float]]) -> list[float]:
-        """Move by the hypergradient; returns the deviations of the layers from their mean, in standard errors."""
-        centred = [[one - _mean(row) for one in row] for row in alignments]
-        deviations = [_deviation([row[at] for row in centred]) for at in range(len(active))]
-        bound = math.log(self.limit)
-        for i, deviation in zip(active, deviations, strict=True):
-            if abs(deviation) > SIGNIFICANT:
-                moved = self._learnt[i] + self.step * _clipped(deviation / FULL, 1.0)
-                self._learnt[i] = _clipped(moved, bound)
-        return deviations
+        """Move by the hypergradient; returns by how much the layers' alignments lie above their mean."""
+        means = [_mean([row[at] for row in alignments]) for at in range(len(active))]
+        excesses = [one - _mean(means) for one in means]
+        for i, excess in zip(active, excesses, strict=True):
+            moved = self._learnt[i] + self.step * len(alignments) * excess
+            self._learnt[i] = _clipped(moved, math.log(self.limit))
+        return excesses
 
     def _weigh(self, active: Sequence[int], ratios: Sequence[Sequence[float]]) -> list[float]:
-        """Smooth the logarithms of the trust ratios at multiplier 1; returns them relative to their mean."""
+        """Smooth the logarithms of the trust ratios at a rate of 1; returns them relative to their mean."""
         for at, i in enumerate(active):
-            now = _mean([row[at] for row in ratios]) + self._log[i]
+            now = _mean([row[at] for row in ratios])
             held = self._ratio[i]
             self._ratio[i] = now if held is None else 0.5 * (held + now)
         smooth = [self._ratio[i] or 0.0 for i in active]
@@ -219,26 +216,12 @@ def check_rule(step: float, limit: float, trust: float | None) -> None:
     Raises:
         ArgumentError: naming the argument.
     """
-    check_number("step", step)
-    check_number("limit", limit)
-    if not 0 <= step <= 1:
-        raise ArgumentError(f"Expected `step` to be between 0 and 1 but got {step}: it changes log m once a window.")
-    if limit < 1:
-        raise ArgumentError(f"Expected `limit` to be at least 1 but got {limit}: multipliers lie in [1/limit, limit].")
-    if trust is not None:
-        check_number("trust", trust)
-        if trust < 1:
-            raise ArgumentError(f"Expected `trust` to be at least 1, or None, but got {trust}.")
-
-
-def _deviation(values: Sequence[float]) -> float:
-    """Mean over standard error; 0 for fewer than four values, whose error says nothing."""
-    count, mean = len(values), _mean(values)
-    if count < 4:
-        return 0.0
-    variance = sum((value - mean) ** 2 for value in values) / (count - 1)
-    # Without noise, as on a quadratic with full batches, any difference is significant.
-    return mean / math.sqrt(max(variance, 1e-12) / count)
+    wanted = {"step": (step, 0.0, 1.0), "limit": (limit, 1.0, LARGEST), "trust": (trust, 1.0, 1e6)}
+    for argument, (value, low, high) in wanted.items():
+        if type(value) not in (int, float) or not low <= value <= high:  # type: ignore[operator]
+            if argument == "trust" and value is None:
+                continue
+            raise ArgumentError(f"Expected `{argument}` to be a number from {low:g} to {high:g} but got {value!r}.")
 
 
 def _mean(values: Sequence[float]) -> float:

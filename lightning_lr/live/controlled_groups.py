@@ -8,7 +8,7 @@ from typing import Any
 
 from lightning_lr.core.records import Rate
 from lightning_lr.errors import ArgumentError
-from lightning_lr.live.group_rates import innermost, rated_groups, read
+from lightning_lr.live.group_rates import ORIGIN, innermost, rated_groups, read
 from lightning_lr.live.lr_control import LearningRateControl
 from lightning_lr.live.rate_names import rate_names
 
@@ -139,7 +139,9 @@ class ControlledGroups:
     def _has(self, index: int, group: int) -> bool:
         if self.chosen is None or index in self.chosen:
             return True
-        return rated_groups(self.optimizers[index])[group].get("name") in self.chosen
+        name = str(rated_groups(self.optimizers[index])[group].get("name"))
+        # "backbone" is every group that was cut from it: "backbone/conv1".
+        return any(isinstance(one, str) and (name == one or name.startswith(f"{one}/")) for one in self.chosen)
 
     def _has_any(self, index: int) -> bool:
         return any(self._has(index, group) for group in range(len(rated_groups(self.optimizers[index]))))
@@ -148,13 +150,18 @@ class ControlledGroups:
         """Bounds of the groups of one optimizer: those of others are left open."""
         before = sum(len(self._rates_of(i)) for i, _ in self._controls() if i < index)
         groups = range(len(control.rates()))
-        low = [_at(self.min_lr, before + g) if self._has(index, g) else 0.0 for g in groups]
+        # A group that was cut from another has the bounds of that one.
+        origins = [group.get(ORIGIN, g) for g, group in enumerate(rated_groups(self.optimizers[index]))]
+        low = [_at(self.min_lr, before + origins[g]) if self._has(index, g) else 0.0 for g in groups]
         if self.max_lr is None:
             return low, None
-        return low, [_at(self.max_lr, before + g) if self._has(index, g) else sys.float_info.max for g in groups]
+        return low, [
+            _at(self.max_lr, before + origins[g]) if self._has(index, g) else sys.float_info.max for g in groups
+        ]
 
     def _check_choice(self) -> None:
         groups = {g["name"] for o in self.optimizers for g in rated_groups(o) if "name" in g}
+        groups |= {name.rpartition("/")[0] for name in groups} - {""}
         for one in self.chosen or ():
             if one not in groups and not (isinstance(one, int) and 0 <= one < len(self.optimizers)):
                 raise ArgumentError(

@@ -15,6 +15,11 @@ import torch
 
 Group = dict[str, Any]
 
+LAYER, ORIGIN = "layer", "split_from"
+"""Keys of a group that was split by layer: which layer it holds, and the index of the group that it was cut from.
+
+They are saved with the optimizer."""
+
 
 def innermost(optimizer: Any) -> Any:
     """The optimizer that owns the parameter groups, under wrappers such as DeepSpeed's or Lightning's.

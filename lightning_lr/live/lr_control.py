@@ -118,6 +118,24 @@ class LearningRateControl:
         held = self._fill(self._scales.applied(self._scheduled))
         self._written[: len(held)] = held
 
+    def follow_split(self, parents: Sequence[int]) -> None:
+        """Take in groups that were cut from others: each goes on with the rate and the scales of its parent.
+
+        Args:
+            parents: for each group that was added behind the known ones, which of those it was cut from.
+        """
+        if parents:
+            self._scales.grow(list(parents))
+            self._scheduled += [self._scheduled[parent] for parent in parents]
+            self._written += [self._written[parent] for parent in parents]
+            if self._untouched is not None:
+                self._untouched += [self._untouched[parent] for parent in parents]
+            self.apply()
+
+    def scaled_by(self, suffix: str) -> bool:
+        """Whether an owner whose name ends like this has a scale just now: for an exploration that is under way."""
+        return self._scales.scaled_by(suffix)
+
     # What schedulers do.
 
     def attach(self, schedulers: Iterable[Any]) -> list[Any]:

@@ -46,6 +46,10 @@ class Scales:
         """The scale of one owner; 1 where it never set one."""
         return list(self._shares[owner].scale) if owner in self._shares else [1.0] * self._count
 
+    def scaled_by(self, suffix: str) -> bool:
+        """Whether an owner whose name ends like this has a scale other than 1."""
+        return any(share.scale.count(1.0) < self._count for o, share in self._shares.items() if o.endswith(suffix))
+
     def set(self, owner: str, scales: float | Sequence[float]) -> None:
         """Replace the scale of one owner."""
         wanted = self._per_group(scales, "scales")
