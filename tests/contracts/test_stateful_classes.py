@@ -25,6 +25,7 @@ import lightning_lr.core
 from lightning_lr.core.audit import Probation
 from lightning_lr.core.controller import Controller
 from lightning_lr.core.debounce import Debounce
+from lightning_lr.core.layer_rule import LayerRule, Products
 from lightning_lr.core.moves import move
 from lightning_lr.core.policy import PRESETS, Policy, Response
 from lightning_lr.core.recipes import Exponential, Halving, Recipe
@@ -107,6 +108,12 @@ def feed_probation(probation: Probation, reading: Reading) -> str:
     return f"{audited} {probation.against(2.0)}"
 
 
+def feed_layers(rule: LayerRule, value: float | None) -> object:
+    number = NAN if value is None else value
+    layers = [Products(-number * at, 1.0, 30.0 * at, number) for at in range(3)]
+    return rule.update([layers] * rule.window, [0.1, 0.2, 0.3])
+
+
 SETTINGS = Settings(monitors=("val_loss", "val_loss_b"), cooldown=1, warmup_checks=2, rel_delta=0.01)
 STREAMS: Mapping[type, Stream] = {
     SignalTracker: Stream(
@@ -119,6 +126,7 @@ STREAMS: Mapping[type, Stream] = {
     Probation: Stream(Probation, feed_probation, READINGS),
     Halving: Stream(lambda: Halving(Policy("h", recipe="halving", epochs=2)), feed_recipe, READINGS),
     Exponential: Stream(lambda: Exponential(Policy("e", recipe="exponential", epochs=2)), feed_recipe, READINGS),
+    LayerRule: Stream(lambda: LayerRule(["a", "b", "c"], step=0.5), feed_layers, SERIES),
     Controller: Stream(lambda: Controller(SETTINGS), Controller.step, READINGS),
 }
 
