@@ -9,7 +9,7 @@ PINS   := pyproject.toml constraints.txt
 # What a run has to say in addition, e.g. make test ARGS="-k plateau -x"
 ARGS   ?=
 
-.PHONY: help demo test test-resume test-cluster test-core test-tab coverage lint format types docs check bench-detection bench-metrics bench-any-start clean
+.PHONY: help demo test test-resume test-cluster test-core test-tab coverage lint format types docs check bench-detection bench-metrics bench-any-start bench-layerwise clean
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
@@ -66,6 +66,10 @@ bench-metrics: $(VENV)/.stamp-dev  ## what the probes bring, from the recorded r
 
 bench-any-start: $(VENV)/.stamp-bench  ## untuned runs of ours against tuned runs of the peers: ARGS="--data FOLDER --jobs 2"
 	$(BIN)/python -m benchmarks.any_start $(ARGS)
+
+bench-layerwise: $(VENV)/.stamp-bench  ## a multiplier for each layer, with and without, and what it costs: DATA=FOLDER
+	$(BIN)/python -m benchmarks.layerwise --data $(DATA) $(ARGS)
+	$(BIN)/python -m benchmarks.layerwise.overhead --data $(DATA)
 
 clean:  ## remove what was built, the environments too
 	rm -rf build dist *.egg-info $(VENV) $(CORE) .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from lightning_lr.core.layer_rule import Products
+from lightning_lr.live.local_tensors import local
 from lightning_lr.live.ranks import Ranks
 
 ROWS = 4
@@ -130,10 +131,8 @@ class LayerProbe:
         self._summed = [list(one) for one in state if len(one) == size]
 
 
-def _local(tensor: Any) -> Tensor:
-    """This rank's part of a sharded tensor; any other as it is."""
-    local: Tensor = tensor.to_local() if hasattr(tensor, "to_local") else tensor
-    return local.detach()
+def _local(tensor: Tensor) -> Tensor:
+    return local(tensor).detach()
 
 
 def _fits(buffers: Sequence[Tensor], weights: Sequence[Tensor]) -> bool:

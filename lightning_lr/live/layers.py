@@ -12,6 +12,7 @@ from typing import Any
 from torch import nn
 
 from lightning_lr.errors import ArgumentError
+from lightning_lr.live.local_tensors import shard_again
 
 WRAPPERS = ("_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module", "module", "parametrizations")
 """Parts of a name that torch puts in, and that no user knows."""
@@ -35,6 +36,7 @@ def layers_of(module: nn.Module, chosen: Sequence[str] | None = None) -> dict[st
         ArgumentError: where no module has such a name.
     """
     _check(module, chosen or ())
+    shard_again(module)  # the optimizer holds the shards, and the module may show copies
     found: dict[str, list[nn.Parameter]] = {}
     seen: set[int] = set()
     waiting: list[nn.Parameter] = []

@@ -288,6 +288,8 @@ def check_supported(trainer: Any, module: Any) -> None:
         if len(optimizers) != 1
         else "LBFGS, which allows one parameter group"
         if isinstance(innermost(optimizers[0]), torch.optim.LBFGS)
+        else "ZeroRedundancyOptimizer, whose groups are not those that it steps with"
+        if type(optimizers[0]).__name__ == "ZeroRedundancyOptimizer"
         else None
     )
     if found is not None:

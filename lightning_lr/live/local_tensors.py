@@ -17,7 +17,7 @@ from torch.optim import Optimizer
 
 def named(module: nn.Module) -> Iterator[tuple[str, Tensor]]:
     """Parameters and buffers by name; a tied one once, under its first name."""
-    _shard_again(module)
+    shard_again(module)
     yield from module.named_parameters()
     yield from module.named_buffers()
 
@@ -52,7 +52,7 @@ def unexpanded(tensor: Tensor, like: Tensor | None = None) -> Tensor:
     return tensor
 
 
-def _shard_again(module: nn.Module) -> None:
+def shard_again(module: nn.Module) -> None:
     """Local to each rank: the whole copies are freed, nothing is sent."""
     part: Any
     for part in module.modules():
