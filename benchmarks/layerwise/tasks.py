@@ -44,7 +44,7 @@ def _both(task: Task, sgd: float, adamw: float) -> list[Task]:
 
 
 TASKS = (
-    *_both(Task("badly-scaled-mlp", data.digits, scaled_perceptron, "", 0, 20, 32), 0.01, 1e-3),
+    *_both(Task("badly-scaled-mlp", data.digits, scaled_perceptron, "", 0, 20, 32), 0.001, 1e-3),
     *_both(Task("deep-mlp", data.digits, well_scaled_perceptron, "", 0, 20, 32), 0.03, 1e-3),
     *_both(Task("finetune", data.fashion_half, models.pretrained_convnet, "", 0, 6, 64, needs=FASHION), 0.03, 1e-3),
     *_both(Task("fashion-cnn", data.fashion, models.plain_convnet, "", 0, 4, 64, needs=FASHION), 0.1, 3e-3),
