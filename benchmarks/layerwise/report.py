@@ -83,8 +83,8 @@ HEAD = """# Layers: does a multiplier for each one pay?
 
 Test loss with the callback over test loss without it: geometric mean over the seeds, and the least and the largest.
 Below 1 is better. Same seed, same batches, same number of steps, same schedule (twenty steps of warm-up, linear to zero
-over the last half), every run at the task's own rate, which is the best of a coarse grid for the run *without*. To run it
-again (what stands in results.jsonl is not run twice):
+over the last half), every run at the task's own rate, which is the best of a coarse grid for the run *without*.
+To run it again (what stands in results.jsonl is not run twice):
 
     make bench-layerwise DATA=FOLDER
 """
