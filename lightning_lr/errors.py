@@ -6,6 +6,7 @@
     ├── ArgumentError          (also ValueError)   a setting that cannot work, found at construction
     ├── MissingMetricError     (also KeyError)     a monitor that was never logged
     ├── UnsupportedError       (also RuntimeError) a Trainer that the asked-for feature cannot work with
+    ├── StateError             (also ValueError)   a checkpoint of a version that this one cannot continue
     ├── JournalError           (also ValueError)   a journal line that cannot be read
     └── LogError               (also ValueError)   a run, of whatever logger, with nothing in it that can be read
 
@@ -31,6 +32,10 @@ class MissingMetricError(LightningLRError, KeyError):
 
 class UnsupportedError(LightningLRError, RuntimeError):
     """A Trainer, strategy or optimizer that the asked-for feature cannot work with."""
+
+
+class StateError(LightningLRError, ValueError):
+    """A state in a checkpoint that this version cannot continue."""
 
 
 class JournalError(LightningLRError, ValueError):

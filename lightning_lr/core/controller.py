@@ -31,6 +31,7 @@ from lightning_lr.core.series import Series
 from lightning_lr.core.settings import Settings
 from lightning_lr.core.vocabulary import Action, Condition
 from lightning_lr.core.wording import plural
+from lightning_lr.errors import StateError
 
 STATE_VERSION = 1
 """Raised whenever a field of the saved state changes its meaning."""
@@ -122,7 +123,12 @@ class Controller:
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Continue from :meth:`state_dict`."""
+        """Continue from :meth:`state_dict`.
+
+        Raises:
+            StateError: where another version wrote it.
+        """
+        check_version(state)
         self.series.load_state_dict(state["series"])
         self.debounce.load_state_dict(state["debounce"])
         self.restores_in_vain = state["restores_in_vain"]
@@ -169,6 +175,21 @@ class Controller:
 
     def _vain(self) -> str:
         return f"{self.restores_in_vain} restore{plural(self.restores_in_vain)} brought no new best"
+
+
+def check_version(state: Mapping[str, Any]) -> None:
+    """Refuse a state whose fields may mean something else here: a wrong past is worse than none.
+
+    >>> check_version({"version": 99})
+    Traceback (most recent call last):
+    lightning_lr.errors.StateError: Expected a state of version 1 but the checkpoint holds version 99. Resume with ...
+    """
+    if state.get("version") != STATE_VERSION:
+        raise StateError(
+            f"Expected a state of version {STATE_VERSION} but the checkpoint holds version {state.get('version')}. Resume "
+            "with the version of lightning-lr that wrote it, or leave its state out: "
+            "`checkpoint['callbacks']` holds it under the callback's name."
+        )
 
 
 def _said(reading: Reading, diagnosis: Diagnosis, waiting: str = "") -> str:

@@ -1,6 +1,7 @@
 """Journal entry ↔ line of text: one JSON object a line, with a schema version.
 
-A journal begins with one header line, which names what a replay must be configured with; each check adds one line.
+A journal begins with a header line, which names what a replay must be configured with; each check adds one line. A run
+that is resumed with other settings adds a header of its own, which holds from there on.
 Numbers that are not finite are written as ``"nan"``, ``"inf"`` and ``"-inf"``, since JSON has no words for them.
 Files are opened elsewhere: :mod:`lightning_lr.live.journal_file` writes, :mod:`lightning_lr.offline` reads.
 """
@@ -43,12 +44,14 @@ class JournalLine:
         decision: what was decided.
         adjustment: what the optimizers held afterwards.
         suspected: conditions that were not ruled out.
+        settings: the settings from this check on, where the run was resumed with other ones; else ``None``.
     """
 
     reading: Reading
     decision: Decision
     adjustment: Adjustment
     suspected: tuple[str, ...] = ()
+    settings: Settings | None = None
 
 
 def header_line(settings: Settings, run: Mapping[str, Any]) -> str:
@@ -87,6 +90,15 @@ def read_header(line: str) -> tuple[Settings, dict[str, Any]]:
         return _settings(record["settings"]), dict(record["run"])
     except _MALFORMED as error:
         raise JournalError(f"Expected a complete header line but {_wrong(error)}.") from error
+
+
+def is_header(line: str) -> bool:
+    """Whether a line says that it is a header, without reading the rest of it.
+
+    >>> is_header(header_line(Settings(), {}))
+    True
+    """
+    return line.startswith(f'{{"schema": {SCHEMA}, "kind": "header"')
 
 
 def read_line(line: str) -> JournalLine:

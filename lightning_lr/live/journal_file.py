@@ -9,8 +9,14 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from lightning_lr.core.journal import is_header, read_header
+from lightning_lr.core.settings import Settings
+from lightning_lr.core.wording import plural
+from lightning_lr.errors import JournalError
 
 NAME = "lr_journal"
 
@@ -27,7 +33,9 @@ class JournalFile:
     def __init__(self, path: Path | None, header: str, warn: Callable[[str], None]) -> None:
         self.path = path
         self.size = 0
+        self.lines = 0
         self.header = header
+        self._former = ""
         self._warn = warn
         self._lost = path is None
 
@@ -48,31 +56,46 @@ class JournalFile:
     def resumed(
         cls, state: Mapping[str, Any] | None, path: Path | None, header: str, warn: Callable[[str], None]
     ) -> JournalFile:
-        """The journal of a run that goes on: the former file cut back to the checkpoint, else a new one at ``path``."""
+        """The journal of a run that goes on: the former file cut back to the checkpoint, else a new one at ``path``.
+
+        It is cut back by lines, not by bytes: a resume from an earlier checkpoint may have written others in between.
+        """
         if not state or not state.get("path"):
             return cls.begun(path, header, warn)
         former = Path(state["path"])
         try:
-            size = _cut_back(former, int(state["size"]))
+            kept = _cut_back(former, int(state["lines"]))
         except OSError as error:
             warn(f"The journal {former} cannot be continued ({error}); a new one begins at {path}.")
             return cls.begun(path, header, warn)
-        if size < int(state["size"]):
-            warn(f"The journal {former} had lost its end; it was repaired to its last whole line, {size} bytes.")
+        missing = int(state["lines"]) - kept.lines
+        if kept.broken and missing:
+            warn(f"The journal {former} had lost its end; it was repaired to its last whole line, {kept.size} bytes.")
+        elif missing:
+            warn(
+                f"The journal {former} ends {missing} check{plural(missing)} before this checkpoint: a resume from an "
+                "earlier one cut it back to there."
+            )
         journal = cls(former, header, warn)
-        journal.size = size
+        journal.size, journal.lines, journal._former = kept.size, kept.lines, kept.header
         return journal
 
     def write(self, line: str) -> None:
         """Append one line."""
         if self._lost or self.path is None:
             return
-        text = f"{line}\n" if self.size else f"{self.header}\n{line}\n"
+        text = f"{self.header}\n{line}\n" if self._header_due() else f"{line}\n"
         with self._lost_on_error(), self.path.open("ab") as file:
             file.truncate(self.size)
             file.write(text.encode())
             file.flush()
             self.size += len(text.encode())
+            self.lines += 1
+            self._former = self.header
+
+    def _header_due(self) -> bool:
+        """Whether the last header in the file is not of these settings: there is none, or the run was resumed with others."""
+        return self._former != self.header and _settings(self._former) != _settings(self.header)
 
     @contextmanager
     def _lost_on_error(self) -> Iterator[None]:
@@ -85,17 +108,47 @@ class JournalFile:
             self._warn(f"The journal {self.path} cannot be written ({error}); training goes on without it.")
 
     def state_dict(self) -> dict[str, Any]:
-        """Where the file is and how long, so that a resumed run can cut it back to here."""
-        return {"path": str(self.path) if self.path else None, "size": self.size}
+        """Where the file is and how many checks it holds, so that a resumed run can cut it back to here."""
+        return {"path": str(self.path) if self.path else None, "lines": self.lines}
 
 
-def _cut_back(path: Path, size: int) -> int:
-    """Truncate to ``size`` bytes, or to the last whole line where the file is shorter; returns the new length."""
+def _settings(header: str) -> Settings | None:
+    try:
+        return read_header(header)[0] if header else None
+    except JournalError:
+        return None
+
+
+@dataclass
+class Kept:
+    """What is left of a journal that was cut back.
+
+    Attributes:
+        size: bytes.
+        lines: checks.
+        header: the last header.
+        broken: whether it ended in the middle of a line before.
+    """
+
+    size: int = 0
+    lines: int = 0
+    header: str = ""
+    broken: bool = False
+
+
+def _cut_back(path: Path, lines: int) -> Kept:
+    """Truncate a journal behind so many checks, or behind its last whole line where it has fewer."""
+    kept = Kept()
     with path.open("r+b") as file:
-        length = min(size, file.seek(0, os.SEEK_END))
-        file.seek(0)
-        kept = file.read(length).rfind(b"\n") + 1
-        file.truncate(kept)
+        for line in file:
+            kept.broken = not line.endswith(b"\n")
+            if kept.broken or kept.lines == lines:
+                break
+            header = is_header(line[:100].decode(errors="replace"))
+            kept.size += len(line)
+            kept.lines += not header
+            kept.header = line.decode(errors="replace").rstrip("\n") if header else kept.header
+        file.truncate(kept.size)
     return kept
 
 

@@ -17,7 +17,7 @@ from typing import Any
 
 from lightning_lr.core.annealing import Curve
 from lightning_lr.core.cadence import block_size, steps_between_checks
-from lightning_lr.core.controller import Controller
+from lightning_lr.core.controller import Controller, check_version
 from lightning_lr.core.journal import entry_line, header_line
 from lightning_lr.core.moves import foretold
 from lightning_lr.core.records import Adjustment, Decision, JournalEntry, Reading, TrainWindow
@@ -548,6 +548,7 @@ class Session:
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Continue where a checkpoint was written; whoever made this session opened the journal and the snapshot."""
+        check_version(state)
         if any(is_pattern(name) for name in self.settings.monitors) and "monitors" in state:
             self.watch(state["monitors"])
         if state["train_only"]:

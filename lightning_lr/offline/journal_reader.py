@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from lightning_lr.core.journal import JournalLine, read_header, read_line
+from lightning_lr.core.journal import JournalLine, is_header, read_header, read_line
 from lightning_lr.core.settings import Settings
 from lightning_lr.errors import JournalError
 
@@ -62,19 +62,21 @@ def journal_lines(path: Path, partial: bool = False) -> Iterator[JournalLine]:
     Raises:
         JournalError: where a line cannot be read; the message names file and line.
     """
+    changed: Settings | None = None
     for number, line in _numbered(path):
         if number == 1:
             continue
         if partial and not line.endswith("\n"):
             return
-        yield _read(path, number, line)
-
-
-def _read(path: Path, number: int, line: str) -> JournalLine:
-    try:
-        return read_line(line)
-    except JournalError as error:
-        raise JournalError(f"{path}, line {number}: {error}") from error
+        try:
+            if is_header(line):
+                changed, _ = read_header(line)
+                continue
+            read = read_line(line)
+        except JournalError as error:
+            raise JournalError(f"{path}, line {number}: {error}") from error
+        yield read if changed is None else replace(read, settings=changed)
+        changed = None
 
 
 def _numbered(path: Path) -> Iterator[tuple[int, str]]:

@@ -24,6 +24,10 @@ UNKNOWN = (
 """Said under every replay that differs."""
 
 
+SEARCHES = "auto"
+"""The policy that explores at the start and anneals at the end; the others do neither unless a run was told to."""
+
+
 @dataclass(frozen=True)
 class Replayed:
     """One check: what was recorded, and what each of the settings decides.
@@ -64,8 +68,10 @@ class Replayer:
         if self.as_recorded:  # a stop ended the recorded run too
             return self.controller.step(reading)
         if self._stopped is not None:
-            told = f"training had been stopped at check {self._stopped}"
-            return hold(self._own(reading), Diagnosis(Condition.HEALTHY, (), told), told)
+            return _passed(self._own(reading), f"training had been stopped at check {self._stopped}")
+        if (reading.trial or reading.anneals) and self.settings.policy.name != SEARCHES:
+            what = "explores" if reading.trial else "anneals"
+            return _passed(self._own(reading), f"the run {what} here, policy {self.settings.policy.name} does not")
         decision = self.controller.step(self._own(reading))
         self._stopped = reading.check if decision.action is Action.STOP else None
         if self.controller.is_best:
@@ -73,12 +79,24 @@ class Replayer:
         self._scale *= decision.factor
         return decision
 
+    def change(self, settings: Settings) -> None:
+        """Go on as the run itself did when it was resumed with other arguments; a replay with settings of its own stays."""
+        if self.as_recorded:
+            state, self.settings = self.controller.state_dict(), settings
+            self.controller = Controller(settings)
+            self.controller.load_state_dict(state)
+
     def _own(self, reading: Reading) -> Reading:
         rates = {
             name: Rate(r.scheduled, self._scale, bounded(r.scheduled, self._scale, *self.settings.bounds(group)))
             for group, (name, r) in enumerate(reading.rates.items())
         }
         return replace(reading, rates=rates, snapshot_check=self._snapshot)
+
+
+def _passed(reading: Reading, told: str) -> Decision:
+    """The decision at a check at which there is nothing to decide."""
+    return hold(reading, Diagnosis(Condition.HEALTHY, (), told), told)
 
 
 def replay(lines: Iterable[JournalLine], replayers: Sequence[Replayer]) -> Iterator[Replayed]:
@@ -92,6 +110,9 @@ def replay(lines: Iterable[JournalLine], replayers: Sequence[Replayer]) -> Itera
     True
     """
     for line in lines:
+        if line.settings is not None:
+            for replayer in replayers:
+                replayer.change(line.settings)
         yield Replayed(line, tuple(replayer.step(line.reading) for replayer in replayers))
 
 

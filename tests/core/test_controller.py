@@ -20,6 +20,7 @@ from lightning_lr.core.policy import ESCALATIONS, PRESETS, Policy, Response
 from lightning_lr.core.records import Diagnosis, Finding, Rate, Reading
 from lightning_lr.core.settings import Settings
 from lightning_lr.core.vocabulary import Action, Condition, Mode, Verdict, Vote
+from lightning_lr.errors import StateError
 from tests.helpers.readings import INF, NAN, Run, Says, actions, few, reading_lists, settings_of, swapped
 
 C = Condition
@@ -431,3 +432,10 @@ def test_the_answers_of_the_last_step_can_be_looked_at():
     controller.step(Reading(3, 1, 30, {"val_loss": 1.0}))
     assert controller.signals.check == 3
     assert controller.diagnosis.condition is C.HEALTHY
+
+
+@pytest.mark.parametrize("version", [0, 2, None])
+def test_a_state_of_another_version_is_refused(version):
+    state = Controller(Settings()).state_dict() | {"version": version}
+    with pytest.raises(StateError, match=f"of version 1 but the checkpoint holds version {version}"):
+        Controller(Settings()).load_state_dict(state)

@@ -7,6 +7,7 @@ import tracemalloc
 import pytest
 
 from lightning_lr.core.arguments import settings_from
+from lightning_lr.core.records import Rate, Reading, Trial
 from lightning_lr.core.vocabulary import Action
 from lightning_lr.offline.curves import divergence, plateau
 from lightning_lr.offline.demo import decided
@@ -74,3 +75,14 @@ def test_memory_does_not_grow_with_the_run(tmp_path):
     tracemalloc.stop()
     assert reached < path.stat().st_size / 5
     assert reached < 500_000
+
+
+def test_a_policy_that_does_not_search_leaves_out_the_runs_own_exploration():
+    trial = Trial(tuple(1e-4 * 2**n for n in range(12)), (1.0,) * 6 + (0.9, 0.8, 0.7, 0.8, 2.0, 9.0))
+    reading = Reading(0, 0, 40, rates={"lr-SGD": Rate(0.1, 1.0, 0.1)}, snapshot_check=-1, trial=trial)
+    auto, conservative = (
+        Replayer(settings_from(policy=name), as_recorded=False).step(reading) for name in ("auto", "conservative")
+    )
+    assert auto.action is Action.EXPLORE
+    assert (conservative.action, conservative.new_lr) == (Action.HOLD, {"lr-SGD": 0.1})
+    assert str(conservative).endswith("the run explores here, policy conservative does not")
