@@ -186,8 +186,8 @@ def check_version(state: Mapping[str, Any]) -> None:
     """
     if state.get("version") != STATE_VERSION:
         raise StateError(
-            f"Expected a state of version {STATE_VERSION} but the checkpoint holds version {state.get('version')}. Resume "
-            "with the version of lightning-lr that wrote it, or leave its state out: "
+            f"Expected a state of version {STATE_VERSION} but the checkpoint holds version {state.get('version')}. "
+            "Resume with the version of lightning-lr that wrote it, or leave its state out: "
             "`checkpoint['callbacks']` holds it under the callback's name."
         )
 

@@ -94,7 +94,7 @@ class JournalFile:
             self._former = self.header
 
     def _header_due(self) -> bool:
-        """Whether the last header in the file is not of these settings: there is none, or the run was resumed with others."""
+        """Whether the file has no header of these settings yet: it is new, or the run was resumed with others."""
         return self._former != self.header and _settings(self._former) != _settings(self.header)
 
     @contextmanager

@@ -80,7 +80,7 @@ class Replayer:
         return decision
 
     def change(self, settings: Settings) -> None:
-        """Go on as the run itself did when it was resumed with other arguments; a replay with settings of its own stays."""
+        """Go on as the run did when it was resumed with other arguments; a replay with settings of its own stays."""
         if self.as_recorded:
             state, self.settings = self.controller.state_dict(), settings
             self.controller = Controller(settings)

@@ -1,4 +1,4 @@
-"""The journal as a file: cut back by lines, a header where the settings change, replayed from there with the new ones."""
+"""The journal as a file: cut back by lines, a header where the settings change, which a replay follows."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def test_a_resume_from_an_earlier_checkpoint_is_no_damage(path):
 
 @pytest.mark.damages_journal
 def test_other_lines_of_the_same_checks_are_cut_between_lines(path):
-    """The life in between wrote shorter or longer lines: the byte at which the late checkpoint saw the end is in one."""
+    """The life in between wrote lines of other lengths: where the late checkpoint saw the end is now in one."""
     life = Life(path)
     early, late = life.to(4), life.to(9)
     Life(path, SECOND, state=early).to(14)
