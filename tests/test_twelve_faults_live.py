@@ -21,7 +21,7 @@ from lightning.pytorch.strategies import DDPStrategy
 
 import lightning_lr.live
 from lightning_lr import LearningRateController
-from lightning_lr.core.exploration import Sweep
+from lightning_lr.core.exploration import Exploration, Sweep
 from lightning_lr.core.records import Decision
 from lightning_lr.core.vocabulary import Action, Condition
 from lightning_lr.live.controlled_groups import ControlledGroups
@@ -33,6 +33,7 @@ from lightning_lr.live.lr_control import LearningRateControl
 from lightning_lr.live.observer import MetricObserver
 from lightning_lr.live.pace import Pace
 from lightning_lr.live.ranks import Ranks
+from lightning_lr.live.replayed_batches import ReplayedBatches
 from lightning_lr.live.session import Session
 from lightning_lr.live.snapshot import Snapshot
 from tests.helpers.ranks import run_on_ranks
@@ -230,11 +231,21 @@ def a_snapshot(folder: Path) -> Snapshot:
 def begun_sweep(_: Path) -> Explorer:
     groups = ControlledGroups("us")
     groups.scan([torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=0.1)], [])
-    sweep = Explorer(Sweep(20), groups, Ranks())
-    for stepped in (True, False, True, False):
-        sweep.before_batch()
-        sweep.after_batch(torch.tensor(1.5), divided=1, stepped=stepped)
-    return sweep
+    plan = Exploration(Sweep(20), branch_steps=12)
+    explorer = Explorer(plan, groups, Ranks(), restore=lambda: None, batches=lambda: ReplayedBatches(Small(plain_sgd)))
+    for number in range(50):  # the sweep, a branch, and the beginning of the next, each step made of two batches
+        explorer.before_batch()
+        explorer.after_batch(torch.tensor(1.5), divided=1, stepped=number % 2 == 0)
+    return explorer
+
+
+def kept_batches(_: Path) -> ReplayedBatches:
+    module = Small(plain_sgd)
+    batches = ReplayedBatches(module)
+    for value in (1.0, 2.0):
+        module.training_step((torch.full((4, 4), value), torch.zeros(4, 1)), 0)
+    batches.rewind()
+    return batches
 
 
 def some_pace(_: Path) -> Pace:
@@ -271,6 +282,11 @@ TRIPS: dict[type, RoundTrip] = {
         some_pace,
         lambda made: made.state_dict(),
         loaded(lambda: Pace(lambda: 0.0, 60.0)),
+    ),
+    ReplayedBatches: RoundTrip(
+        kept_batches,
+        lambda made: made.state_dict(),
+        loaded(lambda: ReplayedBatches(Small(plain_sgd))),
     ),
     Session: RoundTrip(
         session_of,
