@@ -28,6 +28,9 @@ from lightning_lr.live.controlled_groups import ControlledGroups
 from lightning_lr.live.decision_history import DecisionHistory
 from lightning_lr.live.explorer import Explorer
 from lightning_lr.live.journal_file import JournalFile
+from lightning_lr.live.layer_probe import LayerProbe
+from lightning_lr.live.layer_session import LayerSession
+from lightning_lr.live.layerwise import LayerwiseLearningRate
 from lightning_lr.live.loss_window import LossWindow
 from lightning_lr.live.lr_control import LearningRateControl
 from lightning_lr.live.observer import MetricObserver
@@ -248,6 +251,60 @@ def kept_batches(_: Path) -> ReplayedBatches:
     return batches
 
 
+def fed_probe(_: Path) -> LayerProbe:
+    layer = torch.nn.Parameter(torch.tensor([2.0]))
+    probe = LayerProbe({"one": [layer]}, Ranks())
+    probe.open()
+    layer.data, layer.grad = torch.tensor([1.5]), torch.tensor([3.0])
+    probe.close()
+    probe.read()
+    return probe
+
+
+def probe_from(state: Any, folder: Path) -> LayerProbe:
+    probe = LayerProbe({"one": [torch.nn.Parameter(torch.zeros(1))]}, Ranks())
+    probe.load(state)
+    return probe
+
+
+class TwoLayers(Small):
+    """The same with a second layer."""
+
+    def __init__(self) -> None:
+        super().__init__(plain_sgd)
+        self.last = torch.nn.Linear(1, 1)
+
+    def training_step(self, batch: Any, batch_idx: int) -> Any:
+        return self.last(self.layer(batch[0])).pow(2).mean()
+
+
+def layerwise() -> LayerwiseLearningRate:
+    return LayerwiseLearningRate(every_n_steps=2)
+
+
+def tuned_layers(_: Path) -> LayerwiseLearningRate:
+    ours = layerwise()
+    fit(TwoLayers(), [ours], max_epochs=3)
+    return ours
+
+
+def layer_session_of(folder: Path, **options: Any) -> LayerSession:
+    """The session of a run, caught when a further epoch is about to begin."""
+    caught: list[LayerSession] = []
+
+    class Catch(Callback):
+        def on_train_epoch_start(self, trainer: Any, *_: Any) -> None:
+            if trainer.current_epoch == 2 and not caught:
+                caught.append(ours._session)
+                caught[0].at_the_catch = ours._session.state_dict()  # type: ignore[attr-defined]
+                trainer.save_checkpoint(folder / "layers.ckpt")
+                trainer.should_stop = True
+
+    ours = layerwise()
+    fit(TwoLayers(), [ours, Catch()], **options)
+    return caught[0]
+
+
 def some_pace(_: Path) -> Pace:
     pace = Pace(lambda: 1.5, 60.0)
     for number in range(12):
@@ -268,6 +325,13 @@ TRIPS: dict[type, RoundTrip] = {
         lambda state, folder: loaded(lambda: begun_sweep(folder))(state, folder),
     ),
     JournalFile: RoundTrip(written_journal, lambda made: made.state_dict(), journal_from),
+    LayerProbe: RoundTrip(fed_probe, lambda made: made.state(), probe_from),
+    LayerSession: RoundTrip(
+        layer_session_of,
+        lambda made: made.at_the_catch,
+        lambda state, folder: layer_session_of(folder, ckpt_path=str(folder / "layers.ckpt")),
+    ),
+    LayerwiseLearningRate: RoundTrip(tuned_layers, lambda made: made.state_dict(), loaded(layerwise)),
     LearningRateControl: RoundTrip(cut_control, lambda made: made.state("us"), control_from),
     LearningRateController: RoundTrip(
         trained,
