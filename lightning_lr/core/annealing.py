@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 SHARE = 0.5
 """The last half of the budget is annealed. On the prototype's tasks the last 30 % and the whole run were both worse;
@@ -35,15 +36,21 @@ class Curve:
     warmup: float = WARMUP
     bend: tuple[int, float] | None = None
 
-    @property
+    @cached_property
     def anneals_from(self) -> float:
         """Optimizer step from which on the rate falls."""
         return self.budget - self.share * (self.budget - self.first)
 
+    @cached_property
+    def rise(self) -> float:
+        """Steps over which the rate rises."""
+        return max(1.0, self.warmup * (self.budget - self.first))
+
     def at(self, step: int) -> float:
         """The multiple of the level at one optimizer step, above 0 as long as the budget lasts."""
-        rise = max(1.0, self.warmup * (self.budget - self.first))
-        up = min(1.0, (step - self.first + 1) / rise)
+        if self.bend is None and self.first + self.rise <= step + 1 and step <= self.anneals_from:
+            return 1.0  # asked for at each step, of which most lie here
+        up = min(1.0, (step - self.first + 1) / self.rise)
         start, top = self.bend or (self.anneals_from, 1.0)
         # A run that goes on beyond its budget keeps the last step's rate: zero would be a stop that nobody decided.
         left, length = max(1.0, self.budget - step), max(1.0, self.budget - start)

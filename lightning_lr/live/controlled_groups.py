@@ -46,7 +46,8 @@ class ControlledGroups:
         self.configs: list[Any] = []
         self.read_only = read_only
         self.unhidden: list[Any] = []
-        self._watched: list[LearningRateControl] = []
+        self._watched: list[tuple[int, LearningRateControl]] = []
+        self._parts: dict[str, float] = {}
 
     def scan(self, optimizers: Sequence[Any], configs: Sequence[Any]) -> list[str]:
         """Look at the Trainer's optimizers and schedulers anew, and say what others changed.
@@ -62,8 +63,9 @@ class ControlledGroups:
         notes: list[str] = []
         self.unhidden = []
         self._watched = []
+        self._parts = {}  # groups that are new are set with the next value
         for index, control in self._controls():
-            self._watched.append(control)
+            self._watched.append((index, control))
             notes += control.notice()
             control.join(self.owner, *self._bounds(index, control))
             self.unhidden += control.attach(self._schedulers_of(self.optimizers[index]))
@@ -71,7 +73,7 @@ class ControlledGroups:
 
     def before_step(self) -> None:
         """Scale what somebody wrote since the last look: what is shown between two steps is what the next one uses."""
-        for control in self._watched:
+        for _, control in self._watched:
             control.before_step()
 
     def rates(self) -> dict[str, Rate]:
@@ -91,12 +93,21 @@ class ControlledGroups:
                 control.multiply(self.owner, factor, groups)
 
     def set_part(self, part: str, scale: float) -> None:
-        """Set a scale of every controlled group that stands beside the decisions' own, and is multiplied with it."""
-        for index, control in self._controls():
-            owner, count = f"{self.owner}/{part}", len(control.rates())
-            wanted = [scale if self._has(index, group) else 1.0 for group in range(count)]
-            if control.scale(owner) != wanted:
-                control.set_scale(owner, wanted)
+        """Set a scale of every controlled group that stands beside the decisions' own, and is multiplied with it.
+
+        Made for each step: nothing is done where the scale is the one of the step before.
+        """
+        if self._parts.get(part) == scale:
+            return
+        self._parts[part] = scale
+        for index, control in self._watched:
+            control.set_scale(f"{self.owner}/{part}", self._in_each(index, control, scale))
+
+    def _in_each(self, index: int, control: LearningRateControl, scale: float) -> float | list[float]:
+        """The scale in the groups that are chosen, 1 in the others; one number where all of them are."""
+        if self.chosen is None or index in self.chosen:
+            return scale
+        return [scale if self._has(index, group) else 1.0 for group in range(len(control.rates()))]
 
     def detach(self) -> None:
         """Give every scheduler back as it was; the groups keep their rates."""

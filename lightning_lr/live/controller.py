@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
-from functools import partial
+from functools import cached_property, partial
 from typing import Any, Literal
 
 from lightning_lr.core.arguments import check_options, checked_cadence, settings_from
@@ -196,9 +196,13 @@ class LearningRateController(DualCallback):
             )
         return lightning_lr.plot(state["path"])
 
-    @property
+    @cached_property
     def state_key(self) -> str:
-        """Tells the instances of one Trainer apart; holds no setting that a user may change between two runs."""
+        """Tells the instances of one Trainer apart; holds no setting that a user may change between two runs.
+
+        Kept, because the Trainer asks for it at each of the six hooks of a step: to make it takes longer than all that
+        we do in them.
+        """
         return self._generate_state_key(
             monitor=list(self.settings.monitors), mode=str(self.settings.mode), name=self.name
         )

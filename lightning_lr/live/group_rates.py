@@ -51,11 +51,11 @@ def number(rate: Any) -> float:
     return float(rate.detach() if isinstance(rate, torch.Tensor) else rate)
 
 
-def marks(groups: Sequence[Group]) -> list[Any]:
+def marks(optimizer: Any) -> list[Any]:
     """What changes when a rate is written, without waiting for a device: a number itself, a tensor's write count."""
     # Asked for at each step: to ask a float whether it is a tensor takes longer than all the rest.
-    rates = [group["lr"] for group in groups]
-    return [rate if type(rate) is float else _mark(rate) for rate in rates]
+    groups = getattr(optimizer, "param_groups", None) or ()
+    return [rate if type(rate) is float else _mark(rate) for g in groups if (rate := g.get("lr")) is not None]
 
 
 def _mark(rate: Any) -> Any:

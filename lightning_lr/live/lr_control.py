@@ -88,9 +88,9 @@ class LearningRateControl:
 
     def set_scale(self, owner: str, scales: float | Sequence[float]) -> None:
         """Replace the scale of an owner: one number, or one per group."""
-        self._look()
+        groups = self._look()
         self._scales.set(owner, scales)
-        self.apply()
+        self.apply(groups)
 
     def multiply(self, owner: str, factor: float, groups: Iterable[int] | None = None) -> None:
         """Multiply the scale of an owner, in all groups or in those given by index."""
@@ -108,14 +108,17 @@ class LearningRateControl:
         """What every group is scheduled for and holds, as of the last look or write."""
         return [Rate(*rate) for rate in zip(self._scheduled, self._scales.product, self._written, strict=True)]
 
-    def apply(self) -> None:
+    def apply(self, groups: Sequence[Group] | None = None) -> None:
         """Make the groups hold the applied rates, whatever is there now.
 
         To call after an optimizer state was put back that belongs to another moment of the same run.
+
+        Args:
+            groups: what :meth:`_look` has just found; read anew where it is left out.
         """
         if self._depth:
             return  # a scheduler is at work; this is done when it has finished
-        held = self._fill(self._scales.applied(self._scheduled))
+        held = self._fill(self._scales.applied(self._scheduled), groups)
         self._written[: len(held)] = held
 
     def follow_split(self, parents: Sequence[int]) -> None:
@@ -147,7 +150,7 @@ class LearningRateControl:
         """
         register = getattr(self._optimizer(), "register_step_pre_hook", None)
         if self._hook is None and register is not None:
-            self._hook = register(self.before_step)
+            self._hook = register(self._before_step)
         refused = []
         for scheduler in schedulers:
             if guard(scheduler, self.scheduled_visible):
@@ -210,31 +213,36 @@ class LearningRateControl:
         self._notes.clear()
         return notes
 
-    def before_step(self, *_: Any) -> None:
+    def _before_step(self, *_: Any) -> None:
+        if not torch.compiler.is_compiling():  # a compiled step would be compiled anew for each rate
+            self.before_step()
+
+    def before_step(self) -> None:
         """Scale what somebody wrote since the last look, before the optimizer uses it; quick where nobody did."""
-        if self._scales.neutral or torch.compiler.is_compiling():
-            return  # nothing to scale, or a compiled step, which would be compiled anew for each rate
-        groups = self._groups()
-        if (marked := marks(groups)) == self._marked:
+        if self._scales.neutral:
+            return
+        marked = marks(self._optimizer())
+        if marked == self._written or marked == self._marked:  # a float is its own mark; a tensor is remembered
             return
         # ``torch.distributed.checkpoint`` steps with rates of 0 to see which state an optimizer has: nobody's wish.
-        if any(read(groups)):
+        if any(read(self._groups())):
             self._look()
-            marked = marks(groups)
+            marked = marks(self._optimizer())
         self._marked = marked
 
-    def _look(self) -> None:
-        """Compare the groups with what was written; follow outside writes and new groups."""
-        if self._depth or self._optimizer() is None:
-            return  # the scheduled rates are in the groups; or there are no groups any more, and the last rates stand
+    def _look(self) -> list[Group]:
+        """Compare the groups with what was written; follow outside writes and new groups. Returns the groups."""
         groups = self._groups()
+        if self._depth or self._optimizer() is None:
+            return groups  # they hold the scheduled rates; or there are none any more, and the last rates stand
         found = read(groups)
         if found == self._written:
-            return
+            return groups
         self._let_go(len(found))
         self._follow(found)
         self._let_join(groups, found)
         self.apply()
+        return groups
 
     def _let_go(self, count: int) -> None:
         """Forget groups that are gone."""
@@ -287,10 +295,10 @@ class LearningRateControl:
     def _groups(self) -> list[Group]:
         return rated_groups(self._optimizer())
 
-    def _fill(self, rates: Sequence[float]) -> list[float]:
+    def _fill(self, rates: Sequence[float], groups: Sequence[Group] | None = None) -> list[float]:
         """Write into those groups that are known and still there."""
-        groups = self._groups()[: len(rates)]
-        return _write(groups, rates[: len(groups)])
+        known = (self._groups() if groups is None else groups)[: len(rates)]
+        return _write(known, rates[: len(known)])
 
     # What a checkpoint holds.
 
@@ -330,7 +338,8 @@ def _write(groups: Sequence[Group], rates: Sequence[float]) -> list[float]:
 
     A group that holds its rate already is not touched.
     """
-    _part_shared_tensors(groups, rates)
+    if {type(group["lr"]) for group in groups} != {float}:
+        _part_shared_tensors(groups, rates)
     return [_put(group, rate) for group, rate in zip(groups, rates, strict=True)]
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from operator import mul
 
 from lightning_lr.core.bounds import bounded, check_bounds, check_scale
 from lightning_lr.errors import ArgumentError
@@ -40,6 +41,7 @@ class Scales:
     def __init__(self, count: int) -> None:
         self._count = count
         self._shares: dict[str, Share] = {}
+        self.product = [1.0] * count
         self._combine()
 
     def of(self, owner: str) -> list[float]:
@@ -53,10 +55,10 @@ class Scales:
     def set(self, owner: str, scales: float | Sequence[float]) -> None:
         """Replace the scale of one owner."""
         wanted = self._per_group(scales, "scales")
-        for scale in wanted:
+        for scale in {*wanted}:  # most often one number for all groups
             check_scale(scale)
         self._share(owner).scale = wanted
-        self._combine()
+        self._multiply()
 
     def multiply(self, owner: str, factor: float, groups: Iterable[int] | None = None) -> None:
         """Multiply the scale of one owner, in all groups or in some."""
@@ -75,7 +77,7 @@ class Scales:
             check_bounds(low, None if max_lr is None else high)
         share = self._share(owner)
         share.lower, share.upper = lower, upper
-        self._combine()
+        self._narrow()
 
     def grow(self, likes: Sequence[int | None]) -> None:
         """Add groups, each with the scales of the group named, or with 1 for ``None``; bounds as the last group's."""
@@ -98,22 +100,37 @@ class Scales:
         return [bounded(*rate) for rate in zip(scheduled, self.product, self._lower, self._upper, strict=True)]
 
     def _combine(self) -> None:
-        # In an order that a resumed run repeats: a product of floats depends on it.
-        shares = [self._shares[owner] for owner in sorted(self._shares)]
-        groups = range(self._count)
-        self.product = [math.prod((share.scale[i] for share in shares), start=1.0) for i in groups]
-        self._lower = [max((share.lower[i] for share in shares), default=0.0) for i in groups]
-        self._upper = [min((share.upper[i] for share in shares), default=math.inf) for i in groups]
-        self.neutral = all(scale == 1 for scale in self.product) and all(high == math.inf for high in self._upper)
+        self._narrow()
+        self._multiply()
+
+    def _narrow(self) -> None:
+        """The narrowest of all bounds."""
+        self._lower, self._upper = [0.0] * self._count, [math.inf] * self._count
+        for share in self._shares.values():
+            self._lower, self._upper = [*map(max, self._lower, share.lower)], [*map(min, self._upper, share.upper)]
+        self._unbounded = self._upper.count(math.inf) == self._count
+        self.neutral = self._unbounded and self.product.count(1.0) == self._count
+
+    def _multiply(self) -> None:
+        """The product of all scales: at each step while a curve falls, hence apart from the bounds."""
+        product = [1.0] * self._count
+        for share in self._shares.values():
+            product = [*map(mul, product, share.scale)]
+        self.product = product
+        self.neutral = self._unbounded and product.count(1.0) == self._count
 
     def _share(self, owner: str) -> Share:
         """What an owner says so far: at first, nothing that changes anything."""
-        count = self._count
-        return self._shares.setdefault(owner, Share([1.0] * count, [0.0] * count, [math.inf] * count))
+        if owner not in self._shares:
+            count = self._count
+            self._shares[owner] = Share([1.0] * count, [0.0] * count, [math.inf] * count)
+            # In an order that a resumed run repeats: a product of floats depends on it.
+            self._shares = {name: self._shares[name] for name in sorted(self._shares)}
+        return self._shares[owner]
 
     def _per_group(self, value: float | Sequence[float], name: str) -> list[float]:
         """One number for every group, from one or from as many."""
-        if not isinstance(value, Sequence):
+        if isinstance(value, float) or not isinstance(value, Sequence):  # `Sequence` is slow to ask for
             return [float(value)] * self._count
         if len(value) != self._count:
             raise ArgumentError(

@@ -1,0 +1,130 @@
+"""Line 2: a decision in the core, from the 10th to the 1,000,000th check, and what is kept of a run."""
+
+from __future__ import annotations
+
+import json
+import math
+import random
+import tracemalloc
+from collections.abc import Iterator
+from statistics import median
+
+from benchmarks.overhead.figures import Figure, alternately, over, paired, shown, undisturbed, yardstick
+from lightning_lr.core.arguments import settings_from
+from lightning_lr.core.controller import Controller
+from lightning_lr.core.records import Rate, Reading, TrainWindow
+from lightning_lr.live.decision_history import DecisionHistory
+
+MONITORS = ("val_loss", "val_loss/dataloader_idx_1", "val_loss/dataloader_idx_2")
+BLOCKS = 32
+LIMIT = 64 * 1024
+
+
+class Core:
+    """A core that is fed: a noisy descent to a floor, of all detectors' windows full, and decisions now and then."""
+
+    def __init__(self, monitors: tuple[str, ...] = MONITORS, patience: int = 50) -> None:
+        self.monitors = monitors
+        self.core = Controller(settings_from(monitor=list(monitors), mode="min", policy="auto", patience=patience))
+        self.chance, self.check = random.Random(0), 0
+        self.history = DecisionHistory()
+
+    def reading(self) -> Reading:
+        """The next one."""
+        level = 0.5 + math.exp(-self.check / 100)
+        values = [level * (1 + 0.01 * self.chance.random()) for _ in range(BLOCKS)]
+        metrics = {name: level * (1.1 + 0.01 * self.chance.random()) for name in self.monitors}
+        rates = {"lr-SGD": Rate(0.1, 1.0, 0.1)}
+        window = TrainWindow(sum(values) / BLOCKS, tuple(values), steps=1000)
+        self.check += 1
+        return Reading(self.check - 1, self.check - 1, 1000 * self.check, metrics, window, rates=rates)
+
+    def step(self) -> None:
+        """One check."""
+        decision = self.core.step(self.reading())
+        if decision.action != "hold":
+            self.history.add(decision)
+
+    def run(self, checks: int) -> Core:
+        """Several."""
+        for _ in range(checks):
+            self.step()
+        return self
+
+
+def check_figures(quick: bool) -> Iterator[Figure]:
+    """A core in its prime and an old one side by side: does a check grow slower, or what is kept larger?"""
+    last = 20_000 if quick else 1_000_000
+    full, old = Core().run(1000), Core().run(1000)
+    # An old run, without living through it: the state of a run is plain, and only its counters know how long it was.
+    old.check = last
+    tracemalloc.start()
+    old.run(100)
+    old.history = DecisionHistory()  # bounded by itself, see the state below
+    before = tracemalloc.get_traced_memory()[0]
+    for _ in range(2000):
+        old.core.step(old.reading())
+    grown = tracemalloc.get_traced_memory()[0] - before
+    tracemalloc.stop()
+    rounds = 30 if quick else 300
+    # The making of a reading is not the core's: its time is taken off.
+    other = Core()
+    calls = {
+        "yardstick": yardstick,
+        "reading": other.reading,
+        "full": full.step,
+        "old": old.step,
+    }
+    seconds = alternately(calls, rounds)
+    net = {name: [s - r for s, r in zip(seconds[name], seconds["reading"], strict=True)] for name in ("full", "old")}
+    net["yardstick"] = seconds["yardstick"]
+    took = undisturbed(net, "full")
+    yield Figure(
+        key="core/check",
+        line=2,
+        what="a decision in the core, three monitors, all detectors, windows full",
+        over="a yardstick of plain Python",
+        **paired(over(net, "full", "yardstick")),
+        here=shown(took),
+        target="≤ 200 µs",
+        met=took <= 200e-6,
+    )
+    flat = paired(over(net, "old", "full"))
+    yield Figure(
+        key="core/flat",
+        line=2,
+        what=f"the {last:,}th check",
+        over="the 1000th",
+        **flat,
+        here=f"{grown:+,} bytes of memory in 2000 checks",
+        target="flat: within 10 %",
+        met=flat["ratio"] < 1.1 and grown < 8 * 1024,
+    )
+    yield from _lived_through(quick)
+
+
+def _lived_through(quick: bool) -> Iterator[Figure]:
+    """A run that really makes all its checks; state and history weighed on the way."""
+    core, sizes = Core(patience=3), []
+    total = 2_000 if quick else 30_000
+    for _ in range(10):
+        core.run(total // 10)
+        sizes.append(_weight(core))
+    yield Figure(
+        key="core/state",
+        line=2,
+        what=f"the callback's own state in a checkpoint after {total:,} checks, {len(core.history):,} decisions",
+        over="64 KB",
+        ratio=median(sizes) / LIMIT,
+        low=min(sizes) / LIMIT,
+        high=max(sizes) / LIMIT,
+        pairs=len(sizes),
+        here=f"{max(sizes):,} bytes at the most; {len(core.history.kept)} decisions in memory",
+        target="< 64 KB",
+        met=max(sizes) < LIMIT,
+    )
+
+
+def _weight(core: Core) -> int:
+    state = {"core": core.core.state_dict(), "history": core.history.state_dict()}
+    return len(json.dumps(state)) + 4096  # and the groups, the window and the counters of the session

@@ -1,0 +1,143 @@
+"""Line 1: a step of training with ours, beside an empty Callback and what people use today."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from statistics import median
+from typing import Any
+
+import torch
+from lightning.pytorch import Trainer
+
+from benchmarks.overhead.figures import Figure, alternately, over, paired, shown, typical, undisturbed, yardstick
+from benchmarks.overhead.lanes import (
+    ANNEALING,
+    CONSERVATIVE,
+    EMPTY,
+    HOLDING,
+    LANES,
+    MONITOR,
+    Boring,
+    Convolutional,
+    Course,
+    callbacks,
+    quiet,
+    run,
+)
+
+PERCENT = 1.01
+OURS = (CONSERVATIVE, HOLDING, ANNEALING)
+
+
+def step_figures(quick: bool) -> Iterator[Figure]:
+    """One row a lane and model; several sets of runs, since where a run's memory lies is luck."""
+    for name, course, sets in (
+        ("BoringModel", Course(Boring, block=8, blocks=6, rounds=10 if quick else 80), 1 if quick else 2),
+        ("CNN", Course(Convolutional, block=4, blocks=6, rounds=5 if quick else 30), 1 if quick else 2),
+    ):
+        steps: dict[str, list[float]] = {lane: [] for lane in LANES}
+        checks: dict[str, list[float]] = {lane: [] for lane in LANES}
+        for seed in range(sets):
+            for lane, runner in run(course, seed).items():
+                steps[lane] += [seconds / course.timed for seconds in runner.rounds]
+                checks[lane] += runner.checks[: course.rounds - 1]  # the last one ends the fit, and has no time
+        monitor = median(over(steps, MONITOR, EMPTY))
+        for lane in LANES[1:]:
+            yield _step(name, lane, steps, monitor)
+        for lane in LANES[2:]:
+            ratios = over(checks, lane, EMPTY)
+            extra = median(a - b for a, b in zip(checks[lane], checks[EMPTY], strict=True))
+            yield Figure(
+                key=f"check/{name}/{lane}",
+                line=2,
+                what=f"{name}, a step with its validation and check: {lane}",
+                over=EMPTY,
+                **paired(ratios),
+                here=f"{shown(max(extra, 0.0))} more",
+            )
+
+
+def _step(model: str, lane: str, steps: dict[str, list[float]], monitor: float) -> Figure:
+    figure = paired(over(steps, lane, EMPTY))
+    return Figure(
+        key=f"step/{model}/{lane}",
+        line=1,
+        what=f"{model}, a step: {lane}",
+        over=EMPTY,
+        **figure,
+        here=f"a step takes {shown(typical(steps[EMPTY]))}",
+        target=f"≤ 1 %, and below {MONITOR}" if lane in OURS else "",
+        met=figure["ratio"] <= min(PERCENT, monitor) if lane in OURS else None,
+    )
+
+
+class _Once:
+    """Batches; ``act`` is called in between, where training has come to step ``at``, and then training stops."""
+
+    def __init__(self, batch: Any, length: int, at: int, act: Callable[[], None]) -> None:
+        self.batch, self.length, self.at, self.act = batch, length, at, act
+
+    def __len__(self) -> int:
+        return self.length
+
+    def __iter__(self) -> Iterator[Any]:
+        for _ in range(self.at):
+            yield self.batch
+        self.act()
+
+
+def hook_figures(quick: bool) -> Iterator[Figure]:
+    """Our hooks called directly, in the midst of a fit, beside the bare training of BoringModel and a yardstick."""
+    for lane, length, at in ((CONSERVATIVE, 300, 150), (HOLDING, 4000, 400), (ANNEALING, 900, 700)):
+        seconds = _hooks(lane, length, at, 20 if quick else 200)
+        took = undisturbed(seconds, "hooks")
+        yield Figure(
+            key=f"hooks/{lane}",
+            line=1,
+            what=f"all our hooks of a step, called directly: {lane}",
+            over="a yardstick of plain Python",
+            **paired(over(seconds, "hooks", "yardstick")),
+            here=f"{shown(took)}; bare forward, backward and SGD step {shown(undisturbed(seconds, 'bare'))}",
+            target="≤ 5 µs",
+            met=took <= 5e-6,
+        )
+
+
+def _hooks(lane: str, length: int, at: int, rounds: int) -> dict[str, list[float]]:
+    quiet()
+    [ours], model, found = callbacks(lane), Boring(), {}
+
+    def measure() -> None:
+        optimizer = trainer.optimizers[0]
+        outputs: dict[str, Any] = {"loss": torch.tensor(1.0)}
+        before = list(optimizer._optimizer_step_pre_hooks.values())
+
+        def hooks() -> None:
+            ours.on_train_batch_start(trainer, model, None, 1)
+            for hook in before:
+                hook(optimizer, (), {})
+            ours._session.steps += 1  # type: ignore[attr-defined]  # as the Trainer's count would have it
+            ours.on_train_batch_end(trainer, model, outputs, None, 1)
+
+        bare_model = torch.nn.Linear(32, 2)
+        bare_optimizer = torch.optim.SGD(bare_model.parameters(), lr=0.01)
+
+        def bare() -> None:
+            bare_optimizer.zero_grad()
+            torch.nn.functional.mse_loss(bare_model(model.batch), torch.ones(1, 2)).backward()
+            bare_optimizer.step()
+
+        found.update(alternately({"hooks": hooks, "bare": bare, "yardstick": yardstick}, rounds, repeat=10))
+
+    trainer = Trainer(
+        accelerator="cpu",
+        max_epochs=1,
+        callbacks=[ours],
+        logger=False,
+        limit_val_batches=0,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        enable_checkpointing=False,
+    )
+    trainer.fit(model, _Once(model.batch, length, at, measure))
+    return found
