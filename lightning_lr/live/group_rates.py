@@ -1,4 +1,4 @@
-"""The learning rates that an optimizer's parameter groups hold, read as plain floats; ``lr_control`` writes them.
+"""The learning rates that an optimizer's parameter groups hold: read as plain floats, and put there for ``lr_control``.
 
 A rate is a float, or a tensor where the optimizer is compiled, captured in a CUDA graph or capturable. A tensor must
 stay the very object that it is (a captured graph reads its memory), and ``Adam(groups, lr=tensor)`` hands one and the
@@ -76,3 +76,45 @@ def twins(groups: Sequence[Group], known: int) -> dict[int, int]:
         for i, group in enumerate(groups)
         if i >= known and isinstance(group["lr"], torch.Tensor) and id(group["lr"]) in owners
     }
+
+
+def put(groups: Sequence[Group], rates: Sequence[float], held: Sequence[float] | None = None) -> list[float]:
+    """Make every group hold its rate, and return what each then holds: a float32 tensor rounds.
+
+    A group that holds its rate already is not touched. A tensor stays the object that it is.
+
+    Args:
+        groups: of one optimizer.
+        rates: as many.
+        held: what the groups hold, where that is known: then no tensor is read, which would wait for a GPU.
+    """
+    if {type(group["lr"]) for group in groups} == {float}:
+        return [_put_number(group, rate) for group, rate in zip(groups, rates, strict=True)]
+    known = read(groups) if held is None else held
+    _part_shared_tensors(groups, rates)
+    return [_put(group, rate, old) for group, rate, old in zip(groups, rates, known, strict=False)]
+
+
+def _put_number(group: Group, rate: float) -> float:
+    if group["lr"] != rate:
+        group["lr"] = rate
+    return rate
+
+
+def _put(group: Group, rate: float, old: float) -> float:
+    tensor = group["lr"]
+    if not isinstance(tensor, torch.Tensor):
+        return _put_number(group, rate)
+    rate = rounded(rate, tensor.dtype)
+    if old != rate:
+        tensor.detach().fill_(rate)  # detached: a rate that is itself learned refuses to be written in place
+    return rate
+
+
+def _part_shared_tensors(groups: Sequence[Group], rates: Sequence[float]) -> None:
+    """Give a group a tensor of its own where it shares one with a group that shall hold another rate."""
+    wanted: dict[int, float] = {}
+    for group, rate in zip(groups, rates, strict=True):
+        held = group["lr"]
+        if isinstance(held, torch.Tensor) and wanted.setdefault(id(held), rate) != rate:
+            group["lr"] = held.clone()

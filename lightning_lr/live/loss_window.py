@@ -88,15 +88,23 @@ class LossWindow:
             self._chunks.append(_joined(self._pending))
             self._pending = []
 
-    def fold(self) -> None:
-        """Read what has gathered on the device: one synchronization, or none where there is nothing."""
-        if not self._factors:
-            return
-        chunks = [*self._chunks, _joined(self._pending)] if self._pending else self._chunks
-        values, factors = _joined(chunks).tolist(), self._factors
+    def fold(self, beside: Sequence[Tensor] = ()) -> list[float]:
+        """Read what has gathered on the device: one synchronization, or none where there is nothing.
+
+        Args:
+            beside: tensors of one element to read in the same breath.
+
+        Returns:
+            The values of those.
+        """
+        waiting = [*self._chunks, *([_joined(self._pending)] if self._pending else []), *beside]
+        if not waiting:
+            return []
+        values, factors = _joined(waiting).tolist(), self._factors
         self._pending, self._chunks, self._factors = [], [], []
-        for value, factor in zip(values, factors, strict=True):
+        for value, factor in zip(values, factors, strict=False):
             self._add(value * factor)
+        return [float(value) for value in values[len(factors) :]]
 
     def _add(self, loss: float) -> None:
         if not self._blocks or self._blocks[-1][1] + self._blocks[-1][2] == self._block_size:

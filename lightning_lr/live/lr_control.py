@@ -9,7 +9,7 @@
 u is stored, never computed back from the applied rate: ``x * 0.1 / 0.1 != x`` for one float in seven. The groups are
 read anew each time, because ``optimizer.load_state_dict`` replaces them.
 
-Who does what: ``scales`` owners and arithmetic, ``group_rates`` reading (the writing is here, and nowhere else),
+Who does what: ``scales`` owners and arithmetic, ``group_rates`` reading and writing (which is asked for here alone),
 ``scheduler_step`` the way into a scheduler's step, ``found_rates`` what a rate means that we did not write.
 """
 
@@ -28,7 +28,7 @@ from lightning_lr.core.bounds import check_scale
 from lightning_lr.core.records import Rate
 from lightning_lr.errors import ArgumentError
 from lightning_lr.live import found_rates
-from lightning_lr.live.group_rates import Group, innermost, marks, number, rated_groups, read, rounded, twins
+from lightning_lr.live.group_rates import Group, innermost, marks, number, put, rated_groups, read, twins
 from lightning_lr.live.scales import Scales
 from lightning_lr.live.scheduler_step import guard, release
 
@@ -70,6 +70,8 @@ class LearningRateControl:
         self._told: set[int] = set()
         self._hook: Any = None
         self._marked: list[Any] = []
+        self._ignored: list[Any] = []
+        self._tensors: list[Any] = []
 
     @classmethod
     def of(cls, optimizer: Any) -> LearningRateControl:
@@ -222,21 +224,26 @@ class LearningRateControl:
         if self._scales.neutral:
             return
         marked = marks(self._optimizer())
-        if marked == self._written or marked == self._marked:  # a float is its own mark; a tensor is remembered
-            return
+        if marked == self._written or marked == self._marked or marked == self._ignored:
+            return  # a float is its own mark; a tensor's is remembered
         # ``torch.distributed.checkpoint`` steps with rates of 0 to see which state an optimizer has: nobody's wish.
         if any(read(self._groups())):
             self._look()
-            marked = marks(self._optimizer())
-        self._marked = marked
+            self._mark()
+        else:
+            self._ignored = marked
 
     def _look(self) -> list[Group]:
         """Compare the groups with what was written; follow outside writes and new groups. Returns the groups."""
         groups = self._groups()
         if self._depth or self._optimizer() is None:
             return groups  # they hold the scheduled rates; or there are none any more, and the last rates stand
+        if self._marked and marks(self._optimizer()) == self._marked:
+            return groups
         found = read(groups)
         if found == self._written:
+            if self._marked:
+                self._mark()
             return groups
         self._let_go(len(found))
         self._follow(found)
@@ -298,7 +305,17 @@ class LearningRateControl:
     def _fill(self, rates: Sequence[float], groups: Sequence[Group] | None = None) -> list[float]:
         """Write into those groups that are known and still there."""
         known = (self._groups() if groups is None else groups)[: len(rates)]
-        return _write(known, rates[: len(known)])
+        # What a tensor holds is not read back where nobody wrote into it since: on a GPU that would wait.
+        certain = bool(self._marked) and marks(self._optimizer()) == self._marked
+        held = put(known, rates[: len(known)], self._written if certain else None)
+        self._mark()
+        return held
+
+    def _mark(self) -> None:
+        """Remember what would change with the next write of a tensor; a float is its own mark."""
+        rates = [group["lr"] for group in self._groups()]
+        self._tensors = [] if {*map(type, rates)} == {float} else rates  # kept, so that no other takes their ids
+        self._marked = marks(self._optimizer()) if self._tensors else []
 
     # What a checkpoint holds.
 
@@ -331,34 +348,3 @@ class LearningRateControl:
             self._let_join(groups, found)
             self._untouched = found
         return self._untouched
-
-
-def _write(groups: Sequence[Group], rates: Sequence[float]) -> list[float]:
-    """Make every group hold its rate, and return what each then holds: a float32 tensor rounds.
-
-    A group that holds its rate already is not touched.
-    """
-    if {type(group["lr"]) for group in groups} != {float}:
-        _part_shared_tensors(groups, rates)
-    return [_put(group, rate) for group, rate in zip(groups, rates, strict=True)]
-
-
-def _put(group: Group, rate: float) -> float:
-    """Write one rate; a tensor stays the object that it is."""
-    held = group["lr"]
-    if isinstance(held, torch.Tensor):
-        rate = rounded(rate, held.dtype)
-        if number(held) != rate:
-            held.detach().fill_(rate)  # detached: a rate that is itself learned refuses to be written in place
-    elif held != rate:
-        group["lr"] = rate
-    return rate
-
-
-def _part_shared_tensors(groups: Sequence[Group], rates: Sequence[float]) -> None:
-    """Give a group a tensor of its own where it shares one with a group that shall hold another rate."""
-    wanted: dict[int, float] = {}
-    for group, rate in zip(groups, rates, strict=True):
-        held = group["lr"]
-        if isinstance(held, torch.Tensor) and wanted.setdefault(id(held), rate) != rate:
-            group["lr"] = held.clone()

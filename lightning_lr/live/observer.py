@@ -7,7 +7,7 @@ new object there each time that it computes one, so a value is fresh exactly if 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from fnmatch import fnmatchcase
 from typing import Any
 
@@ -45,6 +45,11 @@ class MetricObserver:
         fresh = {name: float(value) for name, value in self._fresh.items()}
         self._fresh = {}
         return fresh
+
+    def settle(self, read: Callable[[list[Any]], list[float]]) -> None:
+        """Turn the tensors among the values noted into numbers, with one reading of the device."""
+        tensors = {name: value for name, value in self._fresh.items() if hasattr(value, "reshape")}
+        self._fresh.update(zip(tensors, read(list(tensors.values())), strict=True))
 
     def state_dict(self) -> dict[str, float]:
         """The values noted and not yet taken: a checkpoint may be written between a validation and its check."""

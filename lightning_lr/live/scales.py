@@ -97,6 +97,10 @@ class Scales:
 
     def applied(self, scheduled: Sequence[float]) -> list[float]:
         """The rate to apply in each group."""
+        if self._open and scheduled:
+            rates = [*map(mul, scheduled, self.product)]
+            if min(rates) > 0 and math.isfinite(sum(rates)):
+                return rates  # no bound, no underflow, no group at rest: `bounded` would say the same
         return [bounded(*rate) for rate in zip(scheduled, self.product, self._lower, self._upper, strict=True)]
 
     def _combine(self) -> None:
@@ -109,6 +113,7 @@ class Scales:
         for share in self._shares.values():
             self._lower, self._upper = [*map(max, self._lower, share.lower)], [*map(min, self._upper, share.upper)]
         self._unbounded = self._upper.count(math.inf) == self._count
+        self._open = self._unbounded and not any(self._lower)
         self.neutral = self._unbounded and self.product.count(1.0) == self._count
 
     def _multiply(self) -> None:

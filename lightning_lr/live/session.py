@@ -311,6 +311,7 @@ class Session:
     def _own_readings(self, between: bool = False) -> list[float]:
         if between:
             return message.pack_readings(self.names, {}, self.window.totals())
+        self.observer.settle(self.window.fold)  # monitors and losses with one synchronization
         read = message.pack_readings(self.names, self.observer.state_dict(), self.window.totals())
         return [*read, *self.probes.totals()]
 
