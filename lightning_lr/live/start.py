@@ -11,6 +11,7 @@ from lightning_lr.__about__ import __version__
 from lightning_lr.core.annealing import Curve
 from lightning_lr.core.cadence import steps_between_checks
 from lightning_lr.core.controller import Controller
+from lightning_lr.core.direction import doubt
 from lightning_lr.core.exploration import LOWEST, Exploration, Sweep, plan_exploration
 from lightning_lr.core.journal import header_line
 from lightning_lr.core.series import TRAIN_LOSS, same_quantity
@@ -139,6 +140,8 @@ def _settings_for(callback: LearningRateController, trainer: Any) -> Settings:
             "epoch before: the loss of `training_step` is used in its place."
         )
         settings = replace(settings, train_monitor=None)
+    for sentence in filter(None, (doubt(name, settings.mode) for name in settings.monitors)):
+        warn(sentence)
     if trainer.overfit_batches:
         warn("With `overfit_batches` validation sees the training data: the generalization gap means nothing.")
     return settings

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from lightning_lr.core.arguments import settings_from
+from lightning_lr.core.direction import doubt
 from lightning_lr.core.journal import JournalLine
 from lightning_lr.core.settings import Settings
 from lightning_lr.core.vocabulary import Mode
@@ -147,6 +148,7 @@ def _log_run(path: Path, log: Log, watch: Watch) -> Run:
         settings_from(monitor=choice.monitors, mode=watch.mode or "min", train_monitor=watch.train_monitor)
     )
     said = [f"{choice.sentence}, mode {settings.mode}"]
+    said += filter(None, (doubt(name, settings.mode) for name in settings.monitors if watch.mode is None))
     if "epoch" not in log.columns:
         said.append("no scalar 'epoch' was logged: each check counts as one epoch")
     if log.restarts:

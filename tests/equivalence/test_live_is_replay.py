@@ -1,6 +1,6 @@
 """live ≡ replay, through real Trainers and through the curves whose end is known.
 
-The fixture in ``tests/live/conftest.py`` asks the same of every journal that any live test writes.
+The fixtures of ``tests/helpers/replays.py`` ask the same of every journal that a run of tests/live or tests/resume writes.
 """
 
 from __future__ import annotations

@@ -1,8 +1,15 @@
-"""live ≡ replay: a journal decided once more with its own settings gives its own decisions, sentence for sentence."""
+"""live ≡ replay: a journal decided once more with its own settings gives its own decisions, sentence for sentence.
+
+A folder of tests whose ``conftest.py`` imports the two fixtures asks this of every journal that any of its runs
+leaves behind, whatever its name, in whichever process it was written.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
+
+import pytest
 
 from lightning_lr.offline.journal_reader import journal_header, journal_lines
 from lightning_lr.offline.replay import differences
@@ -18,4 +25,29 @@ def assert_replays(journal_path: Path) -> int:
 
 def journals_under(folder: Path) -> list[Path]:
     """Every journal that holds anything; one that was only reserved is empty."""
-    return sorted(path for path in folder.rglob("lr_journal*.jsonl") if path.stat().st_size)
+    return sorted(path for path in folder.rglob("*.jsonl") if path.is_file() and path.stat().st_size)
+
+
+@pytest.fixture(autouse=True)
+def every_journal_replays(request: pytest.FixtureRequest, seen_folders: set[Path]) -> Iterator[None]:
+    """Opt out with ``@pytest.mark.damages_journal`` where a test cuts, edits or mixes journals on purpose."""
+    folder: Path | None = request.getfixturevalue("tmp_path") if "tmp_path" in request.fixturenames else None
+    yield
+    if folder is None:
+        return
+    seen_folders.add(folder)
+    if not request.node.get_closest_marker("damages_journal"):
+        for journal in journals_under(folder):
+            assert_replays(journal)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def seen_folders(tmp_path_factory: pytest.TempPathFactory) -> Iterator[set[Path]]:
+    """The folders of single tests; at the end come those that a module's tests share."""
+    base = tmp_path_factory.getbasetemp()
+    seen = set(base.iterdir())
+    yield seen
+    for folder in set(base.iterdir()) - seen:
+        if folder.is_dir():
+            for journal in journals_under(folder):
+                assert_replays(journal)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import math
+import re
 from typing import Any
 
 import pytest
@@ -283,6 +284,26 @@ def test_validate_in_between():
     assert control.decisions == decided
     assert len(decided) == 2
     assert rate == 0.025
+
+
+@NO_VAL_DATA
+@pytest.mark.parametrize(
+    ("monitor", "mode", "said"),
+    [
+        ("train_acc", "min", [r"Less of `train_acc` counts as better \(mode='min'\). .* say mode='max'."]),
+        ("train_loss", "max", [r"More of `train_loss` counts as better"]),
+        ("train_acc", "max", []),
+        ("train_score", "min", []),
+    ],
+)
+def test_a_mode_that_does_not_go_with_the_name(recwarn, monitor, mode, said):
+    """EarlyStopping says nothing, and a user learns of it hours later. The mode stays what it was told to be."""
+    control = eager(monitor, mode=mode)
+    trainer(control, max_epochs=2).fit(Scripted({}, training={monitor: [0.1, 0.2]}), data())
+    found = [str(warning.message) for warning in recwarn if "counts as better" in str(warning.message)]
+    assert len(found) == len(said)
+    assert all(re.search(pattern, sentence) for pattern, sentence in zip(said, found, strict=True))
+    assert control.settings.mode == mode
 
 
 def test_overfit_batches_is_said():

@@ -91,6 +91,14 @@ def test_train_monitor(tmp_path):
     assert (reading.metrics, reading.train_metric) == ({"val_acc": 0.5}, 0.6)
 
 
+@pytest.mark.parametrize(("mode", "said"), [(None, True), ("min", False), ("max", False)])
+def test_a_mode_that_was_forgotten(tmp_path, mode, said):
+    """Only where nobody said one: whoever says ``--mode min`` means it."""
+    write_csv(tmp_path, [(9, {"val_acc": 0.5})])
+    run = open_run(tmp_path, Watch(monitors=("val_acc",), mode=mode))
+    assert any("say mode='max'" in sentence for sentence in run.said) == said
+
+
 def test_the_newest_journal_of_a_folder_comes_first(tmp_path):
     write_events(tmp_path, plain_run(VALUES))
     journal(tmp_path / "lr_journal.jsonl")
