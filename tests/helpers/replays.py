@@ -48,6 +48,6 @@ def seen_folders(tmp_path_factory: pytest.TempPathFactory) -> Iterator[set[Path]
     seen = set(base.iterdir())
     yield seen
     for folder in set(base.iterdir()) - seen:
-        if folder.is_dir():
+        if folder.is_dir() and not folder.is_symlink():  # pytest keeps links to the newest
             for journal in journals_under(folder):
                 assert_replays(journal)

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
+WITHOUT_PLOTLY = "TAB_SERVER_WITHOUT_PLOTLY"
 
 
 class Server:
@@ -44,10 +45,20 @@ class Server:
 
 
 @contextlib.contextmanager
-def serving(logdir: Path, *options: str) -> Iterator[Server]:
-    """A server over a folder of runs; it looks for new data every second."""
-    command = [sys.executable, __file__, "--logdir", str(logdir), "--port", "0", "--reload_interval", "1", *options]
+def serving(logdir: Path, *options: str, protocol: str = "", without_plotly: bool = False) -> Iterator[Server]:
+    """A server over a folder of runs; it looks for new data every second.
+
+    Args:
+        logdir: the folder.
+        options: of TensorBoard.
+        protocol: read the folder through fsspec, as a remote one is.
+        without_plotly: as if plotly were not installed.
+    """
+    where = f"{protocol}{logdir}"
+    command = [sys.executable, __file__, "--logdir", where, "--port", "0", "--reload_interval", "1", *options]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "ignore"}
+    if without_plotly:
+        environment[WITHOUT_PLOTLY] = "1"
     with (
         (logdir.parent / f"{logdir.name}.log").open("w") as log,
         subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True, env=environment) as process,
@@ -67,8 +78,11 @@ def serving(logdir: Path, *options: str) -> Iterator[Server]:
 def main() -> None:
     from tensorboard import default, program
 
+    from lightning_lr.tensorboard_plugin import plugin as plugin_module
     from lightning_lr.tensorboard_plugin.plugin import LearningRateTab
 
+    if WITHOUT_PLOTLY in os.environ:
+        plugin_module.plotly_file = lambda: None
     others = [plugin for plugin in default.get_plugins() if plugin is not LearningRateTab]
     server = program.TensorBoard(plugins=[*others, LearningRateTab])
     server.configure(argv=["", *sys.argv[1:]])

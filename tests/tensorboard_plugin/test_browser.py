@@ -5,6 +5,7 @@ Whatever is asserted is what a user would see: text on the page, points that plo
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import time
@@ -226,6 +227,26 @@ def test_runs_side_by_side_and_the_filter(page):
     assert page.js("return document.querySelectorAll('.plot').length") == 1
 
 
+def test_the_same_axes_for_all_runs(page):
+    """Heights can be compared from chart to chart; by itself each chart fits its own run."""
+    page.choose("first").drawn("first", 60)
+    assert page.js("return document.querySelectorAll('.bar label:not([hidden])').length") == 2  # not for one run
+    page.choose("first", "second").drawn("first", 60).drawn("second", 40)
+    ranges = (
+        "return [...document.querySelectorAll('.plot')].map(({_fullLayout: f}) =>"
+        " JSON.stringify([f.xaxis.range, f.yaxis.range, f.yaxis2.range]))"
+    )
+    own = page.js(ranges)
+    assert own[0] != own[1]
+    box = next(label for label in page.all(".bar label") if "same axes" in label.text)
+    box.click()
+    first, second = page.until(lambda: (now := page.js(ranges))[0] == now[1] and now, "one range for both")
+    assert first == second
+    assert json.loads(first)[0] == [0, 599]
+    box.click()
+    page.until(lambda: page.js(ranges) == own, "their own ranges again")
+
+
 def test_axis_and_scale(page):
     page.choose("first").drawn("first", 60)
     page.driver.find_element(By.CSS_SELECTOR, ".bar select").send_keys("check")
@@ -272,6 +293,19 @@ def test_dark_as_tensorboard_is(page):
     page.until(lambda: page.js(ink) != light, "the dark chart")
     page.js("parent.document.body.classList.remove('dark-mode')")
     page.until(lambda: page.js(ink) == light, "the light chart")
+
+
+def test_without_plotly_the_tab_says_what_is_missing(browser, logdir):
+    """The table and the stories need no charts; nothing fails, and what to install is said once."""
+    with serving(logdir, without_plotly=True) as server:
+        server.wait_for("first", 60)
+        page = Page(browser, server.url).open().choose("first")
+        said = page.until(lambda: page.text("main > .warning:not([hidden])"), "what is missing")
+        assert said.startswith("The charts need plotly: pip install 'lightning-lr[tensorboard]' where TensorBoard runs.")
+        page.until(lambda: len(page.all(".table tbody tr")) == 8, "the table")
+        page.all(".table tbody tr")[0].click()
+        assert "divergence: val_loss did what it does" in page.text(".story")
+        assert page.complaints() == []
 
 
 def test_a_live_run_is_followed(page, logdir, server):

@@ -38,6 +38,7 @@ export class Card {
     this.describe(timeline, view);
     this.table.show(timeline.decisions);
     this.choose(this.chosen && (timeline.decisions.find((decision) => decision.check === this.chosen.check) ?? null));
+    this.plot.hidden = !plotly; // the table stands without it
     if (!timeline.checks.length || !plotly) return;
     const { data, layout } = figure(timeline, view);
     await plotly.react(this.plot, data, layout, CONFIG);

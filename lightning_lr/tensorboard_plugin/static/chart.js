@@ -31,7 +31,7 @@ export function curves(timeline, dark) {
   return { above: found, below };
 }
 
-export function figure(timeline, { x, logarithmic, dark }) {
+export function figure(timeline, { x, logarithmic, dark, ranges }) {
   const { checks, decisions } = timeline;
   const at = checks.map((check) => check[x]);
   const { above, below } = curves(timeline, dark);
@@ -43,8 +43,9 @@ export function figure(timeline, { x, logarithmic, dark }) {
   ];
   const rates = checks.flatMap((check) => Object.values(check.rates)).concat(Object.values(timeline.before));
   const metrics = checks.flatMap((check) => above.map((curve) => curve.value(check)));
-  const scales = { above: logarithmic ? powers(metrics) : {}, below: powers(rates) };
-  return { data, layout: layout({ x, logarithmic, dark }, scales) };
+  const fixed = (axis) => (ranges?.[axis] ? { range: ranges[axis] } : {});
+  const scales = { x: fixed("x"), above: { ...(logarithmic ? powers(metrics) : {}), ...fixed("above") }, below: { ...powers(rates), ...fixed("below") } };
+  return { data, layout: layout({ x, logarithmic, dark, ranges }, scales) };
 }
 
 function line({ name, colour: color, dash }, x, y, yaxis) {
@@ -113,18 +114,18 @@ export function byCondition(decisions) {
   return [...found];
 }
 
-function layout({ x, logarithmic, dark }, scales) {
+function layout({ x, logarithmic, dark, ranges }, scales) {
   const { text, grid, axis } = ink(dark);
   const common = { gridcolor: grid, linecolor: axis, tickcolor: axis, zeroline: false, showline: true, ticks: "outside", ticklen: 4 };
   const hidden = { range: [0, 1], fixedrange: true, visible: false };
   return {
-    uirevision: `${x} ${logarithmic}`, // zoom stays while a run goes on
+    uirevision: `${x} ${logarithmic} ${Boolean(ranges)}`, // zoom stays while a run goes on
     showlegend: false, hovermode: false, dragmode: "zoom", autosize: true,
     margin: { l: 70, r: 14, t: 28, b: 46 },
     modebar: { bgcolor: "rgba(0,0,0,0)", color: axis, activecolor: text },
     paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)",
     font: { family: "Roboto, 'Helvetica Neue', Arial, sans-serif", size: 12, color: text },
-    xaxis: { ...common, anchor: "y2", title: { text: x, standoff: 8 }, rangemode: "tozero" },
+    xaxis: { ...common, anchor: "y2", title: { text: x, standoff: 8 }, rangemode: "tozero", ...scales.x },
     yaxis: { ...common, domain: [0.38, 1], type: logarithmic ? "log" : "linear", title: { text: "metrics", standoff: 8 }, ...scales.above },
     yaxis2: { ...common, domain: [0, 0.33], type: "log", title: { text: "learning rate", standoff: 8 }, ...scales.below },
     yaxis3: { ...hidden, overlaying: "y" },

@@ -1,6 +1,7 @@
 // The tab: asks which runs there are, draws the chosen ones, and looks every few seconds whether there is more.
 
 import * as api from "./api.js";
+import { shared } from "./axes.js";
 import { Card } from "./card.js";
 import { element } from "./dom.js";
 import { Sidebar } from "./sidebar.js";
@@ -26,17 +27,19 @@ class Tab {
     this.status = element("span", { class: "status quiet", role: "status" }, "Loading …");
     this.axis = element("select", { onchange: () => this.draw() }, element("option", { value: "step" }, "step"), element("option", { value: "check" }, "check"));
     this.logarithmic = element("input", { type: "checkbox", onchange: () => this.draw() });
+    this.same = element("input", { type: "checkbox", onchange: () => this.draw() });
+    this.sameLabel = element("label", { hidden: true }, this.same, " same axes for all runs");
     this.problem = element("p", { class: "warning", hidden: true });
     document.body.append(this.sidebar.node, element("main", {},
       element("div", { class: "bar" },
         element("label", {}, "Horizontal axis ", this.axis),
         element("label", {}, this.logarithmic, " metrics on a log scale"),
+        this.sameLabel,
         this.status),
       this.problem, this.cardsNode));
   }
 
   async start() {
-    api.charts(); // it takes the longest: beside everything else
     this.dark = follow((dark) => {
       this.dark = dark;
       this.draw();
@@ -70,7 +73,7 @@ class Tab {
   async update() {
     const { runs, charts } = await api.runs();
     this.charts = charts;
-    const loading = charts ? api.charts() : null;
+    const loading = charts ? api.charts() : null; // it takes the longest: beside everything else
     this.sidebar.show(runs, this.first(runs));
     this.changed = new Map(runs.map(({ run, changed }) => [run, changed]));
     const [library] = await Promise.all([loading, ...this.sidebar.chosen.map((run) => this.fetch(run))]);
@@ -119,6 +122,9 @@ class Tab {
     if (!wanted.size) wanted.set("nothing", null);
     this.arrange(wanted);
     this.cardsNode.classList.toggle("several", wanted.size > 1);
+    const drawn = [...wanted.values()].filter((what) => what instanceof Timeline).map((timeline) => timeline.read());
+    this.sameLabel.hidden = drawn.length < 2;
+    view.ranges = this.same.checked && drawn.length > 1 ? shared(drawn, view) : null;
     for (const key of wanted.keys()) await this.cards.get(key).draw?.(this.plotly, view);
   }
 
