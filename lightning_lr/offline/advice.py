@@ -21,15 +21,23 @@ def advice_of(story: Story, band: Band) -> list[str]:
 
 def _start(story: Story, band: Band) -> str:
     first = next((rate for rate in story.rates if rate > 0), math.nan)
-    harmed = any(decision.condition in HARM for decision in story.acted)
-    if not math.isfinite(first) or not math.isfinite(band.most):
+    kept = _explored(story)
+    better = kept if math.isnan(band.most) else band.most
+    if not math.isfinite(first) or not math.isfinite(better):
         return ""
-    ratio = first / band.most
-    if ratio >= FAR and harmed:
-        return f"The first rate was about {rounded(ratio):g} times too high; start at {rounded(band.most):g}."
+    too_high = math.isfinite(kept) or any(decision.condition in HARM for decision in story.acted)
+    ratio = first / better
+    if ratio >= FAR and too_high:
+        return f"The first rate was about {rounded(ratio):g} times too high; start at {rounded(better):g}."
     if ratio <= 1 / FAR:
-        return f"The first rate was about {rounded(1 / ratio):g} times too low; start at {rounded(band.most):g}."
+        return f"The first rate was about {rounded(1 / ratio):g} times too low; start at {rounded(better):g}."
     return f"The first rate, {first:.3g}, was a good start."
+
+
+def _explored(story: Story) -> float:
+    """The rate that an exploration kept; NaN where there was none."""
+    kept = (next(iter(d.new_lr.values()), math.nan) for d in story.acted if d.action is Action.EXPLORE)
+    return next(kept, math.nan)
 
 
 def _end(story: Story) -> str:
@@ -41,8 +49,9 @@ def _end(story: Story) -> str:
     epoch, best = min(known, key=lambda pair: pair[1])
     shown = f"the best {story.name}, {story.shown(best):.4g}, came in epoch {epoch}"
     if overfit:
-        remedy = "data or regularization will bring more than another rate"
-        return f"It began to overfit by epoch {overfit[0].epoch} ({shown}): {remedy}."
+        began = f"It began to overfit by epoch {overfit[0].epoch}"
+        since = f"; {shown}, after the cut" if epoch > overfit[0].epoch else f" ({shown})"
+        return f"{began}{since}. More data or regularization will bring more than another rate."
     if _improves([value for _, value in known[-10:]]):
         return f"{story.name} still improved at the end: more epochs may bring more."
     stopped = any(d.action is Action.STOP for d in story.acted)

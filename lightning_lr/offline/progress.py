@@ -1,7 +1,7 @@
 """What each change of the learning rate brought: the rate of progress before it and after it.
 
-Progress is the slope of the monitor over at most ten checks, none of them under another rate. Faster and slower are
-said only where the two slopes differ beyond their errors.
+Progress is the slope of the monitor over at most ten checks, none of them under another rate. A verdict is given only
+where the two slopes differ beyond their errors: faster or slower where both improve, else better or worse.
 """
 
 from __future__ import annotations
@@ -66,7 +66,8 @@ def _sentence(story: Story, before: Trend, after: Trend) -> str:
     gained = before.slope - after.slope
     # A perfect line has no error, but rounding.
     reach = 2 * math.hypot(before.error, after.error) + 1e-6 * (abs(before.slope) + abs(after.slope))
-    verdict = "faster" if gained > reach else "slower" if gained < -reach else "no difference beyond the noise"
+    more, less = ("faster", "slower") if max(before.slope, after.slope) <= 0 else ("better", "worse")
+    verdict = more if gained > reach else less if gained < -reach else "no difference beyond the noise"
     return f"{moves[0]} before, {moves[1]} after: {verdict}"
 
 

@@ -2,16 +2,17 @@
 
 A stretch of checks at one rate performs well where it improved the best by more than 1 %, the rule of the halving
 recipe. It did harm where it soon ended in divergence, oscillation or values that are not finite, or did so without
-having brought a tenth of the run's progress. Rates within half an octave count as one.
+having brought a tenth of the run's progress. Rates within half an octave count as one. The annealed end of a budget is
+left out: what it brings is owed to the fall, and to no rate in particular.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from lightning_lr.core.recipes import WELL
+from lightning_lr.core.vocabulary import Action
 from lightning_lr.offline.story import HARM, Story
 
 SOON = 5
@@ -86,28 +87,30 @@ def band_of(story: Story) -> Band:
         tried[low].rate, tried[high].rate, tried[most].rate,
         below, above.rate if above else math.nan, bool(above and above.harmed),
     )  # fmt: skip
-    return Band(band.low, band.high, band.most, band.below, band.above, band.harmful, _sentences(band, story.name))
+    return Band(band.low, band.high, band.most, band.below, band.above, band.harmful, _sentences(band, story))
 
 
 def tried_rates(story: Story) -> list[Tried]:
     """Every rate of the run, lowest first."""
     tried: dict[int, Tried] = {}
-    best = next((value for value in story.values if math.isfinite(value)), math.nan)
-    progress = best - min((value for value in story.values if math.isfinite(value)), default=math.nan)
-    start, last = 0, len(story.values) - 1
+    values, rates = story.values[: story.annealed_from + 1], story.rates[: story.annealed_from + 1]
+    best = next((value for value in values if math.isfinite(value)), math.nan)
+    progress = best - min((value for value in values if math.isfinite(value)), default=math.nan)
+    start, last = 0, len(values) - 1
     ends = set(story.changes) | {last}
-    for place, rate in enumerate(story.rates):
-        changed = place < last and _octaves(rate) != _octaves(story.rates[place + 1])
+    for place, rate in enumerate(rates):
+        changed = place < last and _octaves(rate) != _octaves(rates[place + 1])
         if place not in ends and not changed:
             continue
-        stretch = [value for value in story.values[start : place + 1] if math.isfinite(value)]
+        stretch = [value for value in values[start : place + 1] if math.isfinite(value)]
         start = place + 1
-        if not rate > 0:
+        ended_in_harm = story.lines[place].decision.condition in HARM and place in story.changes
+        swept = story.lines[place].decision.action is Action.EXPLORE  # what no check came about under was not tried
+        if not rate > 0 or (swept and not stretch):
             continue
         one = tried.setdefault(_octaves(rate), Tried(rate))
         newest = min([best, *stretch])
         one.gain += best - newest if math.isfinite(best) else 0.0
-        ended_in_harm = story.lines[place].decision.condition in HARM and place in story.changes
         one.well |= newest < best - WELL * abs(best)
         one.harmed |= ended_in_harm and (len(stretch) <= SOON or best - newest < SHARE * progress)
         best = newest
@@ -118,7 +121,8 @@ def _octaves(rate: float) -> int:
     return round(2 * math.log2(rate)) if rate > 0 else -(10**9)
 
 
-def _sentences(band: Band, name: str) -> tuple[str, ...]:
+def _sentences(band: Band, story: Story) -> tuple[str, ...]:
+    name = story.name
     if band.low == band.high:
         alone = f"it improved {name} by more than {100 * WELL:g} %, as no rate next to it did."
         said = f"{band.most:.3g} performed well: {alone}"
@@ -131,22 +135,14 @@ def _sentences(band: Band, name: str) -> tuple[str, ...]:
         )
     return (
         said,
-        _edge("Above", band.above, "did harm" if band.harmful else "brought less", "higher"),
-        _edge("Below", band.below, "brought less", "lower"),
+        _edge("Above", band.above, "did harm" if band.harmful else "brought less", "higher", story),
+        _edge("Below", band.below, "brought less", "lower", story),
     )
 
 
-def _edge(side: str, rate: float, what: str, other: str) -> str:
+def _edge(side: str, rate: float, what: str, other: str, story: Story) -> str:
     if math.isfinite(rate):
         return f"{side} that, {rate:.3g} {what}."
-    return f"No {other} rate was tried: the margin on that side is not known."
-
-
-def rates_text(rates: Sequence[Tried]) -> str:
-    """All rates that were tried, in words.
-
-    >>> rates_text([Tried(0.1, well=True), Tried(1.0, harmed=True)])
-    '0.1 well, 1 harmed'
-    """
-    words = {(True, False): " well", (False, True): " harmed", (True, True): " harmed"}
-    return ", ".join(f"{t.rate:.3g}{words.get((t.well, t.harmed), '')}" for t in rates)
+    swept = any(decision.action is Action.EXPLORE for decision in story.acted)
+    but = " but in the few steps of the exploration" if swept else ""
+    return f"No {other} rate was tried{but}: the margin on that side is not known."

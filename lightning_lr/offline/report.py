@@ -18,6 +18,9 @@ from lightning_lr.offline.rate_band import Band, band_of
 from lightning_lr.offline.sources import Run
 from lightning_lr.offline.story import Story, story_of
 
+WIDE = 110
+"""Columns of a terminal from which on the table can be read; below, each decision is a paragraph."""
+
 HEADS = ("check", "epoch", "what", "learning rate", "why", "what it brought")
 
 
@@ -59,20 +62,24 @@ class Report:
         line = self.story.lines[change.place]
         decision = line.decision
         ours = decision.action is not Action.HOLD
-        rates = (
-            terminal.rate_change(decision.old_lr, decision.new_lr)
-            if ours
-            else f"{change.old_rate:.3g} → {change.new_rate:.3g}"
-        )
+        rates = rates_text(decision) if ours else f"{change.old_rate:.3g} → {change.new_rate:.3g}"
         what = terminal.short(decision) if ours else "changed by its schedule"
         why = reason_alone(decision) if ours else "not decided by lightning_lr"
         brought = change.sentence if decision.action is not Action.STOP else "training ended"
         return [str(decision.check), str(decision.epoch), what, rates, why, brought]
 
 
+def rates_text(decision: Decision) -> str:
+    """Old → new rate; where annealing begins, the end that it leads to."""
+    if decision.action is Action.ANNEAL and decision.old_lr:
+        return f"{next(iter(decision.old_lr.values())):.3g} → 0 at the end"
+    return terminal.rate_change(decision.old_lr, decision.new_lr)
+
+
 def reason_alone(decision: Decision) -> str:
-    """The sentence up to the arrow: what comes after it has columns of its own."""
-    return decision.reason.partition(" → ")[0]
+    """The sentence between condition and arrow: what stands before and after it has columns of its own."""
+    said = decision.reason.partition(" → ")[0]
+    return said.removeprefix(f"{decision.condition}: ").removeprefix(f"{decision.action}: ")
 
 
 def report_of(run: Run) -> Report:
@@ -87,12 +94,17 @@ def show(report: Report) -> None:
     out = terminal.console()
     terminal.say(out, str(report.run.path), style="bold")
     terminal.say(out, *report.facts)
-    if report.changes:
-        out.print(terminal.table("", HEADS, report.rows, right=2))
+    if report.changes and out.width >= WIDE:
+        out.print(terminal.table("", HEADS, report.rows, right=2, whole=4))
+    elif report.changes:
+        for check, epoch, what, rates, why, brought in report.rows:
+            terminal.say(out, f"check {check} · epoch {epoch} · {what} · {rates}", style="bold")
+            terminal.say(out, why, f"{HEADS[-1]}: {brought}", indent=4)
+        terminal.say(out, "")
     else:
         terminal.say(out, "", "The learning rate was never changed.")
     terminal.say(out, "Rates that performed well", style="bold")
-    terminal.say(out, *(f"  {sentence}" for sentence in report.band.sentences))
+    terminal.say(out, *report.band.sentences, indent=2)
     if report.advice:
         terminal.say(out, "Advice", style="bold")
-        terminal.say(out, *(f"  {sentence}" for sentence in report.advice))
+        terminal.say(out, *report.advice, indent=2)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from lightning_lr.core.journal import JournalLine
@@ -29,8 +29,10 @@ class Story:
         sign: +1 where lower is better, −1 where higher is better.
         lines: the checks.
         values: oriented value of the monitor, NaN where none came.
-        rates: rate of the first group under which the value came about; NaN where unknown.
+        rates: rate of the first group under which the value came about, as the schedule and the decisions set it:
+            without our own curve over the budget, which every rate of the run has alike; NaN where unknown.
         changes: positions of the checks after which the rate was another, or the state.
+        annealed_from: position of the check with which the end of the budget began; after the last one where none did.
     """
 
     name: str
@@ -39,6 +41,7 @@ class Story:
     values: tuple[float, ...]
     rates: tuple[float, ...]
     changes: tuple[int, ...]
+    annealed_from: int
 
     def shown(self, oriented: float) -> float:
         """The number as it was logged."""
@@ -60,8 +63,24 @@ def story_from(lines: Iterable[JournalLine], settings: Settings) -> Story:
     lines, name = tuple(lines), settings.monitors[0]
     sign = -1 if settings.mode is Mode.MAX else 1
     values = tuple(sign * line.reading.metrics.get(name, math.nan) for line in lines)
-    rates = tuple(next((rate.applied for rate in line.reading.rates.values()), math.nan) for line in lines)
-    return Story(name, sign, lines, values, rates, _changes(lines, rates))
+    rates = tuple(_levels(lines))
+    annealed = (place for place, line in enumerate(lines) if line.decision.action is Action.ANNEAL)
+    return Story(name, sign, lines, values, rates, _changes(lines, rates), next(annealed, len(lines)))
+
+
+def _levels(lines: Iterable[JournalLine]) -> Iterator[float]:
+    """The first group's rate at each check, without our curve: what changes the scale with no decision is the curve."""
+    decided = 0.0
+    for line in lines:
+        rate = next(iter(line.reading.rates.values()), None)
+        if rate is None or not rate.scale > 0:
+            yield rate.applied if rate else math.nan
+            continue
+        # The curve only ever lowers: a scale above what was decided is somebody else's work, and taken as it is.
+        decided = max(decided, rate.scale)
+        yield rate.applied * decided / rate.scale
+        after = next(iter(line.adjustment.rates.values()), rate)
+        decided *= after.scale / rate.scale
 
 
 def _changes(lines: tuple[JournalLine, ...], rates: tuple[float, ...]) -> tuple[int, ...]:

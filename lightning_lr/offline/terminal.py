@@ -6,7 +6,7 @@ A metric's name may hold rich's own markup, or bytes that steer a terminal; neit
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from lightning_lr.core.records import Decision
 from lightning_lr.core.vocabulary import Action, Condition
@@ -38,7 +38,7 @@ def safe(text: str) -> str:
     return "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in text)
 
 
-def table(title: str, heads: Sequence[str], rows: Iterable[Sequence[str]], right: int = 0) -> Table:
+def table(title: str, heads: Sequence[str], rows: Iterable[Sequence[str]], right: int = 0, whole: int = 0) -> Table:
     """A table of plain texts.
 
     Args:
@@ -46,6 +46,7 @@ def table(title: str, heads: Sequence[str], rows: Iterable[Sequence[str]], right
         heads: of the columns.
         rows: the cells.
         right: how many of the first columns are numbers, set to the right.
+        whole: how many of them are never broken into lines, as long as the others have room left.
     """
     from rich import box
     from rich.table import Table
@@ -53,18 +54,20 @@ def table(title: str, heads: Sequence[str], rows: Iterable[Sequence[str]], right
 
     made = Table(title=Text(safe(title)), box=box.SIMPLE_HEAD, title_justify="left", pad_edge=False)
     for place, head in enumerate(heads):
-        made.add_column(Text(safe(head)), justify="right" if place < right else "left", overflow="fold")
+        justify: Literal["left", "right"] = "right" if place < right else "left"
+        made.add_column(Text(safe(head)), justify=justify, overflow="fold", no_wrap=place < whole)
     for row in rows:
         made.add_row(*(Text(safe(cell)) for cell in row))
     return made
 
 
-def say(out: Console, *sentences: str, style: str = "") -> None:
-    """Print sentences, one a line."""
+def say(out: Console, *sentences: str, style: str = "", indent: int = 0) -> None:
+    """Print sentences, each on lines of its own."""
+    from rich.padding import Padding
     from rich.text import Text
 
     for sentence in sentences:
-        out.print(Text(safe(sentence), style=style))
+        out.print(Padding(Text(safe(sentence), style=style), (0, 0, 0, indent), expand=False))
 
 
 def short(decision: Decision) -> str:

@@ -14,6 +14,7 @@ from lightning_lr.core.arguments import settings_from
 from lightning_lr.core.journal import JournalLine
 from lightning_lr.core.records import Adjustment, Decision, Rate, Reading
 from lightning_lr.core.vocabulary import Action, Condition
+from lightning_lr.offline import report
 from lightning_lr.offline.advice import advice_of
 from lightning_lr.offline.cli import main
 from lightning_lr.offline.curves import overfitting
@@ -88,6 +89,61 @@ def test_the_range_of_rates_and_the_advice(checks, band, advice):
     assert " ".join(advice_of(story(*checks), found)) == advice
 
 
+def explored_and_annealed():
+    """What the default policy writes: a sweep without checks, a rate that first rises, a hold, and a fall to zero.
+
+    The scale carries both the decisions (0.05, later × 0.1) and the curve over the budget.
+    """
+    curve = [0.3, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 0.6, 0.4, 0.2]
+    values = [2.0, 1.5, 1.0, 0.8, 0.9, 1.0, 0.795, 0.795, 0.6, 0.5, 0.45]
+    level, lines = 0.05, [acted(0, math.nan, 1.0, 0.05, Action.EXPLORE, Condition.HEALTHY)]
+    for check, (part, value) in enumerate(zip(curve, values, strict=True), start=1):
+        if check == 6:
+            lines.append(acted(check, value, level * part, 0.1, Action.RESTORE, Condition.OVERFITTING))
+            level *= 0.1
+        elif check == 8:
+            lines.append(acted(check, math.nan, level, 1.0, Action.ANNEAL, Condition.HEALTHY))
+        else:
+            lines.append(acted(check, value, level * part, 1.0, Action.HOLD, Condition.HEALTHY))
+    return story_from(lines, settings_from())
+
+
+def acted(check, value, scale, factor, action, condition):
+    """A check under a scale, and a decision after it; the schedule itself stays at 1."""
+    rates, after = {"lr": Rate(1.0, scale, scale)}, {"lr": Rate(1.0, scale * factor, scale * factor)}
+    metrics = {} if math.isnan(value) else {"val_loss": value}
+    decision = Decision(check, check, check, action, condition, factor, {"lr": scale}, {"lr": scale * factor}, "x → y")
+    return JournalLine(Reading(check, check, check, metrics, rates=rates), decision, Adjustment(after))
+
+
+def test_our_own_curve_is_no_change_and_no_rate_that_was_tried():
+    """The rise after the sweep is no one's schedule; what the annealed end brings is laid to no rate."""
+    story = explored_and_annealed()
+    assert story.rates == pytest.approx([1.0] + [0.05] * 6 + [0.005] * 5)
+    assert story.changes == (0, 6, 8)
+    band = band_of(story)
+    assert " ".join(band.sentences) == (
+        "0.05 performed well: it improved val_loss by more than 1 %, as no rate next to it did. No higher rate was tried but in the "
+        "few steps of the exploration: the margin on that side is not known. Below that, 0.005 brought less."
+    )
+    assert " ".join(advice_of(story, band)) == (
+        "The first rate was about 20 times too high; start at 0.05. It began to overfit by epoch 6; the best val_loss, 0.45, came in "
+        "epoch 11, after the cut. More data or regularization will bring more than another rate."
+    )
+
+
+def test_the_report_of_a_narrow_terminal_is_paragraphs(tmp_path, capsys, monkeypatch):
+    """A table of six columns could not be read there."""
+    write_csv(tmp_path, [(i, {"val_loss": 1.0 - 0.01 * i, "lr-SGD": 0.1 if i < 5 else 0.01}) for i in range(10)])
+    assert main(["report", str(tmp_path)]) == 0
+    assert any(line.endswith("what it brought") for line in map(str.rstrip, capsys.readouterr().out.splitlines()))
+    monkeypatch.setattr(report, "WIDE", 200)
+    assert main(["report", str(tmp_path)]) == 0
+    out = capsys.readouterr().out
+    assert "\ncheck 4 · epoch 4 · changed by its schedule · 0.1 → 0.01\n    not decided by lightning_lr" in out
+    assert "    what it brought: fell 0.01 a check before, fell 0.01 a check after: no difference" in out
+
+
 CHANGES = [
     ([2.0, 1.9, 1.8, 1.7, 1.6, 1.2, 0.8, 0.4, 0.0], "fell 0.1 a check before, fell 0.4 a check after: faster"),
     ([2.0, 1.6, 1.2, 0.8, 0.4, 0.4, 0.4, 0.4], "fell 0.4 a check before, stood still after: slower"),
@@ -95,6 +151,8 @@ CHANGES = [
         [2.0, 1.9, 1.8, 1.7, 1.6, 1.5, 1.4, 1.3],
         "fell 0.1 a check before, fell 0.1 a check after: no difference beyond the noise",
     ),
+    ([1.0, 1.1, 1.2, 1.3, 1.4, 1.0, 0.9, 0.8, 0.7], "rose 0.1 a check before, fell 0.1 a check after: better"),
+    ([1.8, 1.7, 1.6, 1.5, 1.4, 1.5, 1.7, 1.9, 2.1], "fell 0.1 a check before, rose 0.2 a check after: worse"),
     ([2.0, 1.9, 1.8, 1.7, 1.6, 1.5], "not known: too few checks came after it"),
 ]
 
