@@ -1,6 +1,6 @@
 """live ≡ replay, through real Trainers and through the curves whose end is known.
 
-The fixtures of ``tests/helpers/replays.py`` ask the same of every journal that a run of tests/live or tests/resume writes.
+The fixtures of ``tests/helpers/replays.py`` ask the same of every run of tests/live and tests/resume.
 """
 
 from __future__ import annotations

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from lightning_lr.live import start
 from lightning_lr.offline.journal_reader import journal_header, journal_lines
 from lightning_lr.offline.replay import differences
 
@@ -29,16 +30,33 @@ def journals_under(folder: Path) -> list[Path]:
 
 
 @pytest.fixture(autouse=True)
-def every_journal_replays(request: pytest.FixtureRequest, seen_folders: set[Path]) -> Iterator[None]:
-    """Opt out with ``@pytest.mark.damages_journal`` where a test cuts, edits or mixes journals on purpose."""
+def every_journal_replays(
+    request: pytest.FixtureRequest, seen_folders: set[Path], shadow: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[None]:
+    """A run that would write no journal writes one into a folder of ours, so that there is none without.
+
+    Opt out with ``@pytest.mark.damages_journal`` where a test cuts, edits or mixes journals on purpose, or asks that
+    there be none.
+    """
+    damages = request.node.get_closest_marker("damages_journal")
+    if not damages:
+        plain = start.journal_path
+        monkeypatch.setattr(start, "journal_path", lambda *where: plain(*where) or shadow / "lr_journal.jsonl")
     folder: Path | None = request.getfixturevalue("tmp_path") if "tmp_path" in request.fixturenames else None
     yield
-    if folder is None:
-        return
-    seen_folders.add(folder)
-    if not request.node.get_closest_marker("damages_journal"):
-        for journal in journals_under(folder):
+    written = journals_under(shadow) + (journals_under(folder) if folder else [])
+    seen_folders.update({folder} if folder else ())
+    if not damages:
+        for journal in written:
             assert_replays(journal)
+    for journal in journals_under(shadow):
+        journal.unlink()
+
+
+@pytest.fixture(scope="module")
+def shadow(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the journals of runs without a folder go."""
+    return tmp_path_factory.mktemp("shadow")
 
 
 @pytest.fixture(autouse=True, scope="module")

@@ -60,6 +60,7 @@ def make_folder(path: Path) -> None:
     path.mkdir()
 
 
+@pytest.mark.damages_journal
 @pytest.mark.parametrize(
     ("what", "sentence", "checks", "name"),
     [
@@ -123,6 +124,7 @@ def test_a_rate_changed_in_the_checkpoint_is_the_users_own(tmp_path: Path) -> No
     assert got.scale == pytest.approx(dict.fromkeys(got.scale, math.prod(since)))
 
 
+@pytest.mark.damages_journal  # its header tells of the first part alone
 def test_another_patience_is_followed(tmp_path: Path) -> None:
     #  check     6     7     8     9    10    11
     #          best  flat  flat  flat  flat  flat

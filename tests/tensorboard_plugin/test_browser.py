@@ -301,7 +301,7 @@ def test_without_plotly_the_tab_says_what_is_missing(browser, logdir):
         server.wait_for("first", 60)
         page = Page(browser, server.url).open().choose("first")
         said = page.until(lambda: page.text("main > .warning:not([hidden])"), "what is missing")
-        assert said.startswith("The charts need plotly: pip install 'lightning-lr[tensorboard]' where TensorBoard runs.")
+        assert said.startswith("The charts need plotly: pip install 'lightning-lr[tensorboard]' where TensorBoard")
         page.until(lambda: len(page.all(".table tbody tr")) == 8, "the table")
         page.all(".table tbody tr")[0].click()
         assert "divergence: val_loss did what it does" in page.text(".story")
