@@ -18,19 +18,16 @@ FALLS = frozenset("ce cer err error fid loss mae mse nll perplexity ppl rmse wer
 
 
 def doubt(monitor: str, mode: Mode) -> str | None:
-    """What a user should look at again; ``None`` where name and mode agree, or the name says nothing.
+    """What a user should look at again; ``None`` where nothing is to be said.
+
+    Only of ``mode="min"``, which is what stands where nobody said anything; whoever says ``"max"`` means it.
 
     >>> doubt("val/Acc_epoch", Mode.MIN)
     "Less of `val/Acc_epoch` counts as better (mode='min'). Where more of it is better, say mode='max'."
     >>> doubt("val_acc", Mode.MAX), doubt("val_acc_loss", Mode.MIN), doubt("val_score", Mode.MIN)
     (None, None, None)
-    >>> doubt("val_loss", Mode.MAX)
-    "More of `val_loss` counts as better (mode='max'). Where less of it is better, say mode='min'."
     """
     words = set(re.split(r"[^a-z0-9]+", monitor.lower()))
-    rises, falls = bool(words & RISES), bool(words & FALLS)
-    if mode is Mode.MIN and rises and not falls:
+    if mode is Mode.MIN and words & RISES and not words & FALLS:
         return f"Less of `{monitor}` counts as better (mode='min'). Where more of it is better, say mode='max'."
-    if mode is Mode.MAX and falls and not rises:
-        return f"More of `{monitor}` counts as better (mode='max'). Where less of it is better, say mode='min'."
     return None

@@ -137,7 +137,9 @@ def _journal_run(path: Path, watch: Watch) -> Run:
     chosen = replace(settings, monitors=watch.monitors or settings.monitors, mode=Mode(watch.mode or settings.mode))
     said = f"monitor{plural(len(chosen.monitors))} {', '.join(chosen.monitors)} ({chosen.mode}), as the journal says"
     lines = _not_empty(path, lambda: journal_lines(path, watch.partial))
-    return Run(path, "journal", chosen, True, (said,), facts, lines)
+    first = next(lines()).reading.check
+    later = [f"it begins at check {first}: a replay does not know what came before, and may differ at first"]
+    return Run(path, "journal", chosen, True, (said, *(later if first else [])), facts, lines)
 
 
 def _log_run(path: Path, log: Log, watch: Watch) -> Run:

@@ -260,6 +260,7 @@ def test_a_resumed_run_with_more_epochs_is_annealed_to_its_new_end(tmp_path: Pat
     assert 0 < module.rates[-1] < 0.02 * module.rates[0]
 
 
+@pytest.mark.damages_journal  # the second one begins in mid-run
 def test_a_resumed_run_told_to_write_elsewhere_leaves_the_former_journal(tmp_path: Path) -> None:
     former, other = tmp_path / "former.jsonl", tmp_path / "other.jsonl"
     fit(Regression(0.01), explorer(journal=str(former)), every_epoch(tmp_path), enable_checkpointing=True)

@@ -106,6 +106,16 @@ def test_the_newest_journal_of_a_folder_comes_first(tmp_path):
     assert (run.kind, run.decided, run.settings.monitors) == ("journal", True, ("val_loss",))
 
 
+def test_a_journal_that_begins_in_mid_run_says_so(tmp_path):
+    """A resumed run that was told to write elsewhere: what came before is not in it."""
+    journal(tmp_path / "whole.jsonl")
+    header, *checks = (tmp_path / "whole.jsonl").read_text().splitlines()
+    (tmp_path / "lr_journal.jsonl").write_text("\n".join([header, *checks[6:]]) + "\n")
+    said = open_run(tmp_path / "lr_journal.jsonl").said
+    assert said[1:] == ("it begins at check 6: a replay does not know what came before, and may differ at first",)
+    assert len(open_run(tmp_path / "whole.jsonl").said) == 1
+
+
 def journal(path, lines=()):
     from lightning_lr.offline.curves import plateau
     from tests.equivalence.test_live_is_replay import journal_of
