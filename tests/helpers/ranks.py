@@ -31,7 +31,9 @@ class RankError(AssertionError):
     """A rank failed; the message holds its traceback."""
 
 
-def run_on_ranks(fn: Callable[[int], T], world_size: int = 2, timeout: float = 60, init: bool = True) -> list[T]:
+def run_on_ranks(
+    fn: Callable[[int], T], world_size: int = 2, timeout: float = 60, init: bool = True, dies: int | None = None
+) -> list[T]:
     """Call ``fn(rank)`` in ``world_size`` processes at once and collect what they return, by rank.
 
     A Lightning ``Trainer(accelerator="cpu", strategy="ddp", devices=world_size)`` inside ``fn`` joins these
@@ -42,6 +44,7 @@ def run_on_ranks(fn: Callable[[int], T], world_size: int = 2, timeout: float = 6
         world_size: how many ranks.
         timeout: seconds until all are killed.
         init: whether to set up gloo beforehand. Lightning would do it as well.
+        dies: a rank that is killed on purpose; its answer is ``None``.
 
     Raises:
         RankError: a rank raised or died (the others are killed), or the time is over.
@@ -54,14 +57,14 @@ def run_on_ranks(fn: Callable[[int], T], world_size: int = 2, timeout: float = 6
         pipes, processes = [], []
         for rank in range(world_size):
             reader, writer = fork.Pipe(duplex=False)
-            arguments = (fn, rank, world_size, address if init else None, environment, writer)
+            arguments = (fn, rank, world_size, address if init else None, environment, writer, dies is None)
             process = fork.Process(target=_run_rank, args=arguments, daemon=True)
             process.start()
             writer.close()
             pipes.append(reader)
             processes.append(process)
         try:
-            return _collect(pipes, time.monotonic() + timeout, timeout)
+            return _collect(pipes, time.monotonic() + timeout, timeout, dies)
         finally:
             for process in processes:
                 process.kill()
@@ -69,7 +72,13 @@ def run_on_ranks(fn: Callable[[int], T], world_size: int = 2, timeout: float = 6
 
 
 def _run_rank(
-    fn: Callable[[int], Any], rank: int, size: int, address: str | None, env: dict[str, str], writer: Connection
+    fn: Callable[[int], Any],
+    rank: int,
+    size: int,
+    address: str | None,
+    env: dict[str, str],
+    writer: Connection,
+    together: bool,
 ) -> None:
     torch.set_num_threads(1)
     os.environ.update(env, RANK=str(rank), LOCAL_RANK=str(rank), NODE_RANK="0", LOCAL_WORLD_SIZE=str(size))
@@ -77,7 +86,7 @@ def _run_rank(
         if address is not None:
             dist.init_process_group("gloo", init_method=address, rank=rank, world_size=size)
         answer = (True, fn(rank))
-        if dist.is_initialized():
+        if together and dist.is_initialized():
             dist.barrier()  # nobody leaves while another still receives
         message = pickle.dumps(answer)
     except BaseException:  # pytest's outcomes are no Exceptions
@@ -86,7 +95,7 @@ def _run_rank(
     writer.send_bytes(message)
 
 
-def _collect(pipes: list[Connection], deadline: float, timeout: float) -> list[Any]:
+def _collect(pipes: list[Connection], deadline: float, timeout: float, dies: int | None) -> list[Any]:
     answers: dict[int, Any] = {}
     while len(answers) < len(pipes):
         open_pipes = [pipe for rank, pipe in enumerate(pipes) if rank not in answers]
@@ -95,14 +104,16 @@ def _collect(pipes: list[Connection], deadline: float, timeout: float) -> list[A
             raise RankError(f"ranks {sorted({*range(len(pipes))} - {*answers})} gave no answer in {timeout} s")
         for pipe in ready:
             rank = pipes.index(pipe)  # type: ignore[arg-type]
-            answers[rank] = _answer(rank, pipes[rank])
+            answers[rank] = _answer(rank, pipes[rank], rank == dies)
     return [answers[rank] for rank in range(len(pipes))]
 
 
-def _answer(rank: int, pipe: Connection) -> Any:
+def _answer(rank: int, pipe: Connection, dies: bool) -> Any:
     try:
         fine, value = pickle.loads(pipe.recv_bytes())
     except EOFError:
+        if dies:
+            return None
         raise RankError(f"rank {rank} died without an answer") from None
     if not fine:
         raise RankError(f"rank {rank} raised:\n{value}")

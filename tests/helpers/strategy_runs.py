@@ -237,10 +237,15 @@ class Leave(Callback):
         return [pickle.loads((self.folder / f"outcome-{rank}").read_bytes()) for rank in range(world_size)]
 
 
-def checkpoints(folder: Path, every: int = 1) -> ModelCheckpoint:
-    """Writes ``epoch=N.ckpt`` at the end of every so many epochs."""
+def checkpoints(folder: Path, every: int = 1, name: str = "{epoch}") -> ModelCheckpoint:
+    """Writes ``epoch=N.ckpt`` (or by another name) at the end of every so many epochs."""
     kept = {"save_top_k": -1, "every_n_epochs": every, "save_on_train_epoch_end": True}
-    return ModelCheckpoint(folder / "checkpoints", "{epoch}", **kept)
+    return ModelCheckpoint(folder / "checkpoints", name, **kept)
+
+
+def every_steps(folder: Path, steps: int) -> ModelCheckpoint:
+    """Writes ``step=N.ckpt`` after every so many steps: mostly in the middle of an epoch."""
+    return ModelCheckpoint(folder / "checkpoints", "{step}", save_top_k=-1, every_n_train_steps=steps)
 
 
 def best_epoch(losses: Sequence[float], before: int) -> int:

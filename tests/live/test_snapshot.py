@@ -48,7 +48,7 @@ class Net(nn.Module):
 def parameters(cls: type[Optimizer], net: Net) -> list[Tensor]:
     if cls is torch.optim.SparseAdam:
         return [net.embedding.weight]
-    if cls is torch.optim.Muon:
+    if cls.__name__ == "Muon":
         return [param for param in net.parameters() if param.dim() == 2]
     return list(net.parameters())
 

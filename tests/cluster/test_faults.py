@@ -1,0 +1,206 @@
+"""A rank is killed at the worst moments: the others end with an error, and the run that goes on is the unkilled one.
+
+And a rank that is late: nothing happens but waiting.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import signal
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from lightning.pytorch import Callback
+from lightning.pytorch.callbacks import ModelCheckpoint
+
+from lightning_lr.core.controller import Controller
+from lightning_lr.live import snapshot
+from lightning_lr.live.write_back import Plan
+from tests.helpers.ranks import run_on_ranks
+from tests.helpers.strategy_runs import STEPS, TIMEOUT, Outcome, Task, checkpoints, train
+
+pytestmark = [
+    pytest.mark.ranks,
+    pytest.mark.timeout(600),
+    pytest.mark.filterwarnings("ignore:It is recommended to use .*sync_dist"),
+]
+
+NAN = math.nan
+#                 0    1    2    3     4    5     6    7
+#                 a new best each      no number: restored at 5
+SCRIPTED = Task([1.0, 0.8, 0.6, 0.5, NAN, NAN, 0.4, 0.3], epochs=8)
+ARGUMENTS: dict[str, Any] = {"find_lr": False, "anneal": False}
+
+
+def die(folder: Path) -> None:
+    (folder / "killed").write_text(str(time.monotonic()))
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+class DiesInTraining(Callback):
+    def __init__(self, end: Callable[[], None]) -> None:
+        self.end = end
+
+    def on_train_batch_start(self, trainer: Any, *_: Any) -> None:
+        if trainer.global_step == 4 * STEPS + 5:
+            self.end()
+
+
+class DiesInValidation(DiesInTraining):
+    def on_train_batch_start(self, *_: Any) -> None: ...
+
+    def on_validation_batch_start(self, trainer: Any, *_: Any) -> None:
+        if trainer.current_epoch == 4:
+            self.end()
+
+
+def in_training(end: Callable[[], None]) -> Sequence[Callback]:
+    return [DiesInTraining(end)]
+
+
+def in_validation(end: Callable[[], None]) -> Sequence[Callback]:
+    return [DiesInValidation(end)]
+
+
+def in_a_decision(end: Callable[[], None]) -> Sequence[Callback]:
+    """Rank 0 between the all-reduce and the broadcast, another one after both."""
+    plain = Controller.step
+
+    def step(self: Controller, reading: Any) -> Any:
+        return end() if reading.check == 4 else plain(self, reading)
+
+    Controller.step = step  # type: ignore[method-assign]
+    return []
+
+
+def in_a_snapshot(end: Callable[[], None]) -> Sequence[Callback]:
+    """While the state of check 3 is copied over the former snapshot; the first one was taken at the start."""
+    plain, taken = snapshot.to_host, []
+
+    def to_host(sources: Any, former: Any = ()) -> Any:
+        taken.append(1)
+        if len(taken) == 5:
+            plain(sources[: len(sources) // 2], former)
+            end()
+        return plain(sources, former)
+
+    snapshot.to_host = to_host
+    return []
+
+
+def in_a_restore(end: Callable[[], None]) -> Sequence[Callback]:
+    """Half of the weights are written."""
+    plain = Plan.write
+
+    def write(self: Plan) -> None:
+        del self._copies[len(self._copies) // 2 :]
+        plain(self)
+        end()
+
+    Plan.write = write  # type: ignore[method-assign]
+    return []
+
+
+MOMENTS = [in_training, in_validation, in_a_decision, in_a_snapshot, in_a_restore]
+FAST = [(in_a_decision, 0), (in_a_restore, 1)]
+CASES = [
+    pytest.param(moment, rank, id=f"{moment.__name__}-rank-{rank}", marks=() if fast else pytest.mark.cluster)
+    for moment in MOMENTS
+    for rank in (0, 1)
+    for fast in [(moment, rank) in FAST]
+]
+
+
+def on_ranks(folder: Path, callbacks: Sequence[Callback] = (), **options: Any) -> list[Outcome]:
+    def run(_: int) -> Outcome:
+        return train(SCRIPTED, "ddp", 2, folder, [checkpoints(folder), *callbacks], **ARGUMENTS, **options)
+
+    return run_on_ranks(run, timeout=280, init=False)
+
+
+@pytest.fixture(scope="module")
+def fine(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[Outcome], list[str]]:
+    """The run that nobody kills, and its journal."""
+    folder = tmp_path_factory.mktemp("fine")
+    outcomes = on_ranks(folder)
+    assert {(d["action"], d["condition"], d["epoch"]) for d in outcomes[0].decisions} == {("restore", "non_finite", 5)}
+    return outcomes, (folder / "lr_journal.jsonl").read_text().splitlines()
+
+
+@pytest.mark.parametrize(("moment", "dying"), CASES)
+def test_a_rank_is_killed(moment: Any, dying: int, fine: Any, tmp_path: Path) -> None:
+    def run(rank: int) -> tuple[float, str]:
+        callbacks = moment(lambda: die(tmp_path)) if rank == dying else []
+        try:
+            train(SCRIPTED, "ddp", 2, tmp_path, [checkpoints(tmp_path), *callbacks], **ARGUMENTS)
+        except RuntimeError as error:
+            return time.monotonic(), str(error)
+        return time.monotonic(), ""
+
+    ended, error = run_on_ranks(run, timeout=280, init=False, dies=dying)[1 - dying]
+    assert error
+    assert ended - float((tmp_path / "killed").read_text()) < TIMEOUT.total_seconds() + 5
+
+    newest = max((tmp_path / "checkpoints").iterdir(), key=lambda path: int(path.stem.removeprefix("epoch=")))
+    resumed = on_ranks(tmp_path, resume_from=newest)
+
+    outcomes, journal = fine
+    for one, whole in zip(resumed, outcomes, strict=True):
+        assert one.differences == []
+        assert one.decisions == whole.decisions
+        assert one.rates == {step: rates for step, rates in whole.rates.items() if step in one.rates}
+        assert one.states == {epoch: state for epoch, state in whole.states.items() if epoch in one.states}
+        assert max(one.states) == SCRIPTED.epochs - 1
+    assert (tmp_path / "lr_journal.jsonl").read_text().splitlines() == journal
+
+
+class Late(Callback):
+    """Five seconds, on one rank, before a check."""
+
+    def on_validation_start(self, trainer: Any, *_: Any) -> None:
+        if trainer.global_rank == 1 and trainer.current_epoch == 4:
+            time.sleep(5)
+
+
+def test_a_late_rank(fine: Any, tmp_path: Path) -> None:
+    """The others wait for it, and nothing else happens."""
+    late = on_ranks(tmp_path, [Late()])
+    assert [(one.decisions, one.rates, one.states) for one in late] == [
+        (one.decisions, one.rates, one.states) for one in fine[0]
+    ]
+
+
+class Interrupted(Exception):
+    """What ends the run on all ranks at once."""
+
+
+class EndsEverywhere(Callback):
+    def on_train_batch_end(self, trainer: Any, *_: Any) -> None:
+        if trainer.global_step == 4 * STEPS + 5:
+            raise Interrupted
+
+
+def test_a_checkpoint_on_an_exception_holds_rank_zeros_readings_alone(tmp_path: Path) -> None:
+    """Nobody may wait for a rank that may be gone: what the others read since the last check is not in the file.
+
+    Documented in docs/strategies.md. The next check then rests on rank 0's values for the part of the epoch that was
+    before the exception; all ranks decide alike all the same.
+    """
+
+    def run(_: int) -> None:
+        on_error = ModelCheckpoint(tmp_path, "on_error", save_on_exception=True, save_top_k=0)
+        try:
+            train(SCRIPTED, "ddp", 2, tmp_path, [on_error, EndsEverywhere()], **ARGUMENTS)
+        except Interrupted:
+            return
+
+    run_on_ranks(run, timeout=280, init=False)
+    (file,) = tmp_path.glob("*.ckpt")
+    resumed = on_ranks(tmp_path, resume_from=file)
+    assert [one.differences for one in resumed] == [[], []]
+    assert resumed[0].decisions == resumed[1].decisions
+    assert resumed[0].acts == [(5, "restore", "non_finite", 0.3)]
