@@ -1,9 +1,9 @@
 """``make test-soak``: many small runs, each killed at random moments and resumed until it is through.
 
 Every case draws, from its own number, how the run looks (policy, one or two ranks, when it writes checkpoints) and
-after how much time it is killed, again and again. The parent kills, so the moment falls anywhere: within a step, a check, a
-snapshot, the writing of a checkpoint. Then the newest checkpoint is resumed. In the end decisions, the rates of all
-steps, weights, optimizer state and journal are compared with those of the same run left alone.
+after how much time it is killed, again and again. The parent kills, so the moment falls anywhere: within a step, a
+check, a snapshot, the writing of a checkpoint. Then the newest checkpoint is resumed. In the end decisions, the rates
+of all steps, weights, optimizer state and journal are compared with those of the same run left alone.
 
 One moment is left out: a checkpoint that is written after the last step of an epoch and before its validation. Resumed
 from there, Lightning leaves the validation out, with or without this package (tests/resume/test_resume_edges.py).
@@ -37,7 +37,7 @@ PLAIN: dict[str, Any] = {"find_lr": False, "anneal": False}
 KINDS: dict[str, tuple[Task, dict[str, Any]]] = {
     "conservative": (Task([1.0, 0.9, 0.8, 0.7], epochs=10), {"policy": "conservative", "patience": 2}),
     "halving": (Task(epochs=8), {"policy": "halving", "epochs": 2}),
-    "explored": (Task(epochs=14, lr=1e-4, noise=0.3), {}),
+    "explored": (Task(epochs=34, lr=1e-4, noise=0.3), {}),
     "overfitting": (Task(epochs=14, lr=0.03, noise=1.0, samples=24, hidden=64), PLAIN),
     "divergence": (Task(epochs=12, lr=3.0, noise=1.0), PLAIN),
     "no number": (Task([1.0, 0.8, 0.6, 0.5, NAN, NAN, 0.4, 0.3], epochs=8), PLAIN),

@@ -12,7 +12,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.strategies import DDPStrategy
 
 from lightning_lr import LearningRateController
-from lightning_lr.core.exploration import plan_sweep
+from lightning_lr.core.exploration import plan_exploration
 from tests.helpers.counting_group import COUNTER, NAME, Sent, register
 from tests.helpers.ranks import run_on_ranks
 from tests.helpers.scripted import QUIET
@@ -112,8 +112,8 @@ def test_one_all_reduce_and_one_broadcast_a_check(size: int, model: type[Lightni
 def test_an_exploration_costs_one_small_message_a_step(tmp_path: Path) -> None:
     """Two numbers a step of the sweep, and nothing once it is over."""
     without, watched = (sent_by(Model, 2, tmp_path / str(i), make) for i, make in enumerate((plain, exploring)))
-    sweep = plan_sweep(EPOCHS * STEPS)
-    assert sweep is not None
+    plan = plan_exploration(EPOCHS * STEPS)
+    assert plan is not None
     ((operation, size), count), *rest = more(watched, without, ("step",)).items()
     assert (operation, size, rest) == ("allreduce", 16, [])
-    assert 10 < count <= sweep.steps
+    assert 10 < count <= plan.most
