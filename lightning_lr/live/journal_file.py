@@ -95,6 +95,8 @@ class JournalFile:
 
     def _header_due(self) -> bool:
         """Whether the file has no header of these settings yet: it is new, or the run was resumed with others."""
+        if not self._former:
+            return True
         return self._former != self.header and _settings(self._former) != _settings(self.header)
 
     @contextmanager
@@ -144,7 +146,8 @@ def _cut_back(path: Path, lines: int) -> Kept:
             kept.broken = not line.endswith(b"\n")
             if kept.broken or kept.lines == lines:
                 break
-            header = is_header(line[:100].decode(errors="replace"))
+            # The first line always is one, also of a record that is no journal of decisions.
+            header = not kept.size or is_header(line[:100].decode(errors="replace"))
             kept.size += len(line)
             kept.lines += not header
             kept.header = line.decode(errors="replace").rstrip("\n") if header else kept.header

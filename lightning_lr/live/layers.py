@@ -39,7 +39,7 @@ def layers_of(module: nn.Module, chosen: Sequence[str] | None = None) -> dict[st
     shard_again(module)  # the optimizer holds the shards, and the module may show copies
     found: dict[str, list[nn.Parameter]] = {}
     seen: set[int] = set()
-    waiting: list[nn.Parameter] = []
+    leading: list[nn.Parameter] = []
     for path, own in _modules(module):
         parameters = [one for one in own if one.requires_grad and id(one) not in seen]
         seen.update(id(one) for one in parameters)
@@ -47,14 +47,14 @@ def layers_of(module: nn.Module, chosen: Sequence[str] | None = None) -> dict[st
         if block is not None:
             found.setdefault(block, []).extend(parameters)
         elif any(one.dim() > 1 for one in parameters):
-            found.setdefault(path, []).extend([*waiting, *parameters])
-            waiting = []
+            found.setdefault(path, []).extend([*leading, *parameters])
+            leading = []
         elif found and not (set(found) <= set(chosen or ())):
             found[next(name for name in reversed(found) if name not in (chosen or ()))].extend(parameters)
         else:
-            waiting += parameters
-    if waiting:  # nothing but vectors: all of them are one layer
-        found.setdefault("all", []).extend(waiting)
+            leading += parameters
+    if leading:  # nothing but vectors: all of them are one layer
+        found.setdefault("all", []).extend(leading)
     return {name: parameters for name, parameters in found.items() if parameters}
 
 
