@@ -25,8 +25,8 @@ pytestmark = [
 ]
 
 EPOCHS = 14
-A_CHECK = (8 * (3 * 1 + 99), 8 * (3 * 1 + 99 + 5))
-"""Bytes: three numbers for the monitor, 99 for the window of losses; in the broadcast five more for the decision."""
+A_CHECK = (8 * (3 * 1 + 99), 8 * (3 * 1 + 99 + 6))
+"""Bytes: three numbers for the monitor, 99 for the window of losses; in the broadcast six more: five for the decision, one for the budget."""
 
 
 class Phases(Callback):
