@@ -26,7 +26,7 @@ pytestmark = [
 
 EPOCHS = 14
 A_CHECK = (8 * (3 * 1 + 99), 8 * (3 * 1 + 99 + 6))
-"""Bytes: three numbers for the monitor, 99 for the window of losses; in the broadcast six more: five for the decision, one for the budget."""
+"""Bytes: three numbers for the monitor, 99 for the window of losses; the broadcast has six more (decision, budget)."""
 
 
 class Phases(Callback):
