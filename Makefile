@@ -9,13 +9,16 @@ PINS   := pyproject.toml constraints.txt
 # What a run has to say in addition, e.g. make test ARGS="-k plateau -x"
 ARGS   ?=
 
-.PHONY: help demo test test-resume test-cluster test-core test-tab coverage lint format types docs check bench-detection bench-metrics bench-any-start bench-layerwise clean
+.PHONY: help demo quickstart test test-resume test-cluster test-core test-tab coverage lint format types docs check bench-detection bench-metrics bench-any-start bench-layerwise clean
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*##/\1:/p' $(MAKEFILE_LIST)
 
-demo: $(VENV)/.stamp-demo  ## train on digits with the controller, on the CPU
+demo: $(VENV)/.stamp-demo  ## train on digits from three learning rates, with and without the controller, on the CPU
+	$(BIN)/python examples/any_start.py $(ARGS)
+
+quickstart: $(VENV)/.stamp-demo  ## one run on digits with wrong labels: explored, overfitting, a plateau
 	$(BIN)/python examples/quickstart.py $(ARGS)
 
 test: $(VENV)/.stamp-dev  ## every test, and the examples in the docstrings

@@ -67,8 +67,9 @@ def quiet() -> None:
     """Keep Lightning's advice out of the way of the decisions; the decisions are printed by the same logger."""
     warnings.filterwarnings("ignore", module="lightning")
     warnings.filterwarnings("ignore", message=".*LeafSpec.*")
-    for name in ("lightning.pytorch.utilities.rank_zero", "lightning.fabric.utilities.seed"):
-        logging.getLogger(name).addFilter(lambda record: "lightning_lr" in record.getMessage())
+    for name in ("lightning.pytorch", "lightning.fabric"):
+        for handler in logging.getLogger(name).handlers:
+            handler.addFilter(lambda record: "lightning_lr" in record.getMessage())
 
 
 def closing_table(controller: LearningRateController) -> Table:

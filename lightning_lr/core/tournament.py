@@ -103,7 +103,7 @@ def between(suggested: float, branches: Sequence[Branch]) -> float:
     """The rate to keep: halfway, on a logarithmic scale, from the sweep's suggestion to the best branch.
 
     The two err in opposite directions. A tenth of the edge is on the safe side; a few dozen steps reward speed, and
-    the rate that falls fastest from scratch is too high for the whole run. See docs/decisions/0005-tournament.md.
+    the rate that falls fastest from scratch is too high for the whole run. See docs/decisions/0006-tournament.md.
 
     >>> round(between(0.1, [Branch(0.1, 0.5), Branch(0.3, 0.4), Branch(0.9, 0.3)]), 3)
     0.3
