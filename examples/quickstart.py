@@ -67,7 +67,8 @@ def quiet() -> None:
     """Keep Lightning's advice out of the way of the decisions; the decisions are printed by the same logger."""
     warnings.filterwarnings("ignore", module="lightning")
     warnings.filterwarnings("ignore", message=".*LeafSpec.*")
-    for name in ("lightning.pytorch", "lightning.fabric"):
+    # Where the older package is installed as well, what either says goes through the logger of the newer import.
+    for name in ("lightning.pytorch", "lightning.fabric", "pytorch_lightning", "lightning_fabric"):
         for handler in logging.getLogger(name).handlers:
             handler.addFilter(lambda record: "lightning_lr" in record.getMessage())
 
