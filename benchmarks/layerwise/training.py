@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from benchmarks.any_start.tasks import Task
-from benchmarks.any_start.training import _evaluate, load
+from benchmarks.any_start.training import _evaluate, _trainer, load
 from lightning_lr import LayerwiseLearningRate
 
 Record = dict[str, Any]
@@ -73,16 +73,7 @@ def train(task: Task, method: str, start: float, seed: int, folder: Path | None)
     torch.manual_seed(seed + 1)
     options = METHODS[method]
     layerwise = None if options is None else LayerwiseLearningRate(**options)
-    trainer = pl.Trainer(
-        accelerator="cpu",
-        devices=1,
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        max_epochs=task.epochs,
-        callbacks=[] if layerwise is None else [layerwise],
-    )
+    trainer = _trainer(max_epochs=task.epochs, callbacks=[] if layerwise is None else [layerwise])
     trainer.fit(learner, loader)
     ended, tested = _evaluate(learner, task.loader(loaded.validation)), _evaluate(learner, task.loader(loaded.test))  # type: ignore[arg-type]
     return {

@@ -10,9 +10,9 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from lightning_lr.core.moves import move
+from lightning_lr.core.moves import answer
 from lightning_lr.core.policy import Response
-from lightning_lr.core.records import Decision, Diagnosis, Finding, Reading, Signal
+from lightning_lr.core.records import Decision, Finding, Reading, Signal
 from lightning_lr.core.settings import Settings
 from lightning_lr.core.vocabulary import Action, Condition, Verdict
 from lightning_lr.core.wording import plural
@@ -94,11 +94,10 @@ def undone(made: Hypothesis | None, reading: Reading, monitor: Signal, settings:
     """The decision to take a raise back whose time is up and that did not help; ``None`` in any other case."""
     if made is None or not made.on_probation or made.helped(monitor):
         return None
-    said = outcome(made, monitor)
-    finding = Finding(made.condition, Verdict.NO, monitor.name, made.after(monitor), made.before, said)
-    diagnosis = Diagnosis(made.condition, (finding,), said)
+    after, said = made.after(monitor), outcome(made, monitor)
+    finding = Finding(made.condition, Verdict.NO, monitor.name, after, made.before, said)
     action = Action.REDUCE if reading.snapshot_check is None else Action.RESTORE
-    return move(reading, diagnosis, Response(action, 1 / made.factor), f"{made.condition}: {said}", settings)
+    return answer(reading, finding, Response(action, 1 / made.factor), settings)
 
 
 def with_outcome(decision: Decision, made: Hypothesis | None, monitor: Signal) -> Decision:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from lightning_lr.core.moves import move
+from lightning_lr.core.moves import answer
 from lightning_lr.core.policy import Response
-from lightning_lr.core.records import Decision, Diagnosis, Finding, Reading, Signal
+from lightning_lr.core.records import Decision, Finding, Reading, Signal
 from lightning_lr.core.settings import Settings
 from lightning_lr.core.statistics import robust_noise
 from lightning_lr.core.vocabulary import Action, Condition, Verdict
@@ -45,5 +45,4 @@ def ended_worse(reading: Reading, monitor: Signal, settings: Settings) -> Decisi
         f"{monitor.shown(monitor.best):.4g} of check {monitor.best_check} by more than its noise and luck explain"
     )
     finding = Finding(Condition.OVERFITTING, Verdict.YES, monitor.name, lost, threshold, said)
-    diagnosis = Diagnosis(Condition.OVERFITTING, (finding,), said)
-    return move(reading, diagnosis, Response(Action.RESTORE, 1.0), f"{Condition.OVERFITTING}: {said}", settings)
+    return answer(reading, finding, Response(Action.RESTORE, 1.0), settings)

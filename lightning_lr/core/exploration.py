@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from lightning_lr.core.records import Trial
-from lightning_lr.core.tournament import branch_steps
+from lightning_lr.core.tournament import BRANCHES, branch_steps
 
 LOWEST, HIGHEST = 1e-6, 10.0
 """The range of the sweep: below 1e-6 no optimizer in use moves within a hundred steps, above 10 none stays."""
@@ -118,7 +118,7 @@ class Exploration:
     @property
     def most(self) -> int:
         """Optimizer steps that it takes at the most."""
-        return self.sweep.steps + 3 * self.branch_steps
+        return self.sweep.steps + BRANCHES * self.branch_steps
 
 
 def plan_exploration(budget: int | None) -> Exploration | None:

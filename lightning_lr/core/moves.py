@@ -9,7 +9,7 @@ from typing import Any
 
 from lightning_lr.core.bounds import bounded
 from lightning_lr.core.policy import Response
-from lightning_lr.core.records import Decision, Diagnosis, Reading
+from lightning_lr.core.records import Decision, Diagnosis, Finding, Reading
 from lightning_lr.core.settings import Settings
 from lightning_lr.core.vocabulary import Action
 from lightning_lr.core.wording import rate_changes
@@ -80,6 +80,19 @@ def move(reading: Reading, diagnosis: Diagnosis, response: Response, said: str, 
         reason=f"{said} → {', '.join(steps)}",
         snapshot_check=reading.snapshot_check if restores else None,
     )
+
+
+def answer(reading: Reading, finding: Finding, response: Response, settings: Settings) -> Decision:
+    """The move that one finding asks for by itself, without a vote.
+
+    Args:
+        reading: the check.
+        finding: what was found; its condition and its sentence become those of the decision.
+        response: action and factor.
+        settings: the bounds.
+    """
+    diagnosis = Diagnosis(finding.condition, (finding,), finding.reason)
+    return move(reading, diagnosis, response, str(diagnosis), settings)
 
 
 def foretold(reading: Reading, factor: float, settings: Settings) -> dict[str, float]:

@@ -117,7 +117,7 @@ PRESETS: Mapping[str, Policy] = {
             Condition.PLATEAU: Response(Action.RESTORE, 0.3, patience=3),
             # Noise of the neurons falls about in proportion to the rate: a half is seen in the next flips.
             Condition.INCOHERENCE: Response(Action.REDUCE, 0.5, patience=3),
-            # An octave, as people try by hand; once, since what says so (the critical ratio) has no noise of its own.
+            # An octave, as people try by hand; at once, since the detector itself looks at several checks.
             Condition.SLOW_PROGRESS: Response(Action.RAISE, 2.0),
             Condition.IMPROVING: Response(Action.RAISE, 2.0, patience=3),
             Condition.OSCILLATION: Response(Action.REDUCE, 0.5, patience=3),

@@ -22,6 +22,9 @@ FEWEST = 12
 MOST = 200
 """A longer branch tells no more about which of two rates a factor of three apart is the better one."""
 
+BRANCHES = 3
+"""The suggested rate, a higher one, and one in the direction that the second points in."""
+
 APART = 3.0
 """Factor between two rates. The loss over the logarithm of the rate is flat for about that much on either side."""
 
@@ -63,7 +66,7 @@ def next_rate(base: float, branches: Sequence[Branch]) -> float | None:
     """
     if len(branches) < 2:
         return base * APART ** len(branches)
-    if len(branches) > 2:
+    if len(branches) >= BRANCHES:
         return None
     return base * APART**2 if branches[1].loss < branches[0].loss else base / APART
 

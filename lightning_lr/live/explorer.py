@@ -5,6 +5,7 @@ The weights after it are those before it. In between, each part begins from the 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from typing import Any
@@ -116,7 +117,7 @@ class Explorer:
     def _branched(self, loss: float) -> bool:
         assert self.level is not None
         self.branch.append(loss)
-        if len(self.branch) < self.plan.branch_steps and loss - loss == 0:  # not finite: nothing more to see
+        if len(self.branch) < self.plan.branch_steps and math.isfinite(loss):
             return False
         self.branches.append(Branch(self.level, score(self.branch, self.plan.branch_steps)))
         following = next_rate(self.branches[0].rate, self.branches)
@@ -149,7 +150,7 @@ class Explorer:
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on where a checkpoint was written, in the middle of the exploration."""
-        self.plan, self._base = Exploration(Sweep(state["steps"]), state["branch_steps"]), state["base"]
+        self.plan, self._base = saved_plan(state), state["base"]
         self.rates, self.losses = list(state["rates"]), list(state["losses"])
         self._pending, self.level, self.branch = list(state["pending"]), state["level"], list(state["branch"])
         self.branches = [Branch(**branch) for branch in state["branches"]]
@@ -164,3 +165,8 @@ class Explorer:
         """Take them back."""
         if state is not None and self.batches is not None:
             self.batches.load_state_dict(state)
+
+
+def saved_plan(state: Mapping[str, Any]) -> Exploration:
+    """The plan of an exploration, from :meth:`Explorer.state_dict`: the budget may be another by now."""
+    return Exploration(Sweep(state["steps"]), state["branch_steps"])

@@ -19,8 +19,8 @@ import torch
 from torch import Tensor, nn
 
 from lightning_lr.core.layer_rule import Products
-from lightning_lr.live.local_tensors import local
 from lightning_lr.live.ranks import Ranks
+from lightning_lr.metrics.probe import local
 
 ROWS = 4
 
@@ -64,7 +64,7 @@ class LayerProbe:
     @torch.no_grad()
     def open(self) -> None:
         """Copy the weights: the first half."""
-        weights = [_local(one) for one in self._parameters]
+        weights = [local(one) for one in self._parameters]
         if not _fits(self._buffers, weights):
             self._buffers = [torch.empty_like(one) for one in weights]
         torch._foreach_copy_(self._buffers, weights)
@@ -74,10 +74,10 @@ class LayerProbe:
     def close(self) -> None:
         """The second half; the gradients must be there."""
         self.opened = False
-        weights = [_local(one) for one in self._parameters]
+        weights = [local(one) for one in self._parameters]
         if not _fits(self._buffers, weights):
             return  # moved to another device, or sharded anew, in between
-        found = [None if one.grad is None or one.grad.is_sparse else _local(one.grad) for one in self._parameters]
+        found = [None if one.grad is None or one.grad.is_sparse else local(one.grad) for one in self._parameters]
         gradients = [torch.zeros_like(w) if g is None else g.to(w.dtype) for g, w in zip(found, weights, strict=True)]
         torch._foreach_sub_(self._buffers, weights)  # −u, in place: no second copy
         squares = [torch.stack(torch._foreach_norm(some)) ** 2 for some in (self._buffers, gradients, weights)]
@@ -129,10 +129,6 @@ class LayerProbe:
         """Go on with what was collected before."""
         size = ROWS * self._count
         self._summed = [list(one) for one in state if len(one) == size]
-
-
-def _local(tensor: Tensor) -> Tensor:
-    return local(tensor).detach()
 
 
 def _fits(buffers: Sequence[Tensor], weights: Sequence[Tensor]) -> bool:

@@ -22,6 +22,7 @@ import torch
 from torch import Tensor
 
 from lightning_lr.core.records import TrainWindow
+from lightning_lr.live.local_tensors import local
 
 BLOCKS = 32
 """Blocks at most. 17 to 32 of them once a window is long: enough for a slope test, and one small message."""
@@ -203,7 +204,7 @@ def _added(numbers: Any) -> float:
 
 def _joined(tensors: list[Tensor]) -> Tensor:
     """All elements in a row, on the device. Mixed types are widened first, so that no value is rounded."""
-    tensors = [tensor.to_local() if hasattr(tensor, "to_local") else tensor for tensor in tensors]  # DTensor
+    tensors = list(map(local, tensors))
     if len({(tensor.dtype, tensor.device) for tensor in tensors}) > 1:
         wide = torch.float32 if tensors[0].device.type == "mps" else torch.float64
         tensors = [tensor.to(tensors[0].device, wide) for tensor in tensors]

@@ -12,7 +12,7 @@ from lightning_lr.core.annealing import Curve
 from lightning_lr.core.cadence import steps_between_checks
 from lightning_lr.core.controller import Controller
 from lightning_lr.core.direction import doubt
-from lightning_lr.core.exploration import LOWEST, Exploration, Sweep, plan_exploration
+from lightning_lr.core.exploration import LOWEST, Exploration, plan_exploration
 from lightning_lr.core.journal import header_line
 from lightning_lr.core.series import TRAIN_LOSS, same_quantity
 from lightning_lr.core.settings import Settings
@@ -20,7 +20,7 @@ from lightning_lr.errors import UnsupportedError
 from lightning_lr.live.budget import budget_of, steps_taken
 from lightning_lr.live.callback_base import say, warn
 from lightning_lr.live.controlled_groups import ControlledGroups
-from lightning_lr.live.explorer import PART, Explorer
+from lightning_lr.live.explorer import PART, Explorer, saved_plan
 from lightning_lr.live.journal_file import JournalFile, journal_path
 from lightning_lr.live.lr_control import LearningRateControl
 from lightning_lr.live.opening import Opening, opening_of
@@ -190,7 +190,7 @@ def _open(
     elif not state:
         _lay_out(session, opening, trainer, module, opening.budget)
     elif exploring and not session.dry_run:
-        explorer = _explore(session, Exploration(Sweep(exploring["steps"]), exploring["branch_steps"]), trainer, module)
+        explorer = _explore(session, saved_plan(exploring), trainer, module)
         explorer.load_state_dict(exploring)
         explorer.load_batches(_of_rank(checkpointed.get("batches"), ranks=session.ranks))
 
