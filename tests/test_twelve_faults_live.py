@@ -21,10 +21,13 @@ from lightning.pytorch.strategies import DDPStrategy
 
 import lightning_lr.live
 from lightning_lr import LearningRateController
+from lightning_lr.core.annealing import Curve
 from lightning_lr.core.exploration import Exploration, Sweep
 from lightning_lr.core.records import Decision
+from lightning_lr.core.settings import Settings
 from lightning_lr.core.vocabulary import Action, Condition
 from lightning_lr.live.controlled_groups import ControlledGroups
+from lightning_lr.live.course import Course
 from lightning_lr.live.decision_history import DecisionHistory
 from lightning_lr.live.explorer import Explorer
 from lightning_lr.live.journal_file import JournalFile
@@ -36,6 +39,7 @@ from lightning_lr.live.lr_control import LearningRateControl
 from lightning_lr.live.observer import MetricObserver
 from lightning_lr.live.pace import Pace
 from lightning_lr.live.ranks import Ranks
+from lightning_lr.live.reader import Reader
 from lightning_lr.live.replayed_batches import ReplayedBatches
 from lightning_lr.live.session import Session
 from lightning_lr.live.snapshot import Snapshot
@@ -314,8 +318,30 @@ def some_pace(_: Path) -> Pace:
     return pace
 
 
+def some_course(folder: Path) -> Course:
+    course = Course(cut_groups(folder), Ranks(), curve=Curve(first=0, budget=10))
+    for _ in range(6):
+        course.after_batch(None, 1, stepped=True)
+    course.adopt_budget(20)
+    assert course.annealing
+    return course
+
+
+def fed_reader(folder: Path) -> Reader:
+    reader = Reader(Settings(), Ranks())
+    reader.window, reader.observer = fed_window(folder), MetricObserver(reader.names)
+    reader.observer.load_state_dict({"val_loss": 0.5})
+    reader.carried, reader.validated, reader.seen = (3.5, 2), True, {"val_loss"}
+    return reader
+
+
 TRIPS: dict[type, RoundTrip] = {
     ControlledGroups: RoundTrip(cut_groups, lambda made: made.state_dict(), groups_from),
+    Course: RoundTrip(
+        some_course,
+        lambda made: made.state_dict(),
+        lambda state, folder: loaded(lambda: Course(cut_groups(folder), Ranks()))(state, folder),
+    ),
     DecisionHistory: RoundTrip(
         some_history, lambda made: made.state_dict(), lambda state, _: DecisionHistory.from_state(state)
     ),
@@ -346,6 +372,11 @@ TRIPS: dict[type, RoundTrip] = {
         some_pace,
         lambda made: made.state_dict(),
         loaded(lambda: Pace(lambda: 0.0, 60.0)),
+    ),
+    Reader: RoundTrip(
+        fed_reader,
+        lambda made: made.state_dict(),
+        loaded(lambda: Reader(Settings(), Ranks())),
     ),
     ReplayedBatches: RoundTrip(
         kept_batches,

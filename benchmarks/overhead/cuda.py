@@ -34,7 +34,7 @@ class Strict(LearningRateController):
             super().on_train_batch_start(*args)
 
     def on_train_batch_end(self, *args: Any) -> None:
-        exploring = self._session is not None and self._session.explorer is not None
+        exploring = self._session is not None and self._session.course.explorer is not None
         with _no_synchronization(allowed=exploring):  # a sweep reads each loss: it has to know when to end
             super().on_train_batch_end(*args)
 

@@ -116,7 +116,7 @@ def _hooks(lane: str, length: int, at: int, rounds: int) -> dict[str, list[float
             ours.on_train_batch_start(trainer, model, None, 1)
             for hook in before:
                 hook(optimizer, (), {})
-            ours._session.steps += 1  # type: ignore[attr-defined]  # as the Trainer's count would have it
+            ours._session.course.steps += 1  # type: ignore[attr-defined]  # as the Trainer's count would have it
             ours.on_train_batch_end(trainer, model, outputs, None, 1)
 
         bare_model = torch.nn.Linear(32, 2)

@@ -13,10 +13,10 @@ from lightning_lr.core.policy import Policy
 from lightning_lr.core.records import Decision
 from lightning_lr.core.wording import plural
 from lightning_lr.errors import ArgumentError
-from lightning_lr.live.budget import steps_taken
 from lightning_lr.live.callback_base import DualCallback, warn
 from lightning_lr.live.decision_history import DecisionHistory
-from lightning_lr.live.session import Moment, Session
+from lightning_lr.live.moment import Moment
+from lightning_lr.live.session import Session
 from lightning_lr.live.shard_files import keep_beside
 from lightning_lr.live.start import begin_session, to_checkpoint
 from lightning_lr.live.strategies import is_sharded
@@ -233,10 +233,10 @@ class LearningRateController(DualCallback):
         if self._session is not None:
             self._session.rescan(trainer)
             self._make_up(trainer)
-            self._session.pauses()
+            self._session.course.pauses()
             if trainer.check_val_every_n_epoch not in (None, 1):
                 # Epochs without a validation must not enter the gap of the one that has it.
-                self._session.restart_window()
+                self._session.reader.restart()
 
     def on_train_batch_start(self, trainer: Any, pl_module: Any, batch: Any, batch_idx: int) -> None:
         """Look again, for those that did so after our hook at the start of the epoch; set the step's rate.
@@ -247,8 +247,8 @@ class LearningRateController(DualCallback):
             if batch_idx == 0:
                 self._session.rescan(trainer)
             if self._session.check_is_due:
-                self._check(trainer, _moment(trainer, epoch_over=False), between=True)
-            self._session.before_batch()
+                self._check(trainer, Moment.of(trainer, epoch_over=False), between=True)
+            self._session.course.before_batch()
 
     def on_before_optimizer_step(self, trainer: Any, pl_module: Any, optimizer: Any) -> None:
         """Let the probes see gradients and weights before the step."""
@@ -263,37 +263,37 @@ class LearningRateController(DualCallback):
             divided = trainer.accumulate_grad_batches if pl_module.automatic_optimization else 1
             before, self._global_step = self._global_step, trainer.global_step
             stepped = before != self._global_step
-            self._session.after_batch(outputs, divided, partial(_moment, trainer, False), stepped)
+            self._session.after_batch(outputs, divided, partial(Moment.of, trainer, False), stepped)
 
     def on_validation_batch_start(
         self, trainer: Any, pl_module: Any, batch: Any, batch_idx: int, dataloader_idx: int = 0
     ) -> None:
         """Let the probes look on at the first batch."""
         if self._session is not None and self.probes and batch_idx == dataloader_idx == 0:
-            self._session.probes.begin_batch(batch)
+            self._session.reader.probes.begin_batch(batch)
 
     def on_validation_batch_end(
         self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int, dataloader_idx: int = 0
     ) -> None:
         """That batch is over."""
         if self._session is not None and self.probes and batch_idx == dataloader_idx == 0:
-            self._session.probes.end_batch()
+            self._session.reader.probes.end_batch()
 
     def on_validation_end(self, trainer: Any, pl_module: Any) -> None:
         """Take note of what validation logged; decide on it here where it runs at its own pace."""
         if self._session is None or trainer.sanity_checking or trainer.state.fn != "fit":
             return
-        self._session.observer.look(trainer.callback_metrics)
-        self._session.validated = True
-        self._session.pauses()
+        self._session.reader.observer.look(trainer.callback_metrics)
+        self._session.reader.validated = True
+        self._session.course.pauses()
         if not self.checks_on_train_epoch_end:
-            self._check(trainer, _moment(trainer, epoch_over=False))
+            self._check(trainer, Moment.of(trainer, epoch_over=False))
 
     def on_train_epoch_end(self, trainer: Any, pl_module: Any) -> None:
         """Decide where a check is an epoch: before the checkpoint of this epoch is written."""
         if self._session is not None and self.checks_on_train_epoch_end:
-            self._session.observer.look(trainer.callback_metrics)
-            self._check(trainer, _moment(trainer, epoch_over=True))
+            self._session.reader.observer.look(trainer.callback_metrics)
+            self._check(trainer, Moment.of(trainer, epoch_over=True))
 
     def on_train_end(self, trainer: Any, pl_module: Any) -> None:
         """Say how it went, and leave nothing of ours behind."""
@@ -317,8 +317,8 @@ class LearningRateController(DualCallback):
     def _make_up(self, trainer: Any) -> None:
         """After a resume: the check of the former epoch, where a callback before ours wrote the checkpoint."""
         assert self._session is not None
-        if self._owes_check and not self._session.train_only:
-            moment = _moment(trainer, epoch_over=True)
+        if self._owes_check and not self._session.reader.train_only:
+            moment = Moment.of(trainer, epoch_over=True)
             self._check(trainer, replace(moment, epoch=moment.epoch - 1))
         self._owes_check = False
 
@@ -394,22 +394,3 @@ def _switch(argument: str, value: Any) -> Any:
     if value in (True, False, "auto"):
         return value
     raise ArgumentError(f"Expected `{argument}` to be True, False or 'auto' but got {value!r}.")
-
-
-def _moment(trainer: Any, epoch_over: bool) -> Moment:
-    """When this check happens. At the end of an epoch the metrics are logged one step back, as Lightning's own are."""
-    steps = steps_taken(trainer)
-    return Moment(
-        epoch=trainer.current_epoch,
-        step=max(0, steps - 1) if epoch_over else steps,
-        logged=trainer.callback_metrics,
-        validates=trainer.enable_validation and not trainer.barebones,  # there nothing can be logged
-        coming=_coming(trainer),
-    )
-
-
-def _coming(trainer: Any) -> frozenset[str]:
-    """What `training_step` logs once an epoch: the first validation within an epoch comes before its first value."""
-    results = getattr(trainer.fit_loop.epoch_loop, "_results", None) or {}
-    logged = {result.meta.name for result in results.values() if result.meta.on_epoch}
-    return frozenset(logged | {f"{name}_epoch" for name in logged})

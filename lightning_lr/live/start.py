@@ -7,31 +7,28 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from lightning_lr.__about__ import __version__
-from lightning_lr.core.annealing import Curve
-from lightning_lr.core.cadence import steps_between_checks
 from lightning_lr.core.controller import Controller
 from lightning_lr.core.direction import doubt
-from lightning_lr.core.exploration import LOWEST, Exploration, plan_exploration
 from lightning_lr.core.journal import header_line
-from lightning_lr.core.series import TRAIN_LOSS, same_quantity
 from lightning_lr.core.settings import Settings
 from lightning_lr.errors import UnsupportedError
 from lightning_lr.live.budget import budget_of, steps_taken
 from lightning_lr.live.callback_base import say, warn
 from lightning_lr.live.controlled_groups import ControlledGroups
-from lightning_lr.live.explorer import PART, Explorer, saved_plan
+from lightning_lr.live.course import Course
+from lightning_lr.live.facts import facts_of
 from lightning_lr.live.journal_file import JournalFile, journal_path
 from lightning_lr.live.lr_control import LearningRateControl
-from lightning_lr.live.opening import Opening, opening_of
-from lightning_lr.live.pace import FIRST, pace_of
+from lightning_lr.live.moment import may_validate
+from lightning_lr.live.open_course import open_course
+from lightning_lr.live.opening import opening_of
+from lightning_lr.live.pace import pace_of
 from lightning_lr.live.probes import Probes, memory_of_ranks
 from lightning_lr.live.ranks import Ranks
-from lightning_lr.live.replayed_batches import ReplayedBatches
+from lightning_lr.live.reader import Reader
 from lightning_lr.live.session import Session
 from lightning_lr.live.snapshot import Snapshot
 from lightning_lr.live.strategies import against_restoring
-from lightning_lr.live.suspension import Suspension
 from lightning_lr.live.tensorboard import PREFIX, DecisionLog, set_up_card
 
 if TYPE_CHECKING:
@@ -57,40 +54,46 @@ def begin_session(
     settings = _settings_for(callback, trainer)
     ranks = Ranks.of(trainer.strategy)
     opening = opening_of(callback, trainer, ranks)
-    facts = _facts(callback, settings, opening, trainer)
+    facts = facts_of(callback, settings, opening, trainer)
+    groups = ControlledGroups(
+        callback.state_key, callback.optimizers, settings.min_lr, settings.max_lr, read_only=callback.dry_run
+    )
     session = Session(
         settings=settings,
         core=Controller(settings),
-        groups=ControlledGroups(
-            callback.state_key, callback.optimizers, settings.min_lr, settings.max_lr, read_only=callback.dry_run
-        ),
+        groups=groups,
         ranks=ranks,
+        reader=Reader(settings, ranks),
+        course=Course(
+            groups,
+            ranks,
+            steps=steps_taken(trainer),
+            budget=opening.budget,
+            limits=partial(budget_of, trainer),
+            pace=pace_of(trainer) if opening.timed else None,
+        ),
         journal=_open_journal(callback, trainer, ranks, state, header_line(settings, facts)),
         log=DecisionLog(trainer.loggers, f"{PREFIX}/{callback.name}" if callback.name else PREFIX, warn),
         facts=facts,
         say=say if callback.verbose else _silent,
         dry_run=callback.dry_run,
-        steps=steps_taken(trainer),
-        budget=opening.budget,
-        limits=partial(budget_of, trainer),
         check_every=callback.check_every_n_steps,
         validation=opening.validation,
-        validates=trainer.enable_validation and not trainer.barebones,
+        validates=may_validate(trainer),
         checked_at=steps_taken(trainer),
-        pace=pace_of(trainer) if opening.timed else None,
     )
     session.rescan(trainer)
     if not session.groups.rates():
         warn("No optimizer has a learning rate that could be changed: decisions are only recorded.")
     _hide_scale_in_module(session, module)
     first = session.groups.optimizers[0] if session.groups.optimizers else None
-    session.probes = Probes.attached(callback.probes, module, first, trainer.precision_plugin.val_step_context)
+    session.reader.probes = Probes.attached(callback.probes, module, first, trainer.precision_plugin.val_step_context)
     if (settings.policy.restores or opening.explores) and not callback.dry_run:
         scaler = getattr(trainer.precision_plugin, "scaler", None)
         session.take_snapshot = partial(_take, module, trainer.optimizers, scaler)
         session.restore_snapshot = partial(_restore, module, trainer.optimizers, scaler)
     _continue(session, state, checkpointed)
-    _open(session, opening, trainer, module, state, checkpointed)
+    open_course(session, opening, trainer, module, state, checkpointed)
     if ranks.rank == 0:
         session.log.card(set_up_card(facts), step=trainer.fit_loop.epoch_loop._batches_that_stepped)
     return session
@@ -106,20 +109,19 @@ def to_checkpoint(session: Session, save_snapshot: bool, together: bool = True) 
     """
     snapshot = session.snapshot.payload() if save_snapshot and session.snapshot is not None else None
     carried: dict[str, Any] = {
-        "readings": session.readings_of_ranks() if together else [],
+        "readings": session.reader.of_ranks() if together else [],
         "snapshot": snapshot,
-        "token": [session.steps, session.snapshot_check],  # tells which of several files belongs to this checkpoint
-        "probes": memory_of_ranks(session.probes, session.ranks) if together else [],
+        "token": [
+            session.course.steps,
+            session.snapshot_check,
+        ],  # tells which of several files belongs to this checkpoint
+        "probes": memory_of_ranks(session.reader.probes, session.ranks) if together else [],
     }
-    if session.explorer is not None and session.explorer.batches is not None:
-        kept = session.explorer.kept_batches()
+    explorer = session.course.explorer
+    if explorer is not None and explorer.batches is not None:
+        kept = explorer.kept_batches()
         carried["batches"] = session.ranks.gather_plain(kept) if together else [kept]
     return carried
-
-
-def _of_rank(batches: list[Any] | None, ranks: Ranks) -> Any:
-    """This rank's own batches; where a checkpoint has not those of all ranks, each goes on with fresh ones."""
-    return batches[ranks.rank] if batches is not None and len(batches) == ranks.world_size else None
 
 
 def _settings_for(callback: LearningRateController, trainer: Any) -> Settings:
@@ -151,8 +153,8 @@ def _continue(session: Session, state: Mapping[str, Any], checkpointed: Mapping[
     """From the checkpoint where there was one, else from the start."""
     if state:
         session.load_state_dict(state)
-        session.load_readings(checkpointed.get("readings", ()))
-        session.probes.load_memory(checkpointed.get("probes", ()), session.ranks)
+        session.reader.load_of_ranks(checkpointed.get("readings", ()))
+        session.reader.probes.load_memory(checkpointed.get("probes", ()), session.ranks)
         payload = checkpointed.get("snapshot")
         # Where each rank has a file of its own, one may be missing: then none of them restores.
         everywhere = session.ranks.sum([float(payload is not None)])[0] == session.ranks.world_size
@@ -165,73 +167,6 @@ def _continue(session: Session, state: Mapping[str, Any], checkpointed: Mapping[
             warn("The checkpoint carries no snapshot: until the next best, a restore will be a cut without restore.")
     elif session.settings.policy.restores or session.take_snapshot is not None:
         session.keep_state()
-
-
-def _open(
-    session: Session,
-    opening: Opening,
-    trainer: Any,
-    module: Any,
-    state: Mapping[str, Any],
-    checkpointed: Mapping[str, Any],
-) -> None:
-    """Begin to explore, and lay the curve over the budget, where this run does so; a resumed run goes on."""
-    exploring = state.get("exploring")
-    if state:
-        _move_end(session, opening, state)
-    if opening.timed and (not state or state.get("opening")):
-        session.opens = partial(_lay_out, session, opening, trainer, module)
-        session.opens_at = session.steps + FIRST
-        if opening.explores and not session.dry_run and session.groups.rates():
-            # The very start is restored after the sweep: until then each step is as small as the sweep's first.
-            session.suspension = Suspension(trainer.callbacks)
-            session.groups.set_part(PART, 1.0)
-            session.groups.set_part(PART, LOWEST / next(iter(session.groups.rates().values())).applied)
-    elif not state:
-        _lay_out(session, opening, trainer, module, opening.budget)
-    elif exploring and not session.dry_run:
-        explorer = _explore(session, saved_plan(exploring), trainer, module)
-        explorer.load_state_dict(exploring)
-        explorer.load_batches(_of_rank(checkpointed.get("batches"), ranks=session.ranks))
-
-
-def _lay_out(session: Session, opening: Opening, trainer: Any, module: Any, budget: int | None) -> None:
-    """Begin to explore, and lay the curve over the budget, where this run does so."""
-    if session.dry_run:
-        return
-    if session.suspension is not None:
-        session.suspension.end()
-        session.suspension = None
-        session.groups.set_part(PART, 1.0)
-    if opening.anneals and budget is not None:
-        session.curve = Curve(first=session.steps, budget=budget)
-    plan = plan_exploration(budget) if opening.explores else None
-    if plan is not None and session.groups.rates():
-        _explore(session, plan, trainer, module)
-
-
-def _explore(session: Session, plan: Exploration, trainer: Any, module: Any) -> Explorer:
-    """Begin to explore; callbacks that judge wait for its end."""
-    batches = partial(ReplayedBatches, module)
-    session.explorer = Explorer(plan, session.groups, session.ranks, session.restore_start, batches)
-    session.undo.append(session.explorer.detach)
-    session.suspension = Suspension(trainer.callbacks)
-    return session.explorer
-
-
-def _move_end(session: Session, opening: Opening, state: Mapping[str, Any]) -> None:
-    """A run that is resumed with more epochs, or more time, has another end: its curve is laid anew."""
-    if session.pace is None:
-        moved = opening.budget is not None and opening.budget != session.budget
-        session.budget = opening.budget
-    else:
-        moved = session.pace.load_state_dict(state["pace"]) if state.get("pace") else True
-        if moved:
-            session.agree_on_budget()
-    if moved and session.curve is not None and session.budget is not None:
-        session.curve = replace(session.curve, budget=session.budget, bend=None)
-        session.annealing = session.steps >= session.curve.anneals_from
-        session.say(f"The budget is now {session.budget} steps: the learning rate falls to zero at that end.")
 
 
 def _take(module: Any, optimizers: list[Any], scaler: Any, former: Snapshot | None) -> Snapshot:
@@ -265,42 +200,6 @@ def _open_journal(
     if callback.journal is not None and former and former.get("path") != str(path):
         former = None  # the user asks for another file: the one of the former run stays as it is
     return JournalFile.resumed(former, path, header, warn)
-
-
-def _facts(callback: LearningRateController, settings: Settings, opening: Opening, trainer: Any) -> dict[str, str]:
-    """What the set-up card and the journal's header tell."""
-    train = settings.train_monitor or TRAIN_LOSS
-    same = [name for name in settings.monitors if same_quantity(name, train, settings.mode)]
-    check = "the end of each training epoch" if callback.checks_on_train_epoch_end else "each validation"
-    between = steps_between_checks(callback.check_every_n_steps, opening.budget, opening.validation)
-    if between is not None and settings.policy.recipe is None:
-        check += f", and on the training loss alone after each {between} steps without one"
-    return {
-        "version": __version__,
-        "monitors": f"{', '.join(settings.monitors)} ({settings.mode}); {settings.vote} of them must agree",
-        "training side": f"{train}; gap to it: {', '.join(same) or 'none, opposite trends take its place'}",
-        "a check": f"{check}; all counts are counts of checks",
-        "exploration": opening.exploration,
-        "curve": opening.curve,
-        "policy": f"{settings.policy.name}{' (dry run: nothing is changed)' if callback.dry_run else ''}",
-        **{f"on {condition}": _response(r) for condition, r in settings.policy.responses.items()},
-        "probes": ", ".join(type(probe).__name__ for probe in callback.probes) or "none",
-        "optimizers": ", ".join(type(optimizer).__name__ for optimizer in trainer.optimizers) or "none",
-        "schedulers": _schedulers(trainer),
-        "ranks": str(getattr(trainer.strategy, "world_size", 1)),
-    }
-
-
-def _response(response: Any) -> str:
-    after = f" after {response.patience} checks in a row" if response.patience > 1 else " at once"
-    return f"{response.action}, learning rate × {response.factor:g},{after}"
-
-
-def _schedulers(trainer: Any) -> str:
-    found = [f"{type(c.scheduler).__name__} each {c.interval}" for c in trainer.lr_scheduler_configs]
-    if not found:
-        return "none; the applied rate is the optimizer's own × scale"
-    return f"{', '.join(found)}; the applied rate is theirs × scale, and they never see the scale"
 
 
 def _silent(sentence: str) -> None:

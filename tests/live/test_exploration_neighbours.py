@@ -26,7 +26,7 @@ class Sees(Callback):
     def on_validation_end(self, trainer: Any, pl_module: Any) -> None:
         if not trainer.sanity_checking:
             self.losses.append(float(trainer.callback_metrics["val_loss"]))
-            self.exploring.append(self.controller._session.explorer is not None)
+            self.exploring.append(self.controller._session.course.explorer is not None)
 
     @property
     def explored(self) -> int:

@@ -1,0 +1,175 @@
+"""What sets the rate between the decisions: the exploration at the start, then the curve over the budget.
+
+The budget is in here as well: it is what both are laid out over. Rank 0 says how long it is, and all agree.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+from lightning_lr.core.annealing import Curve
+from lightning_lr.live import message
+from lightning_lr.live.controlled_groups import ControlledGroups
+from lightning_lr.live.explorer import Explorer
+from lightning_lr.live.pace import Pace
+from lightning_lr.live.ranks import Ranks
+from lightning_lr.live.suspension import Suspension
+
+CURVE = "curve"
+"""The scale of the curve over the budget stands beside that of the decisions."""
+
+
+@dataclass
+class Course:
+    """How far the run is, and what that means for the rate of the next step.
+
+    Attributes:
+        groups: the learning rates.
+        ranks: the other processes.
+        steps: how many optimizer steps there were; Lightning's own count lags behind while a batch ends.
+        budget: how many there will be in the whole run, as the ranks agreed; ``None`` where that is unknown.
+        limits: steps so far → budget by the Trainer's limits in epochs and steps.
+        pace: how many steps a time limit is good for, where there is one.
+        moved: called whenever the budget is another one.
+        opens: begins exploration and curve once the budget is known for the first time; called with it.
+        opens_at: the step after which it is known.
+        explorer: the exploration that is under way.
+        suspension: the callbacks that wait for its end.
+        curve: the learning rate over the budget, as a multiple of what the decisions ask for.
+        annealing: whether the end of that curve has begun.
+    """
+
+    groups: ControlledGroups
+    ranks: Ranks
+    steps: int = 0
+    budget: int | None = None
+    limits: Callable[[int], int | None] = lambda steps: None
+    pace: Pace | None = None
+    moved: Callable[[], None] = lambda: None
+    opens: Callable[[int | None], None] | None = None
+    opens_at: int = 0
+    explorer: Explorer | None = None
+    suspension: Suspension | None = None
+    curve: Curve | None = None
+    annealing: bool = False
+
+    @property
+    def explores(self) -> bool:
+        """Whether the weights of this step will not be those of the run."""
+        return self.explorer is not None or (self.opens is not None and self.suspension is not None)
+
+    @property
+    def progress(self) -> float | None:
+        """Share of the budget that is used up."""
+        return None if self.budget is None else self.steps / self.budget
+
+    # --- steps --------------------------------------------------------------------------------------------------------
+
+    def before_batch(self) -> None:
+        """Set the rate of the coming step, where it changes from step to step."""
+        if self.explorer is not None:
+            self.explorer.before_batch()
+        elif self.curve is not None:
+            self.groups.set_part(CURVE, self.curve.at(self.steps))
+
+    def after_batch(self, outputs: Any, divided: int, stepped: bool) -> dict[str, Any]:
+        """Go on to the next part of the run where one has ended.
+
+        Args:
+            outputs: what ``on_train_batch_end`` receives.
+            divided: by how much Lightning divided the loss.
+            stepped: whether the optimizer stepped after this batch.
+
+        Returns:
+            What a reading says of it: the trial that is over, that the end is annealed, or nothing.
+        """
+        self.steps += stepped
+        if self.pace is not None and stepped and self.explorer is None:
+            self.pace.stepped()
+        if self.opens is not None:
+            self._open()
+        elif self.explorer is not None:
+            if self.explorer.after_batch(outputs, divided, stepped):
+                return {"trial": self._end_exploration()}
+        elif self.curve is not None and not self.annealing and self.steps >= self.curve.anneals_from:
+            self.annealing = True
+            return {"anneals": True}
+        return {}
+
+    def pauses(self) -> None:
+        """A validation, or the end of an epoch, comes before the next step: its time is not that of a step."""
+        if self.pace is not None:
+            self.pace.pauses()
+
+    def begin(self) -> None:
+        """The rate that was found is set, and the run begins."""
+        if self.suspension is not None:
+            self.suspension.end()
+        if self.curve is not None:
+            self.curve = replace(self.curve, first=self.steps)
+
+    def _open(self) -> None:
+        if self.opens is not None and self.steps >= self.opens_at:
+            self.agree_on_budget()
+            opens, self.opens = self.opens, None
+            opens(self.budget)
+
+    def _end_exploration(self) -> Any:
+        assert self.explorer is not None
+        self.explorer.end()
+        if self.pace is not None:
+            self.pace.skipped()
+            self.agree_on_budget()
+        trial, self.explorer = self.explorer.trial(), None
+        return trial
+
+    # --- budget -------------------------------------------------------------------------------------------------------
+
+    def own_budget(self) -> int | None:
+        """The budget as this rank sees it; only rank 0's opinion counts."""
+        limit = self.limits(self.steps)
+        if self.pace is None:
+            return limit
+        timed = self.pace.budget(self.steps)
+        return self.budget if timed is None else min(timed, limit or timed)
+
+    def agree_on_budget(self) -> None:
+        """Rank 0's budget, on all ranks: a broadcast of its own, where no check is due."""
+        (agreed,) = self.ranks.from_rank_zero([message.pack_budget(self.own_budget())])
+        self.adopt_budget(message.unpack_budget(agreed))
+
+    def adopt_budget(self, budget: int | None) -> None:
+        """From now on this one, where it is known and another."""
+        if budget is not None and budget != self.budget:
+            self.budget = budget
+            self.moved()
+            if self.curve is not None:
+                self.curve = self.curve.moved_to(budget, self.steps)
+
+    # --- state --------------------------------------------------------------------------------------------------------
+
+    def state_dict(self) -> dict[str, Any]:
+        """How far it is, as plain values."""
+        return {
+            "steps": self.steps,
+            "budget": self.budget,
+            "pace": self.pace.state_dict() if self.pace else None,
+            "opening": self.opens is not None,
+            "exploring": self.explorer.state_dict() if self.explorer else None,
+            "curve": asdict(self.curve) if self.curve else None,
+            "annealing": self.annealing,
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Continue from :meth:`state_dict`; exploration and time limit are taken up by whoever opens the run."""
+        self.steps = state["steps"]
+        self.budget = state["budget"]
+        self.curve = Curve(**state["curve"]) if state["curve"] else None
+        self.annealing = state["annealing"]
+
+    def end(self) -> None:
+        """Let the suspended callbacks go on."""
+        if self.suspension is not None:
+            self.suspension.end()
