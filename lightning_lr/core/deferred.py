@@ -39,7 +39,7 @@ class Deferred:
         """
         record = object.__new__(cls)
         known["_rest"] = rest
-        record.__dict__.update(known)
+        object.__setattr__(record, "__dict__", known)  # it is ours alone: no need to copy it
         return record
 
     if not TYPE_CHECKING:  # a type checker would conclude that there is every attribute

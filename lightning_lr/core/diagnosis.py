@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
@@ -74,9 +73,9 @@ def _carried(ayes: Sequence[Finding], voters: int, vote: Vote) -> frozenset[Cond
     """The conditions that these findings are enough for."""
     if not ayes:
         return frozenset()
-    votes = Counter([f.condition for f in ayes])
+    named = [f.condition for f in ayes]
     return frozenset(
-        c for c, count in votes.items() if c in PRECEDENCE and (c not in VOTED or enough(count, voters, vote))
+        c for c in set(named) if c in PRECEDENCE and (c not in VOTED or enough(named.count(c), voters, vote))
     )
 
 
@@ -95,5 +94,6 @@ def enough(ayes: int, voters: int, vote: Vote) -> bool:
     >>> [enough(1, 2, vote) for vote in (Vote.ANY, Vote.MAJORITY, Vote.ALL)]
     [True, False, False]
     """
-    needed = {Vote.ANY: 1, Vote.MAJORITY: voters // 2 + 1, Vote.ALL: voters}[vote]
-    return ayes >= needed
+    if vote is Vote.ANY:
+        return ayes >= 1
+    return ayes >= (voters if vote is Vote.ALL else voters // 2 + 1)

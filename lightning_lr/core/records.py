@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 from lightning_lr.core.deferred import Deferred
@@ -162,9 +162,13 @@ class Trend:
     rising: Verdict
 
     def __str__(self) -> str:
+        return self.told(1)
+
+    def told(self, sign: int) -> str:
+        """In words, in the direction in which the user sees the values move."""
         if not math.isfinite(self.error):
             return f"slope not known yet ({self.points} value{plural(self.points)})"
-        return f"slope {self.slope:+.3g} ± {self.error:.2g} over {self.points} values"
+        return f"slope {sign * self.slope + 0.0:+.3g} ± {self.error:.2g} over {self.points} values"
 
 
 @dataclass(frozen=True)
@@ -224,7 +228,7 @@ class Signal(Deferred):
             (
                 f"{self.name} {value if self.fresh else 'has no new value'}",
                 best if math.isfinite(self.best) else "no finite value yet",
-                str(replace(self.trend, slope=self.shown(self.trend.slope))),
+                self.trend.told(self.sign),
             )
         )
 

@@ -74,8 +74,16 @@ class SignalTracker:
 
     def extend(self, values: Sequence[float], check: int) -> Signal:
         """Take several values of one check, oldest first."""
-        for value in values:
-            self._take(self.sign * value, check)
+        state, oriented = self.state, [self.sign * value for value in values]
+        # A sum is finite only where each of them is: then nothing but a new best needs a look at single values.
+        known = oriented and state.best_check >= 0
+        if known and math.isfinite(sum(oriented)) and not self._improves(min(oriented)):
+            state.values = [*state.values, *oriented][-WINDOW:]
+            state.since_best += len(oriented)
+            state.non_finite_streak = 0
+        else:
+            for value in oriented:
+                self._take(value, check)
         return self._signal(values[-1] if values else None)
 
     def restart(self) -> None:
@@ -116,6 +124,8 @@ class SignalTracker:
 
     def _improves(self, value: float) -> bool:
         best = self.state.best
+        if value >= best:
+            return False
         # |best|, not best: with a negative best a plain factor would call a worsening metric an improvement.
         return value < best - max(self.min_delta, self.rel_delta * abs(best))
 

@@ -134,7 +134,7 @@ class OverfittingDetector:
         strips = strip_means(signal.values[-self.strip * (self.strips + 1) :], self.strip)
         yield "rising_strips", rises(strips) >= self.strips
         if gap is not None:
-            yield "gap", since_best(gap, signal.since_best + 1).rising is Verdict.YES
+            yield "gap", climbs(gap, signal.since_best + 1)
         else:
             yield "opposite_trends", signal.since_best > 0 and self._trained(signal, train)
 
@@ -166,6 +166,18 @@ class OverfittingDetector:
 def since_best(signal: Signal, count: int) -> Trend:
     """Slope over the newest ``count`` values."""
     return trend(signal.values[-count:], signal.noise)
+
+
+def climbs(signal: Signal, count: int) -> bool:
+    """Whether the newest ``count`` values rise beyond their error.
+
+    The noise of the series can only widen the error: it is read where they rise without it.
+    """
+    values = signal.values[-count:]
+    alone = trend(values)
+    if alone.points > 2 and alone.rising is not Verdict.YES:
+        return False
+    return trend(values, signal.noise).rising is Verdict.YES
 
 
 def generalization_loss(signal: Signal) -> float:

@@ -244,7 +244,9 @@ def after_jump(values: Sequence[float], height: float) -> Sequence[float]:
     >>> after_jump([3.0, 2.0, 9.0, 2.0, 1.5], height=5.0)
     [2.0, 1.5]
     """
-    if not height > 0 or not any(map(height.__lt__, map(sub, values[1:], values))):
+    if not height > 0 or not values or max(values) - min(values) <= height:
+        return values  # calm as it nearly always is: no need to look at single steps
+    if not any(map(height.__lt__, map(sub, values[1:], values))):
         return values
     for index in range(len(values) - 1, 0, -1):
         if values[index] - values[index - 1] > height:
