@@ -5,11 +5,12 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 CORE   := .venv-core
+LOWEST := .venv-lowest
 PINS   := pyproject.toml constraints.txt
 # What a run has to say in addition, e.g. make test ARGS="-k plateau -x"
 ARGS   ?=
 
-.PHONY: help demo quickstart test test-resume test-cluster test-core test-tab coverage lint format types docs check bench-detection bench-metrics bench-any-start bench-layerwise clean
+.PHONY: help demo quickstart test test-resume test-cluster test-soak test-lowest test-core test-tab coverage lint format types docs check bench-detection bench-metrics bench-any-start bench-layerwise clean
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
@@ -31,6 +32,12 @@ test-cluster: $(VENV)/.stamp-cluster  ## strategies, faults, several hosts: ever
 	@command -v ip || { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq iproute2; } || \
 	    echo "no iproute2: the tests on two hosts are skipped"
 	$(BIN)/python -m pytest tests/cluster -m "cluster or not cluster" $(ARGS)
+
+test-soak: $(VENV)/.stamp-dev  ## 200 small runs, killed at random and resumed: half an hour; ARGS="--cases 20 --first 200"
+	$(BIN)/python -m tests.cluster.soak $(ARGS)
+
+test-lowest: $(LOWEST)/.stamp  ## core and live with the lowest versions that pyproject.toml names, in an environment of their own
+	$(LOWEST)/bin/python -m pytest tests/core tests/live tests/layerwise tests/contracts tests/equivalence $(ARGS)
 
 test-core: $(CORE)/.stamp  ## core and offline, in an environment that has no torch
 	$(CORE)/bin/python -m pytest $(wildcard tests/core tests/offline) tests/test_architecture.py \
@@ -75,7 +82,7 @@ bench-layerwise: $(VENV)/.stamp-bench  ## a multiplier for each layer, with and 
 	$(BIN)/python -m benchmarks.layerwise.overhead --data $(DATA)
 
 clean:  ## remove what was built, the environments too
-	rm -rf build dist *.egg-info $(VENV) $(CORE) .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf build dist *.egg-info $(VENV) $(CORE) $(LOWEST) .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
 # torch comes first and alone, at the version that constraints.txt names. Where the CPU build of that version is on
 # offer it outranks the plain one, and whatever is installed afterwards finds torch there and fetches no other.
@@ -108,4 +115,13 @@ $(CORE)/.stamp: $(PINS)
 	$(CORE)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt \
 	    tensorboard 'jsonargparse[signatures]' rich matplotlib pytest pytest-timeout hypothesis
 	$(CORE)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps -e .
+	@touch $@
+
+# What pyproject.toml calls the least (`"torch>=2.6"`) becomes the version that is installed (`torch==2.6`). Of the packages that
+# tests use only those: comet-ml, for one, would ask for a newer rich than we do.
+$(LOWEST)/.stamp: $(PINS)
+	$(PYTHON) -m venv $(LOWEST)
+	sed -n '/^dependencies/,/^]/s/^ *"\([a-z]*\)[^>]*>=\([0-9.]*\).*/\1==\2/p' pyproject.toml > $(LOWEST)/lowest.txt
+	$(LOWEST)/bin/python -m pip install --quiet --disable-pip-version-check -c $(LOWEST)/lowest.txt \
+	    -e '.[plot]' pytest pytest-timeout hypothesis scikit-learn
 	@touch $@

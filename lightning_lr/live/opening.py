@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -41,8 +42,16 @@ class Opening:
     timed: bool = False
 
 
-def opening_of(callback: LearningRateController, trainer: Any, ranks: Ranks) -> Opening:
+def opening_of(
+    callback: LearningRateController, trainer: Any, ranks: Ranks, state: Mapping[str, Any] | None = None
+) -> Opening:
     """What the arguments ask for, or what is best where they leave it open.
+
+    Args:
+        callback: whose arguments.
+        trainer: with its optimizers set up.
+        ranks: the processes that train together.
+        state: of the session that is resumed, which may be in the middle of its exploration.
 
     Raises:
         UnsupportedError: where ``find_lr=True`` or ``anneal=True`` is asked of a Trainer that cannot.
@@ -52,7 +61,7 @@ def opening_of(callback: LearningRateController, trainer: Any, ranks: Ranks) -> 
     own = [pack_budget(budget_of(trainer, steps_taken(trainer))), steps_between_validations(trainer)]
     agreed, validation = ranks.from_rank_zero(own)
     budget = unpack_budget(agreed)
-    against_finding = _against_finding(callback, trainer)
+    against_finding = _against_finding(callback, trainer, state or {})
     against_annealing = _against_annealing(callback, trainer, timed or budget is not None)
     explores = not against_finding if callback.find_lr == "auto" else bool(callback.find_lr)
     anneals = not against_annealing if callback.anneal == "auto" else bool(callback.anneal)
@@ -91,7 +100,7 @@ def opening_of(callback: LearningRateController, trainer: Any, ranks: Ranks) -> 
     )
 
 
-def _against_finding(callback: LearningRateController, trainer: Any) -> str:
+def _against_finding(callback: LearningRateController, trainer: Any, state: Mapping[str, Any]) -> str:
     """Why a run whose user left it open does not explore; empty where nothing speaks against it."""
     if callback.settings.policy.name != "auto":
         return f"policy {callback.settings.policy.name!r} does not explore"
@@ -101,7 +110,8 @@ def _against_finding(callback: LearningRateController, trainer: Any) -> str:
         return "it takes one optimizer"
     if any(type(callback).__name__ == "LearningRateFinder" for callback in trainer.callbacks):
         return "LearningRateFinder has found a rate already"
-    if steps_taken(trainer):
+    still_exploring = state.get("exploring") or state.get("opening")
+    if steps_taken(trainer) and not still_exploring:
         return "the run has begun before"
     return against_restoring(trainer.strategy, trainer.optimizers)
 

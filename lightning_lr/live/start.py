@@ -53,7 +53,7 @@ def begin_session(
     """
     settings = _settings_for(callback, trainer)
     ranks = Ranks.of(trainer.strategy)
-    opening = opening_of(callback, trainer, ranks)
+    opening = opening_of(callback, trainer, ranks, state)
     facts = facts_of(callback, settings, opening, trainer)
     groups = ControlledGroups(
         callback.state_key, callback.optimizers, settings.min_lr, settings.max_lr, read_only=callback.dry_run

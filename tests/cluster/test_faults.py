@@ -10,6 +10,7 @@ import os
 import signal
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,9 @@ from lightning.pytorch import Callback
 from lightning.pytorch.callbacks import ModelCheckpoint
 
 from lightning_lr.core.controller import Controller
+from lightning_lr.core.journal import read_line
 from lightning_lr.live import snapshot
+from lightning_lr.live.explorer import Explorer
 from lightning_lr.live.write_back import Plan
 from tests.helpers.ranks import run_on_ranks
 from tests.helpers.strategy_runs import STEPS, TIMEOUT, Outcome, Task, checkpoints, train
@@ -34,6 +37,8 @@ NAN = math.nan
 #                 a new best each      no number: restored at 5
 SCRIPTED = Task([1.0, 0.8, 0.6, 0.5, NAN, NAN, 0.4, 0.3], epochs=8)
 ARGUMENTS: dict[str, Any] = {"find_lr": False, "anneal": False}
+EXPLORED = Task(epochs=34, lr=1e-4, noise=0.3)
+"""Long enough for a sweep and a tournament: 51 steps and 12 for each branch."""
 
 
 def die(folder: Path) -> None:
@@ -105,38 +110,89 @@ def in_a_restore(end: Callable[[], None]) -> Sequence[Callback]:
     return []
 
 
-MOMENTS = [in_training, in_validation, in_a_decision, in_a_snapshot, in_a_restore]
+def in_the_sweep(end: Callable[[], None]) -> Sequence[Callback]:
+    """At its twentieth rate."""
+    plain = Explorer.before_batch
+
+    def before_batch(self: Explorer) -> None:
+        if len(self.rates) == 20:
+            end()
+        plain(self)
+
+    Explorer.before_batch = before_batch  # type: ignore[method-assign]
+    return []
+
+
+def between_two_branches(end: Callable[[], None]) -> Sequence[Callback]:
+    """The first branch is scored, the state of the start is back, and the batches are about to come again."""
+    plain = Explorer._begin_branch
+
+    def begin_branch(self: Explorer, level: float) -> None:
+        if self.branches:
+            self.restore()
+            end()
+        plain(self, level)
+
+    Explorer._begin_branch = begin_branch  # type: ignore[method-assign]
+    return []
+
+
+MOMENTS = [
+    (SCRIPTED, moment) for moment in (in_training, in_validation, in_a_decision, in_a_snapshot, in_a_restore)
+] + [(EXPLORED, moment) for moment in (in_the_sweep, between_two_branches)]
 FAST = [(in_a_decision, 0), (in_a_restore, 1)]
 CASES = [
-    pytest.param(moment, rank, id=f"{moment.__name__}-rank-{rank}", marks=() if fast else pytest.mark.cluster)
-    for moment in MOMENTS
+    pytest.param(task, moment, rank, id=f"{moment.__name__}-rank-{rank}", marks=() if fast else pytest.mark.cluster)
+    for task, moment in MOMENTS
     for rank in (0, 1)
     for fast in [(moment, rank) in FAST]
 ]
 
 
-def on_ranks(folder: Path, callbacks: Sequence[Callback] = (), **options: Any) -> list[Outcome]:
-    def run(_: int) -> Outcome:
-        return train(SCRIPTED, "ddp", 2, folder, [checkpoints(folder), *callbacks], **ARGUMENTS, **options)
+def one_rank(task: Task, folder: Path, callbacks: Sequence[Callback] = (), **options: Any) -> Outcome:
+    arguments = ARGUMENTS if task is SCRIPTED else {}
+    return train(task, "ddp", 2, folder, [checkpoints(folder), *callbacks], **arguments, **options)
 
-    return run_on_ranks(run, timeout=280, init=False)
+
+def on_ranks(folder: Path, callbacks: Sequence[Callback] = (), task: Task = SCRIPTED, **options: Any) -> list[Outcome]:
+    return run_on_ranks(lambda _: one_rank(task, folder, callbacks, **options), timeout=280, init=False)
+
+
+@dataclass
+class Unkilled:
+    """The run that nobody kills, on every rank, and its journal."""
+
+    outcomes: list[Outcome]
+    journal: list[str]
+
+    @classmethod
+    def of(cls, task: Task, folder: Path) -> Unkilled:
+        return cls(on_ranks(folder, task=task), (folder / "lr_journal.jsonl").read_text().splitlines())
 
 
 @pytest.fixture(scope="module")
-def fine(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[Outcome], list[str]]:
-    """The run that nobody kills, and its journal."""
-    folder = tmp_path_factory.mktemp("fine")
-    outcomes = on_ranks(folder)
-    assert {(d["action"], d["condition"], d["epoch"]) for d in outcomes[0].decisions} == {("restore", "non_finite", 5)}
-    return outcomes, (folder / "lr_journal.jsonl").read_text().splitlines()
+def fine(tmp_path_factory: pytest.TempPathFactory) -> Unkilled:
+    fine = Unkilled.of(SCRIPTED, tmp_path_factory.mktemp("fine"))
+    acts = {(d["action"], d["condition"], d["epoch"]) for d in fine.outcomes[0].decisions}
+    assert acts == {("restore", "non_finite", 5)}
+    return fine
 
 
-@pytest.mark.parametrize(("moment", "dying"), CASES)
-def test_a_rank_is_killed(moment: Any, dying: int, fine: Any, tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def explored(tmp_path_factory: pytest.TempPathFactory) -> Unkilled:
+    explored = Unkilled.of(EXPLORED, tmp_path_factory.mktemp("explored"))
+    assert len(read_line(explored.journal[1]).reading.trial.branches) > 2
+    return explored
+
+
+@pytest.mark.parametrize(("task", "moment", "dying"), CASES)
+def test_a_rank_is_killed(task: Task, moment: Any, dying: int, tmp_path: Path, request: Any) -> None:
+    unkilled: Unkilled = request.getfixturevalue("fine" if task is SCRIPTED else "explored")
+
     def run(rank: int) -> tuple[float, str]:
         callbacks = moment(lambda: die(tmp_path)) if rank == dying else []
         try:
-            train(SCRIPTED, "ddp", 2, tmp_path, [checkpoints(tmp_path), *callbacks], **ARGUMENTS)
+            one_rank(task, tmp_path, callbacks)
         except RuntimeError as error:
             return time.monotonic(), str(error)
         return time.monotonic(), ""
@@ -146,16 +202,15 @@ def test_a_rank_is_killed(moment: Any, dying: int, fine: Any, tmp_path: Path) ->
     assert ended - float((tmp_path / "killed").read_text()) < TIMEOUT.total_seconds() + 5
 
     newest = max((tmp_path / "checkpoints").iterdir(), key=lambda path: int(path.stem.removeprefix("epoch=")))
-    resumed = on_ranks(tmp_path, resume_from=newest)
+    resumed = on_ranks(tmp_path, task=task, resume_from=newest)
 
-    outcomes, journal = fine
-    for one, whole in zip(resumed, outcomes, strict=True):
+    for one, whole in zip(resumed, unkilled.outcomes, strict=True):
         assert one.differences == []
         assert one.decisions == whole.decisions
         assert one.rates == {step: rates for step, rates in whole.rates.items() if step in one.rates}
         assert one.states == {epoch: state for epoch, state in whole.states.items() if epoch in one.states}
-        assert max(one.states) == SCRIPTED.epochs - 1
-    assert (tmp_path / "lr_journal.jsonl").read_text().splitlines() == journal
+        assert max(one.states) == task.epochs - 1
+    assert (tmp_path / "lr_journal.jsonl").read_text().splitlines() == unkilled.journal
 
 
 class Late(Callback):
@@ -166,11 +221,11 @@ class Late(Callback):
             time.sleep(5)
 
 
-def test_a_late_rank(fine: Any, tmp_path: Path) -> None:
+def test_a_late_rank(fine: Unkilled, tmp_path: Path) -> None:
     """The others wait for it, and nothing else happens."""
     late = on_ranks(tmp_path, [Late()])
     assert [(one.decisions, one.rates, one.states) for one in late] == [
-        (one.decisions, one.rates, one.states) for one in fine[0]
+        (one.decisions, one.rates, one.states) for one in fine.outcomes
     ]
 
 
