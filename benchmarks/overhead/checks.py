@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-import json
+import io
 import math
 import random
 import tracemalloc
 from collections.abc import Iterator
 from statistics import median
+
+import torch
 
 from benchmarks.overhead.figures import Figure, alternately, over, paired, shown, undisturbed, yardstick
 from lightning_lr.core.arguments import settings_from
@@ -100,20 +102,23 @@ def check_figures(quick: bool) -> Iterator[Figure]:
         target="flat: within 10 %",
         met=flat["ratio"] < 1.1 and grown < 8 * 1024,
     )
-    yield from _lived_through(quick)
+    for monitors in (len(MONITORS), 50):
+        yield from _lived_through(quick, monitors)
 
 
-def _lived_through(quick: bool) -> Iterator[Figure]:
+def _lived_through(quick: bool, monitors: int) -> Iterator[Figure]:
     """A run that really makes all its checks; state and history weighed on the way."""
-    core, sizes = Core(patience=3), []
-    total = 2_000 if quick else 30_000
+    names = tuple(f"val_loss/dataloader_idx_{number}" for number in range(monitors))
+    core, sizes = Core(names, patience=3), []
+    total = (2_000 if quick else 30_000) * len(MONITORS) // monitors
     for _ in range(10):
         core.run(total // 10)
-        sizes.append(_weight(core))
+        sizes.append(weight(core))
     yield Figure(
-        key="core/state",
+        key=f"core/state/{monitors}",
         line=2,
-        what=f"the callback's own state in a checkpoint after {total:,} checks, {len(core.history):,} decisions",
+        what=f"the callback's own state in a checkpoint, {monitors} monitors, {total:,} checks, "
+        f"{len(core.history):,} decisions",
         over="64 KB",
         ratio=median(sizes) / LIMIT,
         low=min(sizes) / LIMIT,
@@ -125,6 +130,8 @@ def _lived_through(quick: bool) -> Iterator[Figure]:
     )
 
 
-def _weight(core: Core) -> int:
-    state = {"core": core.core.state_dict(), "history": core.history.state_dict()}
-    return len(json.dumps(state)) + 4096  # and the groups, the window and the counters of the session
+def weight(core: Core) -> int:
+    """Bytes of the state in a checkpoint."""
+    file = io.BytesIO()
+    torch.save({"core": core.core.state_dict(), "history": core.history.state_dict()}, file)
+    return file.tell() + 4096  # and the groups, the window and the counters of the session

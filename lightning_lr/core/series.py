@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Sequence
+from itertools import islice
 from typing import Any
 
 from lightning_lr.core.records import Reading, Signal, Signals
@@ -90,11 +91,15 @@ class Series:
             tracker.restart()
 
     def state_dict(self) -> dict[str, Any]:
-        """The memory of every series, as plain values."""
+        """The memory of every series, as plain values.
+
+        Values of a gap that are the differences of two windows that are saved anyway go as their number: with fifty
+        monitors they would be half of the state.
+        """
         return {"monitors": {t.name: t.state_dict() for t in self.monitors}} | {
             "train": self.train.state_dict(),
             "blocks": self.blocks.state_dict(),
-            "gaps": {name: tracker.state_dict() for name, tracker in self.gaps.items()},
+            "gaps": {name: tracker.state_dict() | self._gap_values(name) for name, tracker in self.gaps.items()},
             "probes": {name: tracker.state_dict() for name, tracker in self.probes.items()},
         }
 
@@ -103,15 +108,27 @@ class Series:
         for tracker in self.monitors:
             if tracker.name in state["monitors"]:
                 tracker.load_state_dict(state["monitors"][tracker.name])
+        self.train.load_state_dict(state["train"])
         for name, tracker in self.gaps.items():
             if name in state["gaps"]:
-                tracker.load_state_dict(state["gaps"][name])
+                saved = state["gaps"][name]
+                values = self._differences(name, saved["values"]) if isinstance(saved["values"], int) else {}
+                tracker.load_state_dict(saved | values)
         probes = state.get("probes", {})
         self.probes = {name: SignalTracker(name) for name in probes}
         for name, tracker in self.probes.items():
             tracker.load_state_dict(probes[name])
-        self.train.load_state_dict(state["train"])
         self.blocks.load_state_dict(state["blocks"])
+
+    def _gap_values(self, name: str) -> dict[str, int]:
+        values = self.gaps[name].state.values
+        return {"values": len(values)} if self._differences(name, len(values))["values"] == values else {}
+
+    def _differences(self, name: str, count: int) -> dict[str, list[float]]:
+        """The newest differences between a monitor and the training series."""
+        (monitor,) = (tracker.state.values for tracker in self.monitors if tracker.name == name)
+        newest = zip(reversed(monitor), reversed(self.train.state.values), strict=False)
+        return {"values": [m - t for m, t in islice(newest, count)][::-1]}
 
     def _all(self) -> list[SignalTracker]:
         return [*self.monitors, self.train, self.blocks, *self.gaps.values(), *self.probes.values()]

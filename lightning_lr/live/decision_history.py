@@ -12,9 +12,9 @@ from lightning_lr.core.records import Decision
 LONGEST = 1000
 """Decisions kept in memory; the journal has all."""
 
-SAVED_BYTES = 32_768
-"""Room for decisions in a checkpoint: some fifty to a hundred; with the windows of the series the callback's own
-state stays under 64 KB."""
+SAVED_BYTES = 20_000
+"""Room for decisions in a checkpoint, as JSON: some thirty to sixty. With the windows of the series, 40 KB for fifty
+monitors, the callback's own state stays under 64 KB."""
 
 
 class DecisionHistory:

@@ -1,0 +1,86 @@
+"""The short version of ``make bench-overhead``: what can be told without a clock."""
+
+from __future__ import annotations
+
+import sys
+import tracemalloc
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from benchmarks.overhead.checks import LIMIT, Core, weight
+from benchmarks.overhead.figures import Figure
+from benchmarks.overhead.table import changes
+from lightning_lr.core.controller import Controller
+
+MILLION = 1_000_000
+
+
+def aged(checks: int, patience: int = 50) -> Core:
+    """A core with full windows whose run has come that far: its state is plain, and only counters know its age."""
+    core = Core(patience=patience).run(200)
+    core.check = checks
+    return core.run(100)
+
+
+def calls(run: Callable[[], Any]) -> int:
+    """Function calls, Python's and C's: unlike seconds they are the same each time."""
+    count = 0
+
+    def seen(frame: Any, event: str, argument: Any) -> None:
+        nonlocal count
+        count += event in ("call", "c_call")
+
+    sys.setprofile(seen)
+    try:
+        run()
+    finally:
+        sys.setprofile(None)
+    return count
+
+
+def test_a_check_costs_the_same_after_a_million_checks():
+    young, old = aged(1_000), aged(MILLION)
+    assert calls(lambda: old.run(300)) == pytest.approx(calls(lambda: young.run(300)), rel=0.05)
+
+
+def test_memory_does_not_grow_with_the_checks():
+    core = aged(MILLION, patience=10**9)  # an adjustment would empty the windows
+    tracemalloc.start()
+    try:
+        for _ in range(150):  # what fills the windows was then made while it is watched
+            core.core.step(core.reading())
+        before = tracemalloc.get_traced_memory()[0]
+        for _ in range(500):
+            core.core.step(core.reading())
+        assert tracemalloc.get_traced_memory()[0] - before < 8 * 1024
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize(("monitors", "patience"), [(3, 3), (50, 3), (50, 10**6)])
+def test_the_state_stays_under_64_kb(monitors, patience):
+    core = Core(tuple(f"val_loss/dataloader_idx_{number}" for number in range(monitors)), patience)
+    assert max(weight(core.run(100)) for _ in range(4)) < LIMIT
+
+
+def test_windows_come_back_from_a_state_whether_they_went_whole_or_as_a_difference():
+    core = aged(1_000)
+    lone = core.reading()
+    # A check without the training loss: from now on a gap is no longer the difference of the newest values.
+    core.core.step(type(lone)(lone.check, lone.epoch, lone.step, lone.metrics))
+    for _ in range(2):
+        state = core.core.state_dict()
+        again = Controller(core.core.settings)
+        again.load_state_dict(state)
+        for name, gap in core.core.series.gaps.items():
+            assert again.series.gaps[name].state == gap.state
+        core.run(100)
+
+
+def test_a_figure_is_compared_with_an_earlier_one():
+    earlier = {"a": {"ratio": 1.0, "low": 0.99, "high": 1.01}}
+    slower = Figure("a", 1, "a step", "none", 1.2, 1.15, 1.25, 9)
+    assert [sentence.rpartition(" ")[2] for sentence in changes([slower], earlier)] == ["dearer"]
+    assert changes([Figure("a", 1, "a step", "none", 1.0, 0.9, 1.2, 9)], earlier) == []
