@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, is_dataclass
+from dataclasses import dataclass, fields, is_dataclass
 from enum import Enum
 from typing import Any
 
@@ -60,7 +60,7 @@ def header_line(settings: Settings, run: Mapping[str, Any]) -> str:
     >>> read_header(header_line(Settings(monitors=("val/loss",)), {"world_size": 2}))[0].monitors
     ('val/loss',)
     """
-    return _dump({"kind": "header", "settings": asdict(settings), "run": dict(run)})
+    return _dump({"kind": "header", "settings": settings, "run": dict(run)})
 
 
 def entry_line(entry: JournalEntry) -> str:
@@ -68,9 +68,9 @@ def entry_line(entry: JournalEntry) -> str:
     return _dump(
         {
             "kind": "check",
-            "reading": asdict(entry.reading),
-            "decision": asdict(entry.decision),
-            "adjustment": asdict(entry.adjustment),
+            "reading": entry.reading,
+            "decision": entry.decision,
+            "adjustment": entry.adjustment,
             "signals": _signal_numbers(entry.signals),
             "suspected": sorted(entry.diagnosis.suspected),
         }
@@ -163,15 +163,30 @@ def _wrong(error: Exception) -> str:
 
 
 def _dump(record: Mapping[str, Any]) -> str:
-    line = json.dumps(plain({"schema": SCHEMA, **record}), ensure_ascii=False, allow_nan=False)
+    whole = {"schema": SCHEMA, **record}
+    try:
+        line = json.dumps(whole, ensure_ascii=False, allow_nan=False, default=_opened)
+    except ValueError:  # a number that is not finite, which few lines have: to look for one in all would cost tenfold
+        line = json.dumps(plain(whole), ensure_ascii=False, allow_nan=False)
     # JSON leaves these three as they are, and `str.splitlines` takes them for line ends.
     return line.replace("\x85", "\\u0085").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
+
+
+def _opened(value: Any) -> Any:
+    """What JSON has no form for, one level deep."""
+    if is_dataclass(value):
+        return {field.name: getattr(value, field.name) for field in fields(value)}
+    if isinstance(value, Mapping):
+        return dict(value)
+    if isinstance(value, (set, frozenset)):
+        return list(value)
+    raise TypeError(f"Expected a record of plain values but got a {type(value).__name__}.")
 
 
 def plain(value: Any) -> Any:
     """A record as JSON has it: enumerations and numbers that are not finite as words, mappings, lists."""
     if is_dataclass(value) and not isinstance(value, type):
-        value = asdict(value)
+        value = _opened(value)
     if isinstance(value, Enum):
         return value.value
     if isinstance(value, float) and not math.isfinite(value):
