@@ -10,7 +10,7 @@ PINS   := pyproject.toml constraints.txt
 # What a run has to say in addition, e.g. make test ARGS="-k plateau -x"
 ARGS   ?=
 
-.PHONY: help demo quickstart test test-resume test-cluster test-soak test-lowest test-core test-tab coverage lint format types docs check bench-detection bench-metrics bench-any-start bench-layerwise clean
+.PHONY: help demo quickstart test test-resume test-cluster test-soak test-lowest test-core test-tab coverage lint format types docs check bench-detection bench-overhead bench-metrics bench-any-start bench-layerwise clean
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
@@ -70,6 +70,9 @@ check: test lint types docs  ## all that CI runs
 
 bench-detection: $(VENV)/.stamp-dev  ## delay, misses and false alarms of the detectors
 	$(BIN)/python -m benchmarks.detection $(ARGS)
+
+bench-overhead: $(VENV)/.stamp-dev  ## what the callback costs: a step, a check, memory, import, scale, replay (half an hour)
+	$(BIN)/python -m benchmarks.overhead $(ARGS)
 
 bench-metrics: $(VENV)/.stamp-dev  ## what the probes bring, from the recorded runs: the table and its figure
 	$(BIN)/python -m benchmarks.metrics $(ARGS)

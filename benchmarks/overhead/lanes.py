@@ -138,7 +138,7 @@ def _fit(runner: Runner, lane: str, course: Course, folder: str) -> None:
         enable_model_summary=False,
         enable_checkpointing=False,
     )
-    trainer.fit(model, batches, [model.batch])
+    trainer.fit(model, batches, [[model.batch]])  # one loader of one batch
 
 
 def callbacks(lane: str) -> list[Callback]:

@@ -88,7 +88,7 @@ class _Once:
 
 def hook_figures(quick: bool) -> Iterator[Figure]:
     """Our hooks called directly, in the midst of a fit, beside the bare training of BoringModel and a yardstick."""
-    for lane, length, at in ((CONSERVATIVE, 300, 150), (HOLDING, 4000, 400), (ANNEALING, 900, 700)):
+    for lane, length, at in ((CONSERVATIVE, 300, 150), (HOLDING, 4000, 1200), (ANNEALING, 1800, 1500)):
         seconds = _hooks(lane, length, at, 20 if quick else 200)
         took = undisturbed(seconds, "hooks")
         yield Figure(

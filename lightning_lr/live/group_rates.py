@@ -88,11 +88,19 @@ def put(groups: Sequence[Group], rates: Sequence[float], held: Sequence[float] |
         rates: as many.
         held: what the groups hold, where that is known: then no tensor is read, which would wait for a GPU.
     """
-    if {type(group["lr"]) for group in groups} == {float}:
-        return [_put_number(group, rate) for group, rate in zip(groups, rates, strict=True)]
+    if all_numbers(groups):
+        for group, rate in zip(groups, rates, strict=True):
+            if group["lr"] != rate:
+                group["lr"] = rate
+        return list(rates)
     known = read(groups) if held is None else held
     _part_shared_tensors(groups, rates)
     return [_put(group, rate, old) for group, rate, old in zip(groups, rates, known, strict=False)]
+
+
+def all_numbers(groups: Sequence[Group]) -> bool:
+    """Whether every rate is a float, as nearly always: then nothing has to be asked of a device."""
+    return {type(group["lr"]) for group in groups} == {float}
 
 
 def _put_number(group: Group, rate: float) -> float:

@@ -28,7 +28,7 @@ from lightning_lr.core.bounds import check_scale
 from lightning_lr.core.records import Rate
 from lightning_lr.errors import ArgumentError
 from lightning_lr.live import found_rates
-from lightning_lr.live.group_rates import Group, innermost, marks, number, put, rated_groups, read, twins
+from lightning_lr.live.group_rates import Group, all_numbers, innermost, marks, number, put, rated_groups, read, twins
 from lightning_lr.live.scales import Scales
 from lightning_lr.live.scheduler_step import guard, release
 
@@ -228,8 +228,7 @@ class LearningRateControl:
             return  # a float is its own mark; a tensor's is remembered
         # ``torch.distributed.checkpoint`` steps with rates of 0 to see which state an optimizer has: nobody's wish.
         if any(read(self._groups())):
-            self._look()
-            self._mark()
+            self._mark(self._look())
         else:
             self._ignored = marked
 
@@ -243,7 +242,7 @@ class LearningRateControl:
         found = read(groups)
         if found == self._written:
             if self._marked:
-                self._mark()
+                self._mark(groups)
             return groups
         self._let_go(len(found))
         self._follow(found)
@@ -304,16 +303,20 @@ class LearningRateControl:
 
     def _fill(self, rates: Sequence[float], groups: Sequence[Group] | None = None) -> list[float]:
         """Write into those groups that are known and still there."""
-        known = (self._groups() if groups is None else groups)[: len(rates)]
+        groups = self._groups() if groups is None else groups
+        known = groups[: len(rates)]
+        if all_numbers(groups):
+            self._tensors, self._marked = [], []
+            return put(known, rates[: len(known)])
         # What a tensor holds is not read back where nobody wrote into it since: on a GPU that would wait.
         certain = bool(self._marked) and marks(self._optimizer()) == self._marked
         held = put(known, rates[: len(known)], self._written if certain else None)
-        self._mark()
+        self._mark(groups)
         return held
 
-    def _mark(self) -> None:
+    def _mark(self, groups: Sequence[Group]) -> None:
         """Remember what would change with the next write of a tensor; a float is its own mark."""
-        rates = [group["lr"] for group in self._groups()]
+        rates = [group["lr"] for group in groups]
         self._tensors = [] if {*map(type, rates)} == {float} else rates  # kept, so that no other takes their ids
         self._marked = marks(self._optimizer()) if self._tensors else []
 
