@@ -61,7 +61,10 @@ def opening_of(
     own = [pack_budget(budget_of(trainer, steps_taken(trainer))), steps_between_validations(trainer)]
     agreed, validation = ranks.from_rank_zero(own)
     budget = unpack_budget(agreed)
-    against_finding = _against_finding(callback, trainer, state or {})
+    plan = plan_exploration(None if timed else budget)
+    against_finding = _against_finding(callback, trainer)
+    if plan is not None and not against_finding and _begun(trainer, state or {}):
+        against_finding = "the run has begun before"  # comes last: resumed before its first check, a run says the same
     against_annealing = _against_annealing(callback, trainer, timed or budget is not None)
     explores = not against_finding if callback.find_lr == "auto" else bool(callback.find_lr)
     anneals = not against_annealing if callback.anneal == "auto" else bool(callback.anneal)
@@ -79,7 +82,6 @@ def opening_of(
         raise UnsupportedError(
             "Expected a known budget for `anneal=True`: give the Trainer max_epochs, max_steps or max_time."
         )
-    plan = plan_exploration(None if timed else budget)
     found = (
         f"at most {plan.most} steps at rates of their own, then the start is restored"
         if plan
@@ -91,7 +93,7 @@ def opening_of(
         curved += ", by an estimate that each check renews"
     return Opening(
         budget=None if timed else budget,
-        exploration=found if explores else f"none: {against_finding or 'find_lr=False'}",
+        exploration=found if explores else f"none: {against_finding}",
         curve=curved if anneals else f"none: {against_annealing or 'anneal=False'}",
         explores=explores and plan is not None,
         anneals=anneals,
@@ -100,8 +102,15 @@ def opening_of(
     )
 
 
-def _against_finding(callback: LearningRateController, trainer: Any, state: Mapping[str, Any]) -> str:
-    """Why a run whose user left it open does not explore; empty where nothing speaks against it."""
+def _begun(trainer: Any, state: Mapping[str, Any]) -> bool:
+    """Whether steps were taken already, and not in an exploration that goes on."""
+    return bool(steps_taken(trainer)) and not (state.get("exploring") or state.get("opening"))
+
+
+def _against_finding(callback: LearningRateController, trainer: Any) -> str:
+    """Why a run does not explore, whose user did not ask for it; empty where nothing speaks against it."""
+    if callback.find_lr is False:
+        return "find_lr=False"
     if callback.settings.policy.name != "auto":
         return f"policy {callback.settings.policy.name!r} does not explore"
     if trainer.lr_scheduler_configs:
@@ -110,9 +119,6 @@ def _against_finding(callback: LearningRateController, trainer: Any, state: Mapp
         return "it takes one optimizer"
     if any(type(callback).__name__ == "LearningRateFinder" for callback in trainer.callbacks):
         return "LearningRateFinder has found a rate already"
-    still_exploring = state.get("exploring") or state.get("opening")
-    if steps_taken(trainer) and not still_exploring:
-        return "the run has begun before"
     return against_restoring(trainer.strategy, trainer.optimizers)
 
 
