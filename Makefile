@@ -36,8 +36,9 @@ test-cluster: $(VENV)/.stamp-cluster  ## strategies, faults, several hosts: ever
 test-soak: $(VENV)/.stamp-dev  ## 200 small runs, killed at random and resumed: half an hour; ARGS="--cases 20 --first 200"
 	$(BIN)/python -m tests.cluster.soak $(ARGS)
 
-test-lowest: $(LOWEST)/.stamp  ## core and live with the lowest versions that pyproject.toml names, in an environment of their own
-	$(LOWEST)/bin/python -m pytest tests/core tests/live tests/layerwise tests/contracts tests/equivalence $(ARGS)
+test-lowest: $(LOWEST)/.stamp  ## core and live with the least versions that pyproject.toml names
+	$(LOWEST)/bin/python -m pytest tests/core tests/offline tests/live tests/layerwise tests/contracts \
+	    tests/equivalence $(ARGS)
 
 test-core: $(CORE)/.stamp  ## core and offline, in an environment that has no torch
 	$(CORE)/bin/python -m pytest $(wildcard tests/core tests/offline) tests/test_architecture.py \
@@ -120,11 +121,12 @@ $(CORE)/.stamp: $(PINS)
 	$(CORE)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps -e .
 	@touch $@
 
-# What pyproject.toml calls the least (`"torch>=2.6"`) becomes the version that is installed (`torch==2.6`). Of the packages that
-# tests use only those: comet-ml, for one, would ask for a newer rich than we do.
+# What pyproject.toml calls the least (`"torch>=2.6"`) becomes the version that is installed
+# (`torch==2.6`). Of what the tests use not all comes along: comet-ml, for one, asks for a newer rich than we do.
 $(LOWEST)/.stamp: $(PINS)
 	$(PYTHON) -m venv $(LOWEST)
 	sed -n '/^dependencies/,/^]/s/^ *"\([a-z]*\)[^>]*>=\([0-9.]*\).*/\1==\2/p' pyproject.toml > $(LOWEST)/lowest.txt
-	$(LOWEST)/bin/python -m pip install --quiet --disable-pip-version-check -c $(LOWEST)/lowest.txt \
-	    -e '.[plot]' pytest pytest-timeout hypothesis scikit-learn
+	sed -n 's/^lightning==/pytorch-lightning==/p' $(LOWEST)/lowest.txt > $(LOWEST)/twin.txt
+	$(LOWEST)/bin/python -m pip install --quiet --disable-pip-version-check -c $(LOWEST)/lowest.txt -c $(LOWEST)/twin.txt \
+	    -e '.[plot]' pytorch-lightning mlflow-skinny pytest pytest-timeout hypothesis scikit-learn
 	@touch $@

@@ -21,6 +21,7 @@ from lightning_lr import LayerwiseLearningRate, LearningRateController
 from lightning_lr.errors import ArgumentError, UnsupportedError
 from tests.helpers.ranks import run_on_ranks
 from tests.helpers.scripted import eager, trainer
+from tests.helpers.versions import needs_fsdp2_on_cpu
 
 STEPS_AN_EPOCH = 8
 
@@ -351,6 +352,7 @@ def test_all_ranks_hold_the_same_rates_and_they_are_those_of_one_process(tmp_pat
 
 
 @pytest.mark.ranks
+@needs_fsdp2_on_cpu
 @pytest.mark.filterwarnings("ignore:It is recommended to use .*sync_dist")
 def test_sharded_parameters_give_the_multipliers_of_whole_ones(tmp_path):
     (used, _), (other, _) = run_on_ranks(partial(_on_rank, tmp_path, "fsdp2"), init=False)

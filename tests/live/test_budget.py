@@ -22,6 +22,7 @@ from lightning_lr.live.budget import budget_of
 from lightning_lr.live.pace import Pace
 from tests.helpers.ranks import run_on_ranks
 from tests.helpers.scripted import QUIET, Scripted, data
+from tests.helpers.versions import ANY_CHECKPOINT
 
 FALLS = {"val_loss": [2.0 / (1 + i) for i in range(400)]}
 
@@ -164,7 +165,7 @@ def test_a_resumed_run_is_annealed_to_the_time_that_is_left(monkeypatch, tmp_pat
         module, control = Scripted(FALLS), LearningRateController(verbose=False)
         settings = {**QUIET, "max_time": {"seconds": seconds}, "num_sanity_val_steps": 0, "enable_checkpointing": True}
         trainer = Trainer(callbacks=[Clock(monkeypatch), control, saves], **settings)
-        trainer.fit(module, data(20), data(1), ckpt_path=str(tmp_path / "epoch=11-step=240.ckpt"), weights_only=False)
+        trainer.fit(module, data(20), data(1), ckpt_path=str(tmp_path / "epoch=11-step=240.ckpt"), **ANY_CHECKPOINT)
         assert len(module.used) == pytest.approx(ends - 240, abs=2)
         assert module.used[-1] <= 0.05 * module.used[0]
 

@@ -9,6 +9,7 @@ import pytest
 import torch
 from lightning.pytorch.callbacks import Callback, EarlyStopping, LearningRateFinder, ModelCheckpoint
 
+from tests.helpers.versions import skip_if_new
 from tests.live.test_exploration import Regression, explorer, fit
 
 SHORT = {"limit_train_batches": 10, "max_epochs": 40}
@@ -75,6 +76,7 @@ def test_the_exploration_eats_no_patience(first: str) -> None:
 
 def test_a_finder_before_us_is_respected() -> None:
     """It sweeps by itself, in its own way; we begin with its rate and do not search again."""
+    skip_if_new("LearningRateFinder")
     finder = LearningRateFinder(min_lr=1e-5, max_lr=1.0, num_training_steps=40, early_stop_threshold=None)
     controller, module = explorer(), Regression(0.01)
     fit(module, finder, controller, max_epochs=4)

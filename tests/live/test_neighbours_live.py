@@ -14,6 +14,7 @@ from torch.optim.swa_utils import get_ema_avg_fn
 
 from lightning_lr import LearningRateController
 from tests.helpers.recorded import BATCHES, Recorder, Small, SmallManual, fit, run
+from tests.helpers.versions import skip_if_new
 from tests.live.test_schedulers_live import Memory
 
 RATIO = 0.3
@@ -77,6 +78,7 @@ def options_for(names: tuple[str, ...], folder: Path) -> dict[str, Any]:
 
 
 def train(names: tuple[str, ...], folder: Path, ours: LearningRateController | None, first: bool = True) -> Recorder:
+    skip_if_new(*names)
     others = [NEIGHBOURS[name]() for name in names]
     both = [ours, *others] if first else [*others, ours]
     return run(build(names), [one for one in both if one is not None], ours, **options_for(names, folder))

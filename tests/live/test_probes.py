@@ -17,6 +17,7 @@ from lightning_lr.core.journal import read_line
 from lightning_lr.errors import ArgumentError
 from tests.helpers.ranks import run_on_ranks
 from tests.helpers.scripted import trainer
+from tests.helpers.versions import ANY_CHECKPOINT
 from tests.live.test_no_trace import Real, learnable, traces
 
 
@@ -102,7 +103,7 @@ def test_after_a_resume_it_compares_with_what_was_before(tmp_path):
         torch.manual_seed(5)
         control = quiet(journal=str(tmp_path / name))
         run = trainer([control], None, max_epochs=epochs)
-        run.fit(Smooth(), learnable(shuffle=False), learnable(shuffle=False), weights_only=False, **options)
+        run.fit(Smooth(), learnable(shuffle=False), learnable(shuffle=False), **ANY_CHECKPOINT, **options)
         return run
 
     fit(6, "whole")

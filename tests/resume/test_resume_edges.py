@@ -65,7 +65,7 @@ BEFORE_A_CHECK = When("before the first check", 3, {"every_n_train_steps": 3})
 
 @pytest.mark.parametrize("arguments", [{}, {"find_lr": False}, {"policy": "conservative"}], ids=str)
 def test_killed_before_its_first_check_the_journal_begins_alike(arguments: dict[str, Any], tmp_path: Path) -> None:
-    """Nothing was written yet, so the run that goes on writes the header: it tells of the run, not of its second part."""
+    """Nothing was written yet, so the run that goes on writes the header: that of the whole run."""
     whole, cut = (Run(tmp_path / name, arguments=arguments) for name in ("whole", "cut"))
     checkpoint = killed(cut, BEFORE_A_CHECK)
     assert resumed(cut, BEFORE_A_CHECK, checkpoint).journal == unkilled(whole).journal
