@@ -15,10 +15,12 @@ import torch
 from lightning.pytorch import LightningModule
 from lightning.pytorch.strategies import DeepSpeedStrategy, FSDPStrategy, SingleDeviceStrategy
 
-from lightning_lr import LearningRateController
+from lightning_lr import LayerwiseLearningRate, LearningRateController
 from lightning_lr.errors import UnsupportedError
+from lightning_lr.live.strategies import NOT_RESTORED
 from tests.helpers.resume import listening
 from tests.helpers.scripted import Scripted, data, trainer
+from tests.helpers.strategy_runs import STRATEGIES
 
 FALLS_THEN_NAN = [1.0 - 0.1 * epoch for epoch in range(5)] + [math.nan] * 3
 
@@ -121,8 +123,43 @@ def test_a_part_of_the_optimizer_state_elsewhere() -> None:
 
     module = Scripted({"val_loss": FALLS_THEN_NAN})
     module.configure_optimizers = lambda: ZeroRedundancyOptimizer(module.parameters(), lr=0.1)
-    with pytest.raises(UnsupportedError, match="ZeroRedundancyOptimizer: each rank holds a part"):
-        fit(LearningRateController(restore_best=True), "auto", module)
+    for asked in ("restore_best", "find_lr"):
+        with pytest.raises(UnsupportedError, match="ZeroRedundancyOptimizer: each rank holds a part"):
+            fit(LearningRateController(**{asked: True}), "auto", module)
+    with pytest.raises(UnsupportedError, match="ZeroRedundancyOptimizer, whose groups are not those"):
+        fit(LayerwiseLearningRate(), "auto", module)
+    assert module.used == []
+
+
+@pytest.mark.parametrize(
+    ("strategy", "found"),
+    [
+        (FSDPStrategy, "FSDP1, which cuts parameters without regard to layers"),
+        (DeepSpeedStrategy, "DeepSpeed, whose optimizer keeps the parameters in flat buffers"),
+    ],
+)
+def test_layers_are_refused_at_set_up(strategy: type, found: str) -> None:
+    module = Scripted()
+    with pytest.raises(UnsupportedError, match=rf"but got {found}.*Remove LayerwiseLearningRate"):
+        fit(LayerwiseLearningRate(), named_like(strategy), module)
+    assert module.used == []
+
+
+def test_the_table_in_the_docs_is_that_of_the_code() -> None:
+    """Refused there is what is refused here, and each strategy that tests run stands there as tested."""
+    lines = (Path(__file__).parents[2] / "docs/strategies.md").read_text().splitlines()
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines if line.startswith("| ")]
+    columns = rows[0][1:]
+    table = {name: dict(zip(columns, cells, strict=True)) for name, *cells in rows[2:]}
+    refusing = {name for name, cells in table.items() if "refused" in (cells["restore"], cells["explore"])}
+    known = {name for name in refusing for kind in NOT_RESTORED if f"`{kind}`" in name}
+    assert len(known) == len(NOT_RESTORED)
+    assert refusing - known == {"any, with an optimizer that is not torch's"}
+    for name, cells in table.items():
+        assert name in refusing or set(cells.values()) == {"tested"}, name
+    shown = {name.split("`")[1] if "`" in name else name for name in table if name not in refusing}
+    ran = {"ModelParallelStrategy" if name.startswith("fsdp2") else name for name in STRATEGIES}
+    assert shown == ran
 
 
 @pytest.mark.parametrize("strategy", ["fsdp", "deepspeed"])
