@@ -224,6 +224,7 @@ class Late(Callback):
 def test_a_late_rank(fine: Unkilled, tmp_path: Path) -> None:
     """The others wait for it, and nothing else happens."""
     late = on_ranks(tmp_path, [Late()])
+    assert [one.differences for one in late] == [[], []]
     assert [(one.decisions, one.rates, one.states) for one in late] == [
         (one.decisions, one.rates, one.states) for one in fine.outcomes
     ]

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.cluster.hosts.witness import installed, steps_seen
 from tests.helpers.replays import assert_replays
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900)]
@@ -27,9 +28,9 @@ def _installed() -> None:
 
 def start(folder: Path) -> subprocess.Popen[str]:
     """The example as a user starts it, its output in ``folder``."""
-    environment = {**os.environ, "RAY_USAGE_STATS_ENABLED": "0", "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     command = [sys.executable, str(ROOT / "examples/cluster/ray_train.py"), "--folder", str(folder), "--epochs", "30"]
     folder.mkdir()
+    environment = {**os.environ, "RAY_USAGE_STATS_ENABLED": "0", "OMP_NUM_THREADS": "1", **installed(folder)}
     with (folder / "out.log").open("w") as stream:
         return subprocess.Popen(
             command, env=environment, stdout=stream, stderr=subprocess.STDOUT, text=True, start_new_session=True
@@ -59,4 +60,5 @@ def test_a_killed_worker_is_replaced_and_nothing_is_decided_otherwise(tmp_path: 
     assert "Restoring states from the checkpoint path" in (killed / "out.log").read_text()
     assert len(checks(quiet)) > 20
     assert checks(killed) == checks(quiet)
+    assert set(steps_seen(quiet)) == set(steps_seen(killed)) == {0, 1}
     assert_replays(killed / "tensorboard" / "lr_journal.jsonl")

@@ -19,6 +19,7 @@ from lightning.pytorch import Callback
 from lightning.pytorch.plugins.environments import SLURMEnvironment
 
 from lightning_lr import LearningRateController
+from tests.cluster.hosts.witness import installed, steps_seen
 from tests.helpers.ranks import run_on_ranks
 from tests.helpers.replays import assert_replays
 from tests.helpers.resume import Model, Recorder, Run, Trace, listening, trace_of, train, trainer_of
@@ -130,9 +131,9 @@ def test_a_signal_in_the_midst_of_a_step_saves_requeues_and_goes_on_alike(
 
 
 @contextmanager
-def turn(folder: Path, slurm: dict[str, str], log: Path) -> Iterator[subprocess.Popen[str]]:
+def turn(folder: Path, slurm: dict[str, str], log: Path, witness: dict[str, str]) -> Iterator[subprocess.Popen[str]]:
     """One turn of the job that the example's batch script describes."""
-    environment = {**os.environ, **slurm, "PYTHON": sys.executable, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    environment = {**os.environ, **slurm, "PYTHON": sys.executable, "OMP_NUM_THREADS": "1", **witness}
     command = ["bash", str(EXAMPLES / "slurm.sh"), "--folder", str(folder), "--epochs", "60"]
     with log.open("w") as stream:
         started = subprocess.Popen(
@@ -148,9 +149,9 @@ def turn(folder: Path, slurm: dict[str, str], log: Path) -> Iterator[subprocess.
 
 def test_the_batch_script_goes_through_two_turns(tmp_path: Path, slurm: dict[str, str]) -> None:
     """``slurm.sh`` as a user starts it, told in mid-run and killed; its second turn ends in one whole journal."""
-    folder = tmp_path / "run"
+    folder, witness = tmp_path / "run", installed(tmp_path)
     journal = folder / "tensorboard" / "lr_journal.jsonl"
-    with turn(folder, slurm, tmp_path / "first.log") as first:
+    with turn(folder, slurm, tmp_path / "first.log", witness) as first:
         while not journal.exists() or len(journal.read_text().splitlines()) < 5:
             assert first.poll() is None, (tmp_path / "first.log").read_text()
             time.sleep(0.05)
@@ -161,9 +162,10 @@ def test_the_batch_script_goes_through_two_turns(tmp_path: Path, slurm: dict[str
             time.sleep(0.05)
     assert (tmp_path / "scontrol.log").read_text() == "requeue 4242\n"
 
-    with turn(folder, slurm, tmp_path / "second.log") as second:
+    with turn(folder, slurm, tmp_path / "second.log", witness) as second:
         assert second.wait() == 0, (tmp_path / "second.log").read_text()
 
+    assert set(steps_seen(tmp_path)) == {0, 1}
     said = (tmp_path / "second.log").read_text()
     assert "Restoring states from the checkpoint path" in said
     checks = [json.loads(line)["decision"]["check"] for line in journal.read_text().splitlines()[1:]]

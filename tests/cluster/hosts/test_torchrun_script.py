@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.cluster.hosts.witness import installed, steps_seen
 from tests.helpers.replays import assert_replays
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600)]
@@ -26,8 +27,8 @@ def journal(folder: Path) -> list[str]:
 
 def start(folder: Path, *launcher: str) -> subprocess.Popen[str]:
     """A launcher with the options of train.py; its output in ``folder``."""
-    environment = {**os.environ, "PYTHON": sys.executable, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     folder.mkdir()
+    environment = {**os.environ, "PYTHON": sys.executable, "OMP_NUM_THREADS": "1", **installed(folder)}
     with (folder / "out.log").open("w") as stream:
         return subprocess.Popen(
             [*launcher, "--folder", str(folder), "--epochs", "30"],
@@ -62,4 +63,6 @@ def test_a_killed_process_is_started_again(tmp_path: Path) -> None:
 
     assert "Restoring states from the checkpoint path" in (killed / "out.log").read_text()
     assert journal(killed)[1:] == journal(quiet)[1:]
+    assert set(steps_seen(quiet)) == set(steps_seen(killed)) == {0, 1}
+    assert steps_seen(quiet)[0] == 30 * 19  # epochs and batches
     assert assert_replays(killed / "tensorboard" / "lr_journal.jsonl") > 20
