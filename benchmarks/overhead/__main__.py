@@ -11,6 +11,7 @@ from benchmarks.overhead.compiled import compile_figures
 from benchmarks.overhead.figures import Figure
 from benchmarks.overhead.imports import import_figures
 from benchmarks.overhead.lanes import quiet
+from benchmarks.overhead.replays import replay_figures
 from benchmarks.overhead.scale import scale_figures
 from benchmarks.overhead.snapshots import snapshot_figures
 from benchmarks.overhead.steps import hook_figures, step_figures
@@ -22,6 +23,7 @@ PARTS = {
     "scale": scale_figures,
     "imports": import_figures,
     "checks": check_figures,
+    "replay": replay_figures,
     "snapshots": snapshot_figures,
     "compiled": compile_figures,
     "hooks": hook_figures,

@@ -20,6 +20,7 @@ LINES = {
     4: "Snapshots",
     5: "Import",
     6: "Scale",
+    7: "Replay",
 }
 
 PREFACE = """\

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from collections.abc import Iterable
 from pathlib import Path
 
 from lightning_lr.errors import LogError
@@ -24,22 +25,23 @@ def read_csv(path: Path) -> Log:
             names = next(rows, [])
             if "step" not in names:
                 raise LogError(f"Expected a CSVLogger's metrics in {path} but it has no column 'step'.")
-            place = names.index("step")
-            for row in rows:
-                _take(log, names, row, place)
+            _take_all(log, names, rows)
     except (UnicodeDecodeError, csv.Error) as error:
         raise LogError(f"Expected a CSVLogger's metrics in {path} but it is no text table ({error}).") from error
     return log
 
 
-def _take(log: Log, names: list[str], row: list[str], place: int) -> None:
-    step = _number(row[place]) if place < len(row) else None
-    if step is None or not step.is_integer():
-        return
-    for name, cell in zip(names, row, strict=False):
-        value = _number(cell) if name != "step" else None
-        if value is not None:
-            log.add(name, int(step), value)
+def _take_all(log: Log, names: list[str], rows: Iterable[list[str]]) -> None:
+    place = names.index("step")
+    named = [(at, name) for at, name in enumerate(names) if name != "step"]
+    for row in rows:
+        step = _number(row[place]) if place < len(row) else None
+        if step is None or not step.is_integer():
+            continue
+        for at, name in named:
+            # Most cells are empty: each row holds what was logged by one call.
+            if at < len(row) and row[at] and (value := _number(row[at])) is not None:
+                log.add(name, int(step), value)
 
 
 def _number(cell: str) -> float | None:

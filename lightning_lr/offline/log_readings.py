@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 from lightning_lr.core.journal import JournalLine
 from lightning_lr.core.records import Adjustment, Decision, Rate, Reading, TrainWindow
@@ -46,7 +47,8 @@ def log_lines(log: Log, choice: Choice, train_monitor: str | None = None) -> Ite
 
 def held(reading: Reading, applied: Mapping[str, float]) -> Decision:
     """A decision that says that nobody decided."""
-    return Decision(
+    return Decision.deferred(
+        nobody_decided,
         check=reading.check,
         epoch=reading.epoch,
         step=reading.step,
@@ -55,8 +57,13 @@ def held(reading: Reading, applied: Mapping[str, float]) -> Decision:
         factor=1.0,
         old_lr=applied,
         new_lr=applied,
-        reason=NOT_OURS,
+        snapshot_check=None,
     )
+
+
+def nobody_decided() -> Mapping[str, Any]:
+    """The sentence of such a decision; there are no numbers behind it."""
+    return {"reason": NOT_OURS, "evidence": {}}
 
 
 def _window(columns: Mapping[str, Column], choice: Choice, before: int, step: int) -> TrainWindow | None:

@@ -7,7 +7,7 @@ rates and its snapshot are followed as the live side would have followed them, b
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from lightning_lr.core.bounds import bounded
 from lightning_lr.core.controller import Controller
@@ -68,7 +68,7 @@ class Replayer:
         if self.as_recorded:  # a stop ended the recorded run too
             return self.controller.step(reading)
         if self._stopped is not None:
-            return _passed(self._own(reading), f"training had been stopped at check {self._stopped}")
+            return _passed(reading, f"training had been stopped at check {self._stopped}")
         if (reading.trial or reading.anneals) and self.settings.policy.name != SEARCHES:
             what = "explores" if reading.trial else "anneals"
             return _passed(self._own(reading), f"the run {what} here, policy {self.settings.policy.name} does not")
@@ -91,7 +91,7 @@ class Replayer:
             name: Rate(r.scheduled, self._scale, bounded(r.scheduled, self._scale, *self.settings.bounds(group)))
             for group, (name, r) in enumerate(reading.rates.items())
         }
-        return replace(reading, rates=rates, snapshot_check=self._snapshot)
+        return reading.at_rates(rates, self._snapshot)
 
 
 def _passed(reading: Reading, told: str) -> Decision:
