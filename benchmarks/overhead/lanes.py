@@ -14,6 +14,7 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback, EarlyStopping, LearningRateMonitor
 from lightning.pytorch.loggers import TensorBoardLogger
 from torch import nn
+from torch.utils.data import DataLoader
 
 from benchmarks.overhead.relay import Runner, TimedBatches, relay
 from lightning_lr import LearningRateController
@@ -138,7 +139,7 @@ def _fit(runner: Runner, lane: str, course: Course, folder: str) -> None:
         enable_model_summary=False,
         enable_checkpointing=False,
     )
-    trainer.fit(model, batches, [[model.batch]])  # one loader of one batch
+    trainer.fit(model, batches, DataLoader([model.batch], batch_size=None))  # type: ignore[arg-type]
 
 
 def callbacks(lane: str) -> list[Callback]:
