@@ -1,37 +1,46 @@
 """Columns → readings: one check for each step at which a monitor has a value.
 
 What a live check knows is put together from what was logged: the epoch from Lightning's ``epoch``, the training loss
-since the check before, the learning rate from ``LearningRateMonitor``. What was not logged stays unknown.
+since the check before, the learning rate from ``LearningRateMonitor``. What was not logged stays unknown: of our own
+callback a log keeps the scale and the condition, but neither its settings nor its sentences.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from lightning_lr.core.journal import JournalLine
 from lightning_lr.core.records import Adjustment, Decision, Rate, Reading, TrainWindow
 from lightning_lr.core.vocabulary import Action, Condition
 from lightning_lr.offline.columns import Column, Log
-from lightning_lr.offline.monitors import OURS, Choice
+from lightning_lr.offline.monitors import Choice, is_ours
 
 BLOCKS = 16
 """Blocks that the step losses of one check are averaged into: as many as a live window keeps."""
 
 NOT_OURS = "lightning_lr did not decide here"
-"""The reason of every decision of a run that was recorded without the callback."""
+"""The reason of every decision that a log tells nothing of."""
+
+PROBES = frozenset({"flip_rate", "output_change", "update_ratio", "gradient_disparity", "relative_disparity"})
+"""What the detectors read of the probes: our own callback logs it, so that a replay sees it too."""
+
+CONDITIONS = tuple(Condition)
+"""What the numbers of the scalar ``condition`` mean."""
 
 
 def log_lines(log: Log, choice: Choice, train_monitor: str | None = None) -> Iterator[JournalLine]:
-    """The checks of a run, in the form of a journal's lines; each holds, since nothing of ours decided."""
-    columns, rates = log.columns, _rate_columns(log)
+    """The checks of a run, in the form of a journal's lines; each holds, as what was decided is not in a log."""
+    columns, rates, scale = log.columns, _rates(log), _scale_column(log)
     epochs, train = columns.get("epoch"), columns.get(train_monitor or "")
+    probes = {name: c for n, c in columns.items() if is_ours(n) and (name := n.partition("/")[2]) in PROBES}
     before, known = -1, {name: columns[name] for name in choice.monitors}
     for check, step in enumerate(sorted({s for column in known.values() for s in column.steps})):
         values = {name: value for name, column in known.items() if (value := column.at(step)) is not None}
         epoch = epochs.latest(step) if epochs else math.nan
-        applied = {name: rate for name, column in rates.items() if math.isfinite(rate := column.latest(step))}
+        applied = rates(step)
         reading = Reading(
             check=check,
             epoch=int(epoch) if math.isfinite(epoch) else check,
@@ -40,8 +49,12 @@ def log_lines(log: Log, choice: Choice, train_monitor: str | None = None) -> Ite
             train=_window(columns, choice, before, step),
             train_metric=None if train is None else train.at(step),
             rates={name: Rate(rate, 1.0, rate) for name, rate in applied.items()},
+            probes={name: value for name, column in probes.items() if (value := column.at(step)) is not None},
         )
-        yield JournalLine(reading, held(reading, applied), Adjustment(reading.rates))
+        decision = held(reading, applied)
+        if scale is not None:
+            decision = replace(decision, condition=_condition(columns, step), reason=_changed(scale, step))
+        yield JournalLine(reading, decision, Adjustment(reading.rates))
         before = step
 
 
@@ -96,10 +109,42 @@ def _blocks(values: Sequence[float]) -> tuple[float, ...]:
     return tuple(sum(run) / len(run) for i in range(0, len(values), size) if (run := values[i : i + size]))
 
 
-def _rate_columns(log: Log) -> dict[str, Column]:
-    """The learning rates that ``LearningRateMonitor`` logged, else those that this package's callback logged itself."""
-    ours = f"{OURS}/lr/"
+def _rates(log: Log) -> Callable[[int], dict[str, float]]:
+    """The rates under which the values of a step came about, where known, by name.
+
+    Those that ``LearningRateMonitor`` logged, else those of our own callback, which logs at a check what it made of it:
+    there the one before counts.
+    """
     watched = {
         n: c for n, c in log.columns.items() if n.startswith("lr-") and not n.endswith(("-momentum", "-weight_decay"))
     }
-    return watched or {n.removeprefix(ours): c for n, c in log.columns.items() if n.startswith(ours)}
+    ours = {n.partition("/lr/")[2]: c for n, c in log.columns.items() if is_ours(n) and "/lr/" in n}
+
+    def at(step: int) -> dict[str, float]:
+        if watched:
+            return {n: rate for n, c in watched.items() if math.isfinite(rate := c.latest(step))}
+        before = {n: c.latest(step - 1) for n, c in ours.items()}
+        return {
+            n: r for n, c in ours.items() if math.isfinite(r := c.latest(step) if math.isnan(before[n]) else before[n])
+        }
+
+    return at
+
+
+def _scale_column(log: Log) -> Column | None:
+    """The scale that this package's callback logged, of the first group; ``None`` where it was not in the run."""
+    return next((c for n, c in log.columns.items() if is_ours(n) and n.split("/")[1:2] == ["scale"]), None)
+
+
+def _changed(scale: Column, step: int) -> str:
+    """What our own callback did at a check, as far as its numbers tell."""
+    old, new = scale.latest(step - 1), scale.at(step)
+    if new is None or not math.isfinite(old) or new == old:
+        return NOT_OURS
+    return f"lightning_lr changed the scale from {old:.3g} to {new:.3g}; why, its journal says"
+
+
+def _condition(columns: Mapping[str, Column], step: int) -> Condition:
+    """What our own callback saw at a check; nothing where it was not there, or knew more conditions than we do."""
+    code = next((c.at(step) for n, c in columns.items() if is_ours(n) and n.endswith("/condition")), None)
+    return CONDITIONS[int(code)] if code is not None and code in range(len(CONDITIONS)) else Condition.HEALTHY

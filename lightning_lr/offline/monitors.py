@@ -63,7 +63,7 @@ def choose(
     >>> choose(["valid_loss_epoch", "val_loss_aux"]).monitors
     ('valid_loss_epoch',)
     """
-    offered = [name for name in names if name.split("/")[0].split("-")[0] != OURS]
+    offered = [name for name in names if not is_ours(name)]
     for name in (*monitors, *([train] if train else [])):
         if name not in offered:
             raise _missing(f"a metric {name!r}", offered, where)
@@ -71,12 +71,24 @@ def choose(
     per_check = train or _best(offered, TRAINING)
     per_step = _best(offered, TRAINING, steps=True)
     chosen = held_out or (() if per_check is None else (per_check,))
+    # Our own callback logs the training loss that it saw, also where the module logs none.
+    gathered = (name for name in names if is_ours(name) and name.endswith("/train"))
+    per_check = per_check or (None if per_step else next(gathered, None))
     if not chosen:
         raise _missing("a metric with a name like val_loss", offered, where)
     by = "as asked for" if monitors else "by the rule: names like val_loss and train_loss"
     train_said = f"training loss {per_check or per_step or 'not logged'}"
     said = f"monitor{plural(len(chosen))} {', '.join(chosen)}, {train_said} ({by})"
     return Choice(chosen, per_check, per_step, said)
+
+
+def is_ours(name: str) -> bool:
+    """Whether a tag is one that this package's callback writes, also where it has a name of its own.
+
+    >>> is_ours("lr_controller/scale"), is_ours("lr_controller-head/scale"), is_ours("lr-SGD")
+    (True, True, False)
+    """
+    return name.split("/")[0].split("-")[0] == OURS
 
 
 def _best(names: Collection[str], data: frozenset[str], steps: bool = False) -> str | None:

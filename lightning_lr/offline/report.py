@@ -9,10 +9,11 @@ import math
 from dataclasses import dataclass
 
 from lightning_lr.core.records import Decision
-from lightning_lr.core.vocabulary import Action
+from lightning_lr.core.vocabulary import Action, Condition
 from lightning_lr.core.wording import plural
 from lightning_lr.offline import terminal
 from lightning_lr.offline.advice import advice_of
+from lightning_lr.offline.log_readings import NOT_OURS
 from lightning_lr.offline.progress import Change, changes_of
 from lightning_lr.offline.rate_band import Band, band_of
 from lightning_lr.offline.sources import Run
@@ -20,6 +21,12 @@ from lightning_lr.offline.story import Story, story_of
 
 WIDE = 110
 """Columns of a terminal from which on the table can be read; below, each decision is a paragraph."""
+
+RECORDED = {
+    False: "recorded without lightning_lr",
+    True: "lightning_lr was in this run, but the log does not hold its policy and its sentences: its journal does",
+}
+"""Whether our callback was in a run that is no journal → what the report says of it."""
 
 HEADS = ("check", "epoch", "what", "learning rate", "why", "what it brought")
 
@@ -49,7 +56,7 @@ class Report:
         last = lines[-1].reading
         known = [value for value in story.values if math.isfinite(value)]
         best = f"; best {story.name} {story.shown(min(known)):.4g}" if known else ""
-        policy = f"policy {self.run.settings.policy.name}" if self.run.decided else "recorded without lightning_lr"
+        policy = f"policy {self.run.settings.policy.name}" if self.run.decided else RECORDED[self.run.present]
         checks = f"{len(lines)} check{plural(len(lines))}, to epoch {last.epoch} (step {last.step})"
         return [f"{checks}{best}; {policy}", *self.run.said]
 
@@ -64,7 +71,10 @@ class Report:
         ours = decision.action is not Action.HOLD
         rates = rates_text(decision) if ours else f"{change.old_rate:.3g} → {change.new_rate:.3g}"
         what = terminal.short(decision) if ours else "changed by its schedule"
-        why = reason_alone(decision) if ours else "not decided by lightning_lr"
+        if not ours and decision.reason != NOT_OURS:
+            known = "" if decision.condition is Condition.HEALTHY else f"{decision.condition}: "
+            what = f"{known}changed by lightning_lr"
+        why = reason_alone(decision) if ours or decision.reason != NOT_OURS else "not decided by lightning_lr"
         brought = change.sentence if decision.action is not Action.STOP else "training ended"
         return [str(decision.check), str(decision.epoch), what, rates, why, brought]
 

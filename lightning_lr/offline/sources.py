@@ -24,7 +24,7 @@ from lightning_lr.offline.csv_logs import read_csv
 from lightning_lr.offline.event_files import MARK, event_files, read_events
 from lightning_lr.offline.journal_reader import journal_header, journal_lines
 from lightning_lr.offline.log_readings import log_lines
-from lightning_lr.offline.monitors import choose
+from lightning_lr.offline.monitors import choose, is_ours
 
 DEEP = 4
 """Folders below the given one in which a run is looked for: ``lightning_logs/version_0`` is two."""
@@ -58,6 +58,7 @@ class Run:
         kind: what it is, in words.
         settings: those of the journal, else the default policy with the monitors that were chosen.
         decided: whether the recorded decisions are ours: a journal.
+        present: whether our callback was in the run: a journal, or a log with numbers of ours.
         said: what was found and chosen, one sentence each.
         facts: what the journal's header tells of the run.
         lines: the checks, each time from the first on.
@@ -67,6 +68,7 @@ class Run:
     kind: str
     settings: Settings
     decided: bool
+    present: bool
     said: tuple[str, ...]
     facts: dict[str, Any]
     lines: Callable[[], Iterator[JournalLine]]
@@ -139,7 +141,7 @@ def _journal_run(path: Path, watch: Watch) -> Run:
     lines = _not_empty(path, lambda: journal_lines(path, watch.partial))
     first = next(lines()).reading.check
     later = [f"it begins at check {first}: a replay does not know what came before, and may differ at first"]
-    return Run(path, "journal", chosen, True, (said, *(later if first else [])), facts, lines)
+    return Run(path, "journal", chosen, True, True, (said, *(later if first else [])), facts, lines)
 
 
 def _log_run(path: Path, log: Log, watch: Watch) -> Run:
@@ -156,7 +158,8 @@ def _log_run(path: Path, log: Log, watch: Watch) -> Run:
     if log.restarts:
         said.append(f"the run was resumed {log.restarts} time{plural(log.restarts)}; the steps logged last count")
     lines = _not_empty(path, lambda: log_lines(log, choice, watch.train_monitor))
-    return Run(path, log.kind, settings, False, tuple(said), {}, lines)
+    present = any(map(is_ours, log.columns))
+    return Run(path, log.kind, settings, False, present, tuple(said), {}, lines)
 
 
 def without_search(settings: Settings) -> Settings:

@@ -11,7 +11,11 @@ import pytest
 
 from lightning_lr.core.arguments import settings_from
 from lightning_lr.core.journal import header_line
+from lightning_lr.core.vocabulary import Condition
 from lightning_lr.errors import LightningLRError
+from lightning_lr.offline import report
+from lightning_lr.offline.cli import main
+from lightning_lr.offline.log_readings import NOT_OURS
 from lightning_lr.offline.sources import Watch, open_run
 from tests.helpers.logs import framed, plain_run, write_csv, write_events
 
@@ -248,3 +252,50 @@ def test_what_is_no_run(tmp_path, make, message):
 @pytest.mark.parametrize("make", [make_cut_events, make_cut_journal])
 def test_partial_reads_what_is_there(tmp_path, make):
     assert readings(make(tmp_path), partial=True)
+
+
+def run_with_ours():
+    """What a logger keeps of a run with our callback and no journal: a cut at check 2, then the curve over the budget."""
+    scales = [1.0, 1.0, 0.3, 0.3, 0.2]
+    plateau, healthy = list(Condition).index(Condition.PLATEAU), list(Condition).index(Condition.HEALTHY)
+    for check, scale in enumerate(scales):
+        ours = {"scale": scale, "lr/lr-SGD": 0.1 * scale, "train": 0.5 - 0.01 * check, "flip_rate": 0.03}
+        ours["condition"] = float(plateau if check == 2 else healthy)
+        logged = {f"lr_controller-a/{name}": value for name, value in ours.items()}
+        yield check * 10 + 9, {"val_loss": 1.0 - 0.1 * check, "epoch": float(check), **logged}
+
+
+@pytest.mark.parametrize("write", [write_events, write_csv])
+def test_a_log_of_a_run_that_had_our_callback_tells_what_it_can(tmp_path, write):
+    """The scale, the condition, the probes and the training loss stand in it; the policy and the sentences do not."""
+    write(tmp_path, run_with_ours())
+    run = open_run(tmp_path)
+    lines = list(run.lines())
+    assert (run.decided, run.present) == (False, True)
+    assert [line.reading.rates["lr-SGD"].applied for line in lines] == pytest.approx([0.1, 0.1, 0.1, 0.03, 0.03])
+    assert lines[2].decision.condition is Condition.PLATEAU
+    assert [line.decision.reason for line in lines] == [
+        NOT_OURS,
+        NOT_OURS,
+        "lightning_lr changed the scale from 1 to 0.3; why, its journal says",
+        NOT_OURS,
+        "lightning_lr changed the scale from 0.3 to 0.2; why, its journal says",
+    ]
+    assert lines[1].reading.probes == {"flip_rate": pytest.approx(0.03)}
+    assert lines[1].reading.train.mean == pytest.approx(0.49)
+
+
+def test_the_report_and_the_replay_of_such_a_log_say_who_changed_the_rate(tmp_path, capsys, monkeypatch):
+    write_csv(tmp_path, run_with_ours())
+    monkeypatch.setattr(report, "WIDE", 500)
+    assert main(["report", str(tmp_path)]) == 0
+    out = " ".join(capsys.readouterr().out.split())
+    assert "lightning_lr was in this run, but the log does not hold its policy and its sentences" in out
+    assert (
+        "check 2 · epoch 2 · plateau: changed by lightning_lr · 0.1 → 0.03 lightning_lr changed the scale from 1" in out
+    )
+    assert "without lightning_lr" not in out
+    assert main(["replay", str(tmp_path)]) == 0
+    out = " ".join(capsys.readouterr().out.split())
+    assert "plateau: lightning_lr changed the scale from 1 to 0.3" in out
+    assert "from 0.3 to 0.2" not in out  # a step of its curve is no decision
