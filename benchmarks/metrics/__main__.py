@@ -14,6 +14,7 @@ from statistics import fmean
 from typing import Any
 
 from benchmarks.detection.labels import label, numbers
+from benchmarks.metrics.cut_report import cut_figure, cut_table
 from benchmarks.metrics.judges import JUDGES, mean_of, readings, yes
 from benchmarks.metrics.record import RECORDED
 from lightning_lr.core.detectors import IncoherenceDetector, OscillationDetector, SlowProgressDetector
@@ -127,7 +128,7 @@ def overhead_table() -> list[str]:
     """What overhead.json holds, if it was measured."""
     path = FOLDER / "overhead.json"
     if not path.exists():
-        return ["Not measured yet: `python -m benchmarks.metrics.overhead --data FOLDER`."]
+        return ["Not measured yet: `python -m benchmarks.metrics.overhead`."]
     rows = ["| model | probe | its own calls, of the bare step | ratio of the blocks − 1 | quartiles | bare step |"]
     rows += ["| --- | --- | ---: | ---: | ---: | ---: |"]
     for found in json.loads(path.read_text()):
@@ -160,6 +161,12 @@ def main() -> None:
         *overfitting_table(runs),
         "\n## Flips against the learning rate\n",
         *flips_table(runs),
+        "\n## The cut that incoherence asks for\n",
+        "Real runs with the default policy (digits, plain SGD, no search, no anneal), each beside the same run with "
+        "`dry_run=True`, which decides but changes nothing: the two are one up to the decision. Flip rates of the five "
+        "checks before it, and of five after it (from the second on); mean and range over the seeds "
+        "(`python -m benchmarks.metrics.cut`).\n",
+        *cut_table(),
         "\n## Where the other detectors speak\n",
         "Runs with an alarm, and the check of the first (median); up to the cut, where there is one.\n",
         *conditions_table(runs),
@@ -170,6 +177,7 @@ def main() -> None:
     ]
     (FOLDER / "RESULTS.md").write_text("\n".join(parts) + "\n")
     figure(runs)
+    cut_figure()
     print(FOLDER / "RESULTS.md")
 
 

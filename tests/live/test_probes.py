@@ -12,13 +12,14 @@ import pytest
 import torch
 from torch.utils.data import DataLoader, Subset
 
+from benchmarks.metrics.cut import compare
 from lightning_lr import GradientDisparity, LearningRateController, NeuronCoherence, UpdateRatio
 from lightning_lr.core.journal import read_line
 from lightning_lr.errors import ArgumentError
 from tests.helpers.ranks import run_on_ranks
 from tests.helpers.scripted import trainer
 from tests.helpers.versions import ANY_CHECKPOINT
-from tests.live.test_no_trace import Real, learnable, traces
+from tests.live.test_no_trace import WORSE, Real, learnable, traces
 
 
 def probes(**options: Any) -> list[Any]:
@@ -34,7 +35,10 @@ def inputs_of(module: Real, batch: Any) -> Any:
     return module.net(batch[0])
 
 
-@pytest.mark.parametrize("options", [{}, {"val_check_interval": 0.5}, {"accumulate_grad_batches": 2}], ids=str)
+OPTIONS = [{}, {"val_check_interval": 0.5}, {"accumulate_grad_batches": 2}, {"precision": "bf16-mixed"}]
+
+
+@pytest.mark.parametrize("options", OPTIONS, ids=str)
 @pytest.mark.parametrize("own_loader", [False, True], ids=["validation batch", "own loader"])
 def test_a_run_with_probes_is_bit_for_bit_the_run_without(options, own_loader, tmp_path):
     loader = DataLoader(learnable().dataset, batch_size=32) if own_loader else None
@@ -46,6 +50,45 @@ def test_a_run_with_probes_is_bit_for_bit_the_run_without(options, own_loader, t
     assert control.decisions == []
     names = set().union(*(reading.probes for reading in readings(tmp_path / "journal")))
     assert {"flip_rate", "dead_units", "output_change", "update_ratio", "gradient_disparity"} <= names
+
+
+def test_a_dry_run_with_probes_decides_and_is_bit_for_bit_the_run_without(tmp_path):
+    """The rate that it would cut stays, and so do the flips that it sees."""
+    script = {"script": WORSE}
+    control = quiet(dry_run=True, patience=1, journal=str(tmp_path / "journal"))
+    watched, plain = traces([control], script, {}), traces([], script, {})
+    assert watched == plain
+    assert [decision.action for decision in control.decisions][:1] == ["restore"]
+    assert all(reading.rates["lr-Adam"].scale == 1 for reading in readings(tmp_path / "journal"))
+    assert "flip_rate" in readings(tmp_path / "journal")[-1].probes
+
+
+def test_in_half_precision_the_probes_see_about_the_same(tmp_path):
+    """The network runs in bfloat16, three digits; the probes' own sums do not."""
+
+    def fit(precision: str) -> list[dict[str, float]]:
+        torch.manual_seed(3)
+        control = quiet(journal=str(tmp_path / precision))
+        data = learnable(shuffle=False)
+        trainer([control], None, max_epochs=3, precision=precision).fit(Smooth(), data, data)
+        return [reading.probes for reading in readings(tmp_path / precision)]
+
+    for half, whole in zip(fit("bf16-mixed"), fit("32-true"), strict=True):
+        assert half.keys() == whole.keys()
+        for name in ("update_ratio", "gradient_disparity", "relative_disparity"):
+            assert half[name] == pytest.approx(whole[name], rel=0.1), name
+        assert half.get("flip_rate", 0.0) == pytest.approx(whole.get("flip_rate", 0.0), abs=0.03)
+
+
+def test_the_cut_that_incoherence_asks_for_calms_the_neurons():
+    """Digits, plain SGD at a rate that is too high: up to the cut both runs are one; the one that is cut flips less."""
+    found = compare(lr=0.2, seed=0, checks=32)
+    at, cut, left = found["check"], found["cut"], found["left"]
+    assert at is not None
+    assert cut[: at + 1] == left[: at + 1]
+    assert found["before"] > 0.02
+    assert found["after"] < 0.5 * found["before"]
+    assert found["after"] < 0.75 * found["alone"]
 
 
 def readings(path: Path) -> list[Any]:
