@@ -28,6 +28,8 @@ RECORDED = {
 }
 """Whether our callback was in a run that is no journal → what the report says of it."""
 
+ARROW = " → "
+
 HEADS = ("check", "epoch", "what", "learning rate", "why", "what it brought")
 
 
@@ -87,8 +89,13 @@ def rates_text(decision: Decision) -> str:
 
 
 def reason_alone(decision: Decision) -> str:
-    """The sentence between condition and arrow: what stands before and after it has columns of its own."""
-    said = decision.reason.partition(" → ")[0]
+    """The sentence between condition and arrow: what stands before and after it has columns of its own.
+
+    Within brackets an arrow says how a number moved: the one that is meant has as many closed before it as opened.
+    """
+    parts = decision.reason.split(ARROW)
+    heads = (ARROW.join(parts[:count]) for count in range(1, len(parts)))
+    said = next((head for head in heads if head.count("(") == head.count(")")), decision.reason)
     return said.removeprefix(f"{decision.condition}: ").removeprefix(f"{decision.action}: ")
 
 

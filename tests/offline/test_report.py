@@ -238,3 +238,19 @@ def test_plot_returns_figure_and_axes(tmp_path):
     assert axes == figure.axes
     assert len(axes) == 2
     pyplot.close(figure)
+
+
+REASONS = [
+    ("plateau: no new best (slope +1) → reduce the rate (lr 1 → 0.1)", "no new best (slope +1)"),
+    ("explored: it brought (0.05 → 1.4, 0.2 → 1.3); 0.1 is kept → learning rate × 0.1 (lr 1 → 0.1)",
+     "explored: it brought (0.05 → 1.4, 0.2 → 1.3); 0.1 is kept"),
+    ("the log says no more", "the log says no more"),
+    ("plateau: loss:( has no new best → reduce", "loss:( has no new best → reduce"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("reason", "alone"), REASONS)
+def test_the_reason_ends_where_the_answer_to_it_begins(reason, alone):
+    """And not at an arrow between two numbers in brackets."""
+    decision = Decision(0, 0, 0, Action.REDUCE, Condition.PLATEAU, 0.1, {"lr": 1.0}, {"lr": 0.1}, reason)
+    assert report.reason_alone(decision) == alone
