@@ -10,6 +10,7 @@ import tempfile
 import tracemalloc
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from time import thread_time
 from typing import Any
@@ -127,9 +128,9 @@ def replay_figures(quick: bool) -> Iterator[Figure]:
             path = path if path.suffix else path.parent
             bare, read, whole = [], [], []
             for _ in range(rounds):
-                bare.append(_timed(lambda: source.bare(path)))  # noqa: B023
-                read.append(_timed(lambda: _lines(path)))  # noqa: B023
-                whole.append(_timed(lambda: _replayed(path)))  # noqa: B023
+                bare.append(_timed(partial(source.bare, path)))
+                read.append(_timed(partial(_lines, path)))
+                whole.append(_timed(partial(_replayed, path)))
             took = min(whole) * CHECKS / checks
             yield Figure(
                 key=f"replay/{source.name}",

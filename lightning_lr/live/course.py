@@ -89,7 +89,10 @@ class Course:
         if self.pace is not None and stepped and self.explorer is None:
             self.pace.stepped()
         if self.opens is not None:
-            self._open()
+            if self.steps >= self.opens_at:
+                self.agree_on_budget()
+                opens, self.opens = self.opens, None
+                opens(self.budget)
         elif self.explorer is not None:
             if self.explorer.after_batch(outputs, divided, stepped):
                 return {"trial": self._end_exploration()}
@@ -109,12 +112,6 @@ class Course:
             self.suspension.end()
         if self.curve is not None:
             self.curve = replace(self.curve, first=self.steps)
-
-    def _open(self) -> None:
-        if self.opens is not None and self.steps >= self.opens_at:
-            self.agree_on_budget()
-            opens, self.opens = self.opens, None
-            opens(self.budget)
 
     def _end_exploration(self) -> Any:
         assert self.explorer is not None

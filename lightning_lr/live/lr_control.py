@@ -316,8 +316,8 @@ class LearningRateControl:
 
     def _mark(self, groups: Sequence[Group]) -> None:
         """Remember what would change with the next write of a tensor; a float is its own mark."""
-        rates = [group["lr"] for group in groups]
-        self._tensors = [] if {*map(type, rates)} == {float} else rates  # kept, so that no other takes their ids
+        # Kept, so that no other takes their ids.
+        self._tensors = [] if all_numbers(groups) else [group["lr"] for group in groups]
         self._marked = marks(self._optimizer()) if self._tensors else []
 
     # What a checkpoint holds.

@@ -111,10 +111,8 @@ def to_checkpoint(session: Session, save_snapshot: bool, together: bool = True) 
     carried: dict[str, Any] = {
         "readings": session.reader.of_ranks() if together else [],
         "snapshot": snapshot,
-        "token": [
-            session.course.steps,
-            session.snapshot_check,
-        ],  # tells which of several files belongs to this checkpoint
+        # Tells which of several files belongs to this checkpoint.
+        "token": [session.course.steps, session.snapshot_check],
         "probes": memory_of_ranks(session.reader.probes, session.ranks) if together else [],
     }
     explorer = session.course.explorer

@@ -33,7 +33,8 @@ CONDITIONS = tuple(Condition)
 
 def log_lines(log: Log, choice: Choice, train_monitor: str | None = None) -> Iterator[JournalLine]:
     """The checks of a run, in the form of a journal's lines; each holds, as what was decided is not in a log."""
-    columns, rates, scale = log.columns, _rates(log), _scale_column(log)
+    columns, rates = log.columns, _rates(log)
+    scale, condition = _own_column(log, "scale"), _own_column(log, "condition")
     epochs, train = columns.get("epoch"), columns.get(train_monitor or "")
     probes = {name: c for n, c in columns.items() if is_ours(n) and (name := n.partition("/")[2]) in PROBES}
     before, known = -1, {name: columns[name] for name in choice.monitors}
@@ -53,7 +54,7 @@ def log_lines(log: Log, choice: Choice, train_monitor: str | None = None) -> Ite
         )
         decision = held(reading, applied)
         if scale is not None:
-            decision = replace(decision, condition=_condition(columns, step), reason=_changed(scale, step))
+            decision = replace(decision, condition=_condition(condition, step), reason=_changed(scale, step))
         yield JournalLine(reading, decision, Adjustment(reading.rates))
         before = step
 
@@ -131,9 +132,9 @@ def _rates(log: Log) -> Callable[[int], dict[str, float]]:
     return at
 
 
-def _scale_column(log: Log) -> Column | None:
-    """The scale that this package's callback logged, of the first group; ``None`` where it was not in the run."""
-    return next((c for n, c in log.columns.items() if is_ours(n) and n.split("/")[1:2] == ["scale"]), None)
+def _own_column(log: Log, quantity: str) -> Column | None:
+    """What this package's callback logged, of the first group; ``None`` where it was not in the run."""
+    return next((c for n, c in log.columns.items() if is_ours(n) and n.split("/")[1:2] == [quantity]), None)
 
 
 def _changed(scale: Column, step: int) -> str:
@@ -144,7 +145,7 @@ def _changed(scale: Column, step: int) -> str:
     return f"lightning_lr changed the scale from {old:.3g} to {new:.3g}; why, its journal says"
 
 
-def _condition(columns: Mapping[str, Column], step: int) -> Condition:
+def _condition(column: Column | None, step: int) -> Condition:
     """What our own callback saw at a check; nothing where it was not there, or knew more conditions than we do."""
-    code = next((c.at(step) for n, c in columns.items() if is_ours(n) and n.endswith("/condition")), None)
+    code = column.at(step) if column is not None else None
     return CONDITIONS[int(code)] if code is not None and code in range(len(CONDITIONS)) else Condition.HEALTHY

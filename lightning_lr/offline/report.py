@@ -72,11 +72,12 @@ class Report:
         decision = line.decision
         ours = decision.action is not Action.HOLD
         rates = rates_text(decision) if ours else f"{change.old_rate:.3g} → {change.new_rate:.3g}"
-        what = terminal.short(decision) if ours else "changed by its schedule"
-        if not ours and decision.reason != NOT_OURS:
+        what, why = terminal.short(decision), reason_alone(decision)
+        if not ours and decision.reason == NOT_OURS:
+            what, why = "changed by its schedule", "not decided by lightning_lr"
+        elif not ours:
             known = "" if decision.condition is Condition.HEALTHY else f"{decision.condition}: "
             what = f"{known}changed by lightning_lr"
-        why = reason_alone(decision) if ours or decision.reason != NOT_OURS else "not decided by lightning_lr"
         brought = change.sentence if decision.action is not Action.STOP else "training ended"
         return [str(decision.check), str(decision.epoch), what, rates, why, brought]
 

@@ -16,11 +16,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import torch.distributed as dist
 from lightning.pytorch import Callback
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.strategies import DDPStrategy
 
+from tests.cluster.hosts.witness import assert_same_everywhere
 from tests.helpers.resume import Run, train
 from tests.helpers.schedulers import CASES
 
@@ -50,15 +50,6 @@ class Witness(Callback):
         note = {"step": trainer.global_step, "rates": rates, "weights": zlib.crc32(weights.numpy().tobytes())}
         with (self.folder / f"steps-{trainer.global_rank}-{os.getpid()}.jsonl").open("a") as file:
             file.write(json.dumps(note) + "\n")
-
-
-def assert_same_everywhere(numbers: list[float]) -> None:
-    """Bit for bit, on all ranks."""
-    own = torch.tensor(numbers, dtype=torch.float64)
-    if dist.get_world_size() > 1:
-        all_of_them = [torch.empty_like(own) for _ in range(dist.get_world_size())]
-        dist.all_gather(all_of_them, own)
-        assert all(torch.equal(own, other) for other in all_of_them), f"the ranks parted: {all_of_them}"
 
 
 def scripted_run(folder: Path, **options: Any) -> Run:

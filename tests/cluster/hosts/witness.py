@@ -23,12 +23,18 @@ class Witness(Callback):
         self.steps = 0
 
     def on_train_batch_end(self, trainer: Any, *_: Any) -> None:
-        own = torch.tensor([group["lr"] for group in trainer.optimizers[0].param_groups], dtype=torch.float64)
+        assert_same_everywhere([float(group["lr"]) for group in trainer.optimizers[0].param_groups])
+        self.steps += 1
+        (Path(os.environ[FOLDER]) / f"witnessed-{trainer.global_rank}-{os.getpid()}").write_text(str(self.steps))
+
+
+def assert_same_everywhere(numbers: list[float]) -> None:
+    """Bit for bit, on all ranks."""
+    own = torch.tensor(numbers, dtype=torch.float64)
+    if dist.get_world_size() > 1:
         all_of_them = [torch.empty_like(own) for _ in range(dist.get_world_size())]
         dist.all_gather(all_of_them, own)
         assert all(torch.equal(own, other) for other in all_of_them), f"the ranks parted: {all_of_them}"
-        self.steps += 1
-        (Path(os.environ[FOLDER]) / f"witnessed-{trainer.global_rank}-{os.getpid()}").write_text(str(self.steps))
 
 
 def callbacks() -> list[Callback]:
