@@ -82,8 +82,8 @@ bench-any-start: $(VENV)/.stamp-bench  ## untuned runs of ours against tuned run
 	$(BIN)/python -m benchmarks.any_start $(ARGS)
 
 bench-layerwise: $(VENV)/.stamp-bench  ## a multiplier for each layer, with and without, and what it costs: DATA=FOLDER
-	$(BIN)/python -m benchmarks.layerwise --data $(DATA) $(ARGS)
 	$(BIN)/python -m benchmarks.layerwise.overhead --data $(DATA)
+	$(BIN)/python -m benchmarks.layerwise --data $(DATA) $(ARGS)
 
 clean:  ## remove what was built, the environments too
 	rm -rf build dist *.egg-info $(VENV) $(CORE) $(LOWEST) .mypy_cache .ruff_cache .pytest_cache .hypothesis

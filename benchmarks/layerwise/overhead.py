@@ -4,16 +4,19 @@
 
     python -m benchmarks.layerwise.overhead --data FOLDER
 
-Processor time, so that a busy machine disturbs both alike; the ratio of neighbouring blocks, its median and quartiles.
+Two figures, as in benchmarks/metrics: the ratio of neighbouring blocks, which holds everything and is as noisy as the
+machine; and the time within the callback's own calls beside the rest of the same blocks, which is steady. Processor
+time, so that waiting for neighbours does not count. Writes overhead.json, which RESULTS.md repeats.
 """
 
 from __future__ import annotations
 
 import argparse
 import itertools
+import json
 import statistics
 import time
-from dataclasses import replace
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +32,8 @@ from lightning_lr.live.layer_session import LayerSession
 from lightning_lr.live.layers import layers_of
 from lightning_lr.live.ranks import Ranks
 
-BLOCK, BLOCKS = 10, 40
+OVERHEAD = Path(__file__).with_name("overhead.json")
+BLOCK, BLOCKS = 10, 150
 """A block holds two measurements, and every fifth a window: the mean over five blocks is the cost."""
 
 
@@ -58,34 +62,60 @@ class Loop:
             )
             self.session.scan([])
         self.steps = 0
+        self.spent = 0.0
 
-    def block(self) -> float:
-        """Seconds of processor time for a block."""
+    def block(self) -> tuple[float, float]:
+        """Seconds of processor time for a block, and of these within the callback's calls."""
+        self.spent = 0.0
         begun = time.process_time()
         for _ in range(BLOCK):
             inputs, targets = next(self.batches)
             self.optimizer.zero_grad()
             F.cross_entropy(self.model(inputs).flatten(0, -2), targets.flatten()).backward()  # type: ignore[no-untyped-call]
             if self.session is not None:
-                self.session.before_step()
+                self.timed(self.session.before_step)
             self.optimizer.step()
             if self.session is not None:
-                self.session.after_step(self.steps)
+                self.timed(self.session.after_step, self.steps)
             self.steps += 1
-        return time.process_time() - begun
+        return time.process_time() - begun, self.spent
+
+    def timed(self, call: Callable[..., Any], *arguments: Any) -> None:
+        """A call of the session, and how long it took."""
+        begun = time.process_time()
+        call(*arguments)
+        self.spent += time.process_time() - begun
 
 
-def measure(task: Task, folder: Path | None) -> str:
-    """One line of the table."""
+def measure(task: Task, folder: Path | None) -> dict[str, Any]:
+    """What the callback adds to a step, as shares of the bare one."""
     bare, layered = Loop(task, folder, False), Loop(task, folder, True)
-    for loop in (bare, layered):
-        loop.block()
-    pairs = [(bare.block(), layered.block()) for _ in range(BLOCKS)]
-    fives = [pairs[at : at + 5] for at in range(0, BLOCKS, 5)]
-    shares = sorted(100 * (sum(b for _, b in five) / sum(a for a, _ in five) - 1) for five in fives)
+    for _ in range(5):  # the first windows have 1, 2, 4 and 8 measurements
+        bare.block(), layered.block()
+    shares, own, steps = [], [], []
+    for _ in range(BLOCKS // 5):
+        pairs = [_pair(bare, layered, turn) for turn in range(5)]
+        plain, whole, inside = (sum(pair[at] for pair in pairs) for at in range(3))
+        shares.append(whole / plain - 1)
+        own.append(inside / (whole - inside))
+        steps.append(plain / 5 / BLOCK)
     low, middle, high = statistics.quantiles(shares, n=4)
-    step = 1000 * statistics.median(a for a, _ in pairs) / BLOCK
-    return f"| {task.name} | {step:.2f} ms | {middle:+.1f} % | {low:+.1f} … {high:+.1f} % |"
+    return {
+        "task": task.name,
+        "bare": round(statistics.median(steps), 6),
+        "own": round(statistics.median(own), 5),
+        "share": round(middle, 5),
+        "quartiles": [round(low, 5), round(high, 5)],
+    }
+
+
+def _pair(bare: Loop, layered: Loop, turn: int) -> tuple[float, float, float]:
+    """A block without and one with, in changing order: seconds without, with, and within the calls."""
+    if turn % 2:
+        (whole, inside), (plain, _) = layered.block(), bare.block()
+    else:
+        (plain, _), (whole, inside) = bare.block(), layered.block()
+    return plain, whole, inside
 
 
 def main() -> None:
@@ -93,10 +123,12 @@ def main() -> None:
     parser.add_argument("--data", type=Path)
     asked = parser.parse_args()
     torch.set_num_threads(1)
-    print("| task | bare step | with the callback | quartiles |\n| --- | ---: | ---: | ---: |")
+    found = []
     for task in TASKS:
         if task.name.startswith(("fashion", "shakespeare")):
-            print(measure(replace(task), asked.data), flush=True)
+            found.append(measure(task, asked.data))
+            print(found[-1], flush=True)
+    OVERHEAD.write_text("[\n" + ",\n".join(json.dumps(one) for one in found) + "\n]\n")
 
 
 if __name__ == "__main__":

@@ -1,21 +1,26 @@
-"""The results as a table: ratios of test losses, with what three seeds can tell about them."""
+"""The results as a table: ratios of test losses, with what so many seeds can tell about them."""
 
 from __future__ import annotations
 
+import json
 import math
 import statistics
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from benchmarks.layerwise.tasks import TASKS
 from benchmarks.layerwise.training import METHODS
 
 Rows = Sequence[dict[str, Any]]
+OVERHEAD = Path(__file__).with_name("overhead.json")
+MANY = 10
+"""Seeds from which on an interval says more than the least and the largest."""
 
 
 def report(rows: Rows) -> str:
     """RESULTS.md."""
-    return f"{HEAD}\n{_table(rows, 1.0)}\n{RATES}\n{_best(rows)}\n{TAIL}"
+    return f"{HEAD}\n{_table(rows, 1.0)}\n{RATES}\n{_best(rows)}\n{COST}\n{_overhead()}\n"
 
 
 def _ratios(rows: Rows, task: str, method: str, start: float) -> list[float]:
@@ -32,8 +37,14 @@ def _ratios(rows: Rows, task: str, method: str, start: float) -> list[float]:
 def _shown(ratios: Sequence[float]) -> str:
     if not ratios:
         return ""
-    # Ratios are averaged as ratios, so that 2 and 1/2 make 1; the range says what three seeds are worth.
-    mean = math.exp(statistics.fmean(math.log(one) for one in ratios)) if max(ratios) < math.inf else math.inf
+    # Ratios are averaged as ratios, so that 2 and 1/2 make 1; the range says what the seeds are worth.
+    if max(ratios) == math.inf:
+        return f"∞ ({min(ratios):.2f} … ∞)"
+    logs = [math.log(one) for one in ratios]
+    mean = math.exp(statistics.fmean(logs))
+    if len(logs) >= MANY:
+        reach = math.exp(1.96 * statistics.stdev(logs) / math.sqrt(len(logs)))
+        return f"{mean:.3f} (95 %: {mean / reach:.3f} … {mean * reach:.3f}; {len(logs)} seeds)"
     return f"{mean:.3f} ({min(ratios):.2f} … {max(ratios):.2f})"
 
 
@@ -79,11 +90,25 @@ def _means(rows: Rows) -> tuple[float, float] | None:
     )
 
 
+def _overhead() -> str:
+    """What overhead.json holds."""
+    lines = ["| task | bare step | its own calls | ratio of the blocks − 1 | quartiles |"]
+    lines += ["| --- | ---: | ---: | ---: | ---: |"]
+    for one in json.loads(OVERHEAD.read_text(encoding="utf-8")):
+        low, high = (f"{100 * share:+.1f}" for share in one["quartiles"])
+        lines.append(
+            f"| {one['task']} | {1000 * one['bare']:.2f} ms | {100 * one['own']:.1f} % | {100 * one['share']:+.1f} % | "
+            f"{low} … {high} % |"
+        )
+    return "\n".join(lines)
+
+
 HEAD = """# Layers: does a multiplier for each one pay?
 
-Test loss with the callback over test loss without it: geometric mean over the seeds, and the least and the largest.
-Below 1 is better. Same seed, same batches, same number of steps, same schedule (twenty steps of warm-up, linear to zero
-over the last half), every run at the task's own rate, which is the best of a coarse grid for the run *without*.
+Test loss with the callback over test loss without it: geometric mean over the seeds, and the least and the largest;
+from ten seeds on the 95 % interval of the mean, of paired runs. Below 1 is better. Same seed, same batches, same number
+of steps, same schedule (twenty steps of warm-up, linear to zero over the last half), every run at the task's own rate,
+which is the best of a coarse grid for the run *without*.
 To run it again (what stands in results.jsonl is not run twice):
 
     make bench-layerwise DATA=FOLDER
@@ -95,4 +120,9 @@ RATES = """
 The rate (as a multiple of the task's) is chosen on validation, for each method on its own; the mean test loss at it.
 """
 
-TAIL = ""
+COST = """
+## What it costs
+
+Blocks of ten steps, in turn without it and with it at its default cadence, in one process and on one thread; processor
+time, medians (`python -m benchmarks.layerwise.overhead --data FOLDER`).
+"""
