@@ -1,9 +1,9 @@
 """A host copy of what training changes on this rank: to go back is exact, to the last bit.
 
-Copied are the parameters, the buffers (also those that checkpoints leave out), the optimizers' ``state`` and the
-gradient scaler's. Not copied: ``param_groups`` (learning rates belong to lr_control), gradients, the random state,
-metrics, and whatever a module holds outside of parameters and buffers. Going back writes into the very tensors
-that training uses, so tied weights stay tied and captured graphs stay valid.
+Copied are the parameters, the buffers (also those that checkpoints leave out), the optimizers' ``state``, the gradient
+scaler's, and the averages of the weights that other callbacks keep. Not copied: ``param_groups`` (learning rates belong
+to lr_control), gradients, the random state, metrics, and whatever a module holds outside of parameters and buffers.
+Going back writes into the very tensors that training uses, so tied weights stay tied and captured graphs stay valid.
 
 Each rank keeps its own shards (``to_local()`` of a DTensor) in host memory, pinned where they come from a GPU.
 There is no collective. Memory is one copy, also while the next snapshot is taken, if that may reuse the former's.
@@ -14,7 +14,7 @@ it back.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import wraps
 from typing import Any, ParamSpec, TypeVar
@@ -29,7 +29,9 @@ from lightning_lr.live.local_tensors import named
 from lightning_lr.live.write_back import Plan, joined_since, put_state
 
 VERSION = 1
-FIELDS = ("tensors", "on_host", "module", "optimizers", "scaler")
+FIELDS = ("tensors", "on_host", "module", "optimizers", "scaler", "averages")
+Averages = Mapping[str, nn.Module]
+NONE: Averages = {}
 P = ParamSpec("P")
 R = TypeVar("R")
 
@@ -56,6 +58,7 @@ class Snapshot:
         optimizers: for each optimizer its parameters' local ``"shapes"`` over all groups, and its ``"state"``:
             pairs of (position of the parameter, or a string key of the optimizer's own) and node.
         scaler: the gradient scaler's ``state_dict``; empty where there is none.
+        averages: for each average, by its name, the same as ``module``.
 
     Example:
         >>> model = nn.Linear(2, 1)
@@ -73,11 +76,17 @@ class Snapshot:
     module: dict[str, int] = field(default_factory=dict)
     optimizers: list[dict[str, Any]] = field(default_factory=list)
     scaler: dict[str, Any] = field(default_factory=dict)
+    averages: dict[str, dict[str, int]] = field(default_factory=dict)
 
     @classmethod
     @_outside_autograd
     def take(
-        cls, module: nn.Module, optimizers: Sequence[Optimizer], scaler: Any = None, reuse: Snapshot | None = None
+        cls,
+        module: nn.Module,
+        optimizers: Sequence[Optimizer],
+        scaler: Any = None,
+        reuse: Snapshot | None = None,
+        averages: Averages = NONE,
     ) -> Snapshot:
         """Copy the present state to the host; waits once for the device, at the end.
 
@@ -86,22 +95,26 @@ class Snapshot:
             optimizers: ``trainer.optimizers``, always in the same order.
             scaler: the gradient scaler of the precision plugin, if there is one.
             reuse: a former snapshot whose memory is taken over. It is empty afterwards.
+            averages: further copies of the weights that training changes, by name.
 
         Raises:
             UnsupportedError: something cannot be copied; ``reuse`` is then still whole.
         """
         sources = Sources()
-        names = {name: sources.number(name, tensor) for name, tensor in named(module)}
+        names = _numbered(module, sources)
+        averaged = {name: _numbered(average, sources) for name, average in averages.items()}
         states = [describe_optimizer(index, optimizer, sources) for index, optimizer in enumerate(optimizers)]
         scaler_state = dict(scaler.state_dict()) if scaler is not None else {}
         on_host = [tensor.device.type == "cpu" for tensor in sources.local]
         former = reuse.tensors if reuse is not None else []
         if reuse is not None:
             reuse.tensors = []
-        return cls(to_host(sources.local, former), on_host, names, states, scaler_state)
+        return cls(to_host(sources.local, former), on_host, names, states, scaler_state, averaged)
 
     @_outside_autograd
-    def restore(self, module: nn.Module, optimizers: Sequence[Optimizer], scaler: Any = None) -> tuple[str, ...]:
+    def restore(
+        self, module: nn.Module, optimizers: Sequence[Optimizer], scaler: Any = None, averages: Averages = NONE
+    ) -> tuple[str, ...]:
         """Put everything back in place. All is checked, and all memory allocated, before anything is written.
 
         State entries born since are removed, those that vanished are made anew. Parameters that joined an optimizer
@@ -115,8 +128,14 @@ class Snapshot:
         """
         plan = Plan(self.tensors, self.on_host)
         plan.module(module, self.module)
+        for name in self.averages.keys() & averages.keys():
+            plan.module(averages[name], self.averages[name])
         states = plan.optimizers(optimizers, self.optimizers)
-        notes = [*joined_since(self.optimizers, optimizers), *self._scaler_notes(scaler)]
+        notes = [
+            *joined_since(self.optimizers, optimizers),
+            *self._scaler_notes(scaler),
+            *self._average_notes(averages),
+        ]
         plan.write()
         for optimizer, described, rebuilt in zip(optimizers, self.optimizers, states, strict=True):
             put_state(optimizer, len(described["shapes"]), rebuilt)
@@ -139,7 +158,7 @@ class Snapshot:
                 f"Expected a snapshot of version {VERSION} but got {payload.get('version')!r}. Resume with the release "
                 "of lightning_lr that wrote the checkpoint, or without the snapshot."
             )
-        return cls(**{name: payload[name] for name in FIELDS})
+        return cls(**{name: payload[name] for name in FIELDS if name in payload})  # averages came later
 
     @property
     def nbytes(self) -> int:
@@ -149,3 +168,11 @@ class Snapshot:
     def _scaler_notes(self, scaler: Any) -> Iterator[str]:
         if bool(self.scaler) != bool(scaler is not None and scaler.state_dict()):
             yield "the gradient scaler was left alone: there was none, then or now"
+
+    def _average_notes(self, averages: Averages) -> Iterator[str]:
+        for name in sorted(self.averages.keys() ^ averages.keys()):
+            yield f"the averaged weights of {name} were left alone: there were none, then or now"
+
+
+def _numbered(module: nn.Module, sources: Sources) -> dict[str, int]:
+    return {name: sources.number(name, tensor) for name, tensor in named(module)}

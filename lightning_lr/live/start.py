@@ -12,12 +12,14 @@ from lightning_lr.core.direction import doubt
 from lightning_lr.core.journal import header_line
 from lightning_lr.core.settings import Settings
 from lightning_lr.errors import UnsupportedError
+from lightning_lr.live.averages import averages_of
 from lightning_lr.live.budget import budget_of, steps_taken
 from lightning_lr.live.callback_base import say, warn
 from lightning_lr.live.controlled_groups import ControlledGroups
 from lightning_lr.live.course import Course
 from lightning_lr.live.facts import facts_of
 from lightning_lr.live.journal_file import JournalFile, journal_path
+from lightning_lr.live.local_tensors import params
 from lightning_lr.live.lr_control import LearningRateControl
 from lightning_lr.live.moment import may_validate
 from lightning_lr.live.open_course import open_course
@@ -90,8 +92,8 @@ def begin_session(
     session.reader.probes = Probes.attached(callback.probes, module, first, trainer.precision_plugin.val_step_context)
     if (settings.policy.restores or opening.explores) and not callback.dry_run:
         scaler = getattr(trainer.precision_plugin, "scaler", None)
-        session.take_snapshot = partial(_take, module, trainer.optimizers, scaler)
-        session.restore_snapshot = partial(_restore, module, trainer.optimizers, scaler)
+        session.take_snapshot = partial(_take, module, trainer, scaler)
+        session.restore_snapshot = partial(_restore, module, trainer, scaler)
     _continue(session, state, checkpointed)
     open_course(session, opening, trainer, module, state, checkpointed)
     if ranks.rank == 0:
@@ -167,12 +169,17 @@ def _continue(session: Session, state: Mapping[str, Any], checkpointed: Mapping[
         session.keep_state()
 
 
-def _take(module: Any, optimizers: list[Any], scaler: Any, former: Snapshot | None) -> Snapshot:
-    return Snapshot.take(module, optimizers, scaler, reuse=former)
+def _take(module: Any, trainer: Any, scaler: Any, former: Snapshot | None) -> Snapshot:
+    return Snapshot.take(module, trainer.optimizers, scaler, reuse=former, averages=averages_of(trainer.callbacks))
 
 
-def _restore(module: Any, optimizers: list[Any], scaler: Any, snapshot: Snapshot) -> tuple[str, ...]:
-    return snapshot.restore(module, optimizers, scaler)
+def _restore(module: Any, trainer: Any, scaler: Any, snapshot: Snapshot) -> tuple[str, ...]:
+    notes = snapshot.restore(module, trainer.optimizers, scaler, averages_of(trainer.callbacks))
+    for gradient in (param.grad for optimizer in trainer.optimizers for param in params(optimizer)):
+        if gradient is not None:
+            # In the middle of an accumulation it is a gradient of the weights that went, and may be no number.
+            gradient.zero_()
+    return notes
 
 
 def _hide_scale_in_module(session: Session, module: Any) -> None:

@@ -364,6 +364,29 @@ def test_a_disabled_scaler_is_none() -> None:
     assert Snapshot.take(net, [], scaler).restore(net, [], scaler) == ()
 
 
+# Averages of the weights
+
+
+@pytest.mark.parametrize("through", [lambda snapshot: snapshot, reloaded], ids=["memory", "payload"])
+def test_averages_go_back_too(through: Callable[[Snapshot], Snapshot]) -> None:
+    net = nn.Linear(2, 1)
+    average = torch.optim.swa_utils.AveragedModel(net)
+    then, snapshot = everything(average), through(Snapshot.take(net, [], averages={"ema": average}))
+    nn.init.ones_(net.weight)
+    average.update_parameters(net)
+    assert everything(average) != then
+    assert snapshot.restore(net, [], averages={"ema": average}) == ()
+    assert everything(average) == then
+
+
+@pytest.mark.parametrize(("then", "now"), [((), ("ema",)), (("ema",), ())], ids=["none then", "none now"])
+def test_an_average_on_one_side_only_is_said(then: Any, now: Any) -> None:
+    net = nn.Linear(1, 1)
+    snapshot = Snapshot.take(net, [], averages=dict.fromkeys(then, nn.Linear(1, 1)))
+    (note,) = snapshot.restore(net, [], averages=dict.fromkeys(now, nn.Linear(1, 1)))
+    assert note.startswith("the averaged weights of ema were left alone")
+
+
 # Memory
 
 
