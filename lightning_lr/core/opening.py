@@ -6,11 +6,12 @@ import math
 from dataclasses import replace
 
 from lightning_lr.core.exploration import suggested_rate
+from lightning_lr.core.margin import WITHIN, margin, times
 from lightning_lr.core.moves import hold, move
 from lightning_lr.core.policy import Response
 from lightning_lr.core.records import Decision, Diagnosis, Reading, Trial
 from lightning_lr.core.settings import Settings
-from lightning_lr.core.tournament import between, margin, winner
+from lightning_lr.core.tournament import between, winner
 from lightning_lr.core.vocabulary import Action, Condition
 
 
@@ -43,6 +44,7 @@ def _kept(suggested: float, trial: Trial) -> tuple[float, str, dict[str, float]]
     how = (
         f"a tenth of it and rates beside it were each trained for {trial.branch_steps} annealed steps on the same "
         f"batches, which brought the loss to ({tried}); {rate:.2g} is kept, halfway from the tenth to the best of these"
+        f"; {times(rate, trial.branches)} the short trials stayed within {100 * WITHIN:g} % of the best"
     )
     scores = {f"loss at {branch.rate:.2g}": branch.loss for branch in trial.branches}
     return rate, how, {"suggested": suggested, **scores, "margin_low": low, "margin_high": high}

@@ -34,9 +34,6 @@ WARMED, ANNEALED = 0.1, 0.4
 SCORED = 1 / 3
 """The last part of a branch, whose mean loss is its score."""
 
-WITHIN = 0.05
-"""Branches whose score is within 5 % of the best performed well: they tell the margin of the rate that is kept."""
-
 
 def branch_steps(budget: int | None) -> int:
     """Optimizer steps of one branch; 0 where the budget is too small for branches.
@@ -112,14 +109,3 @@ def between(suggested: float, branches: Sequence[Branch]) -> float:
     0.3
     """
     return math.sqrt(suggested * winner(branches).rate)
-
-
-def margin(branches: Sequence[Branch]) -> tuple[float, float]:
-    """Lowest and highest rate that were tried and performed within 5 % of the best.
-
-    >>> margin([Branch(0.1, 0.41), Branch(0.3, 0.4), Branch(0.9, 0.6)])
-    (0.1, 0.3)
-    """
-    best = winner(branches).loss
-    good = [branch.rate for branch in branches if branch.loss <= best + WITHIN * abs(best)]
-    return min(good), max(good)

@@ -66,7 +66,7 @@ def page(report: Report) -> str:
             _paragraphs(report.facts),
             '<div id="chart"></div>',
             f"<h2>Decisions</h2>{_table(report)}",
-            f"<h2>Rates that performed well</h2>{_paragraphs(report.band.sentences)}",
+            f"<h2>Rates that performed well</h2>{_paragraphs((*report.band.sentences, *report.margin))}",
             f"<h2>Advice</h2>{_paragraphs(report.advice)}" if report.advice else "",
             f'<script type="application/json" id="data">{data}</script>',
             f"<script>{get_plotlyjs()}</script><script>{DRAW}</script></body></html>\n",

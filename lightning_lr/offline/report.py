@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from lightning_lr.core.margin import in_words
 from lightning_lr.core.records import Decision
 from lightning_lr.core.vocabulary import Action, Condition
 from lightning_lr.core.wording import plural
@@ -61,6 +62,14 @@ class Report:
         policy = f"policy {self.run.settings.policy.name}" if self.run.decided else RECORDED[self.run.present]
         checks = f"{len(lines)} check{plural(len(lines))}, to epoch {last.epoch} (step {last.step})"
         return [f"{checks}{best}; {policy}", *self.run.said]
+
+    @property
+    def margin(self) -> tuple[str, ...]:
+        """How far the rate that an exploration kept could be moved, as its short trials tell; empty without one."""
+        for line in self.story.lines:
+            if line.reading.trial is not None and line.decision.new_lr:
+                return in_words(next(iter(line.decision.new_lr.values())), line.reading.trial)
+        return ()
 
     @property
     def rows(self) -> list[list[str]]:
@@ -122,7 +131,7 @@ def show(report: Report) -> None:
     else:
         terminal.say(out, "", "The learning rate was never changed.")
     terminal.say(out, "Rates that performed well", style="bold")
-    terminal.say(out, *report.band.sentences, indent=2)
+    terminal.say(out, *report.band.sentences, *report.margin, indent=2)
     if report.advice:
         terminal.say(out, "Advice", style="bold")
         terminal.say(out, *report.advice, indent=2)

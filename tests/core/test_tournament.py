@@ -6,10 +6,11 @@ import math
 
 import pytest
 
+from lightning_lr.core.margin import in_words, margin
 from lightning_lr.core.opening import explored
 from lightning_lr.core.records import Branch, Rate, Reading, Trial
 from lightning_lr.core.settings import Settings
-from lightning_lr.core.tournament import branch_steps, margin, multiple, next_rate, score
+from lightning_lr.core.tournament import branch_steps, multiple, next_rate, score
 
 SWEPT = (
     tuple(1e-3 * 1.2**step for step in range(40)),
@@ -38,6 +39,16 @@ def test_the_third_rate_follows_the_better_of_the_first_two() -> None:
         # the tenth that the sweep suggests is 0.0285
         ((0.5, 0.4, 0.3), math.sqrt(0.0285 * 0.09), "0.051 is kept, halfway from the tenth to the best of these"),
         ((0.4, 0.5, 0.6), math.sqrt(0.0285 * 0.01), "0.017 is kept, halfway"),
+        (
+            (0.41, 0.4, 0.9),
+            math.sqrt(0.0285 * 0.03),
+            "; between 0.34 and 1 times that rate the short trials stayed within",
+        ),
+        (
+            (0.5, 0.4, 0.9),
+            math.sqrt(0.0285 * 0.03),
+            "; at 1 times that rate alone the short trials stayed within 5 % of",
+        ),
         ((math.inf, math.inf, math.inf), 0.0285, "a tenth of it is kept"),
         ((), 0.0285, "a tenth of it is kept"),
     ],
@@ -53,6 +64,43 @@ def test_what_is_kept_and_said(losses: tuple[float, ...], kept: float, said: str
 def test_the_margin_holds_the_rates_that_came_within_five_percent() -> None:
     assert margin(trial(0.41, 0.4, 0.9).branches) == pytest.approx((0.01, 0.03))
     assert margin(trial(0.5, 0.4, 0.9).branches) == pytest.approx((0.03, 0.03))
+
+
+LIMITS = "The trials are short: how the whole run would have ended at these rates was not measured."
+
+
+@pytest.mark.parametrize(
+    ("losses", "stayed", "outside"),
+    [
+        (
+            (0.41, 0.4, 0.9),
+            "stayed within 5 % of the best of them between 0.5 and 1.5 times that rate (0.01 to 0.03).",
+            "At 4.5 times it the training loss was 125 % higher. No lower rate was tried.",
+        ),
+        (
+            (0.4, 0.5, math.inf),
+            "stayed within 5 % of the best of them at 0.5 times that rate alone (0.01).",
+            "At 1.5 times it the training loss was 25 % higher. At 0.17 times it the training loss was no number.",
+        ),
+        (
+            (-1.0, -0.9, -1.01),
+            "stayed within 5 % of the best of them between 0.17 and 0.5 times that rate (0.0033 to 0.01).",
+            "At 1.5 times it the training loss was 11 % higher. No lower rate was tried.",
+        ),
+        ((0.39, 0.4, 0.38), "between 0.17 and 0.5 times", "At 1.5 times it the training loss was 5 % higher."),
+    ],
+)
+def test_the_margin_in_words(losses: tuple[float, ...], stayed: str, outside: str) -> None:
+    kept, found, limits = in_words(0.02, trial(*losses))
+    assert kept.startswith("The exploration kept 0.02. Its short trials of 30 steps ")
+    assert stayed in kept
+    assert found.startswith(outside)
+    assert limits == LIMITS
+
+
+@pytest.mark.parametrize("losses", [(), (math.inf, math.inf, math.inf)])
+def test_no_margin_is_claimed_where_no_trial_came_through(losses: tuple[float, ...]) -> None:
+    assert in_words(0.02, trial(*losses)) == ()
 
 
 def test_a_branch_rises_holds_and_falls_and_explodes_once() -> None:

@@ -11,8 +11,9 @@ from itertools import pairwise
 import pytest
 
 from lightning_lr.core.arguments import settings_from
-from lightning_lr.core.journal import JournalLine
-from lightning_lr.core.records import Adjustment, Decision, Rate, Reading
+from lightning_lr.core.controller import Controller
+from lightning_lr.core.journal import JournalLine, entry_line, header_line
+from lightning_lr.core.records import Adjustment, Branch, Decision, JournalEntry, Rate, Reading, Trial
 from lightning_lr.core.vocabulary import Action, Condition
 from lightning_lr.offline import report
 from lightning_lr.offline.advice import advice_of
@@ -180,6 +181,26 @@ def test_text_from_a_log_is_escaped_in_the_page(tmp_path, capsys):
     assert "&lt;script&gt;alert(1)&lt;/script&gt;_val_loss" in text
     assert EVIL not in text
     assert text.count("alert(1)") == text.count("alert(1)&lt;/script&gt;") >= 2
+
+
+def test_the_margin_of_the_rate_that_was_found(tmp_path, capsys):
+    pytest.importorskip("plotly")
+    swept = [1e-3 * 1.2**step for step in range(40)], [1.0] * 20 + [0.5] * 12 + [0.9, 1.5, 3, 6, 9, 12, 20, 30]
+    tried = (Branch(0.01, 0.41), Branch(0.03, 0.4), Branch(0.09, 0.9))
+    trial = Trial(tuple(swept[0]), tuple(swept[1]), tried, 30)
+    reading = Reading(0, 0, 130, rates={"lr": Rate(1.0, 1.0, 1.0)}, snapshot_check=-1, trial=trial)
+    controller = Controller(settings_from())
+    decision = controller.step(reading)
+    entry = JournalEntry(reading, controller.signals, controller.diagnosis, decision, Adjustment(reading.rates))
+    lines = [header_line(controller.settings, {}), entry_line(entry)]
+    (tmp_path / "lr_journal.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    assert main(["report", str(tmp_path), "--html", str(tmp_path / "a.html")]) == 0
+    said = "short trials of 30 steps stayed within 5 % of the best of them between 0.34 and 1 times that rate (0.01 to 0.03)."
+    outside = "At 3.1 times it the training loss was 125 % higher. No lower rate was tried."
+    for text in (" ".join(capsys.readouterr().out.split()), (tmp_path / "a.html").read_text(encoding="utf-8")):
+        assert f"The exploration kept 0.029. Its {said}" in text
+        assert outside in text
+        assert "how the whole run would have ended at these rates was not measured" in text
 
 
 def test_the_page_fetches_nothing(tmp_path, capsys):
