@@ -39,7 +39,7 @@ def times(kept: float, branches: Sequence[Branch]) -> str:
 
 
 def in_words(kept: float, trial: Trial) -> tuple[str, ...]:
-    """What the trials say of the margin, and what they leave open: for the report.
+    r"""What the trials say of the margin, and what they leave open: for the report.
 
     Args:
         kept: the rate that the run went on with.
