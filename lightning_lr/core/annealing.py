@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -11,6 +12,11 @@ linear to zero is also what the large study of decays found best (Bergsma et al.
 
 WARMUP = 0.02
 """Share of the budget over which the rate rises: adaptive optimizers have no estimate of the gradient's size before."""
+
+
+EARLY = 0.5
+"""Steps of an end that begins early, because EarlyStopping has run out of patience, as a share of those before it; see
+docs/decisions/0007-early-stopping.md."""
 
 
 @dataclass(frozen=True)
@@ -67,3 +73,30 @@ class Curve:
         if step < min(self.anneals_from, moved.anneals_from) and self.bend is None:
             return moved
         return replace(moved, bend=(step, self.at(step)))
+
+    def ending(self, budget: int, step: int) -> Curve:
+        """The curve that from this step on falls linearly to zero at another end.
+
+        >>> curve = Curve(first=0, budget=100).ending(60, step=40)
+        >>> curve.at(39), curve.at(50), curve.at(59)
+        (1.0, 0.5, 0.05)
+        """
+        return replace(self, budget=budget, bend=(step, self.at(step)))
+
+
+def early_end(steps: int, budget: int | None, check: float) -> int:
+    """The step at which a run ends that begins its end now; a whole number of checks away, and never beyond the budget.
+
+    Args:
+        steps: optimizer steps so far.
+        budget: those of the whole run; ``None`` where that is unknown.
+        check: steps from one check to the next; infinite where that is unknown.
+
+    >>> early_end(100, None, 40), early_end(100, 160, 40), early_end(100, 1000, math.inf)
+    (180, 160, 150)
+    """
+    length = max(1.0, EARLY * steps)
+    if math.isfinite(check) and check > 0:
+        length = math.ceil(length / check) * check
+    end = steps + math.ceil(length)
+    return end if budget is None else max(min(end, budget), steps + 1)

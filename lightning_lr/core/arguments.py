@@ -73,7 +73,7 @@ def settings_from(
     )
 
 
-def check_options(*, optimizers: Any, journal: Any, name: Any, **switches: Any) -> None:
+def check_options(*, optimizers: Any, journal: Any, snapshot_folder: Any, name: Any, **switches: Any) -> None:
     """Check the callback's arguments that are no settings of the core: what to control, where to write, what is on.
 
     Raises:
@@ -84,8 +84,9 @@ def check_options(*, optimizers: Any, journal: Any, name: Any, **switches: Any) 
         raise ArgumentError(
             f"Expected `optimizers` to be a list of indices and names of parameter groups but got {optimizers!r}."
         )
-    if journal is not None and not (isinstance(journal, (str, PathLike)) and str(journal)):
-        raise ArgumentError(f"Expected `journal` to be a path or None but got {journal!r}.")
+    for argument, path in (("journal", journal), ("snapshot_folder", snapshot_folder)):
+        if path is not None and not (isinstance(path, (str, PathLike)) and str(path)):
+            raise ArgumentError(f"Expected `{argument}` to be a path or None but got {path!r}.")
     if name is not None and not (isinstance(name, str) and name and not set(name) & set("/\\")):
         raise ArgumentError(f"Expected `name` to be a word without slashes or None but got {name!r}.")
     for argument, value in switches.items():

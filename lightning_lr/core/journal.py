@@ -255,6 +255,7 @@ def _reading(record: Mapping[str, Any]) -> Reading:
         budget=record.get("budget"),
         trial=_trial(record.get("trial")),
         anneals=bool(record.get("anneals", False)),
+        stops_early=bool(record.get("stops_early", False)),
         between=bool(record.get("between", False)),
         train_loss=_optional(record.get("train_loss")),
         probes=_numbers(record.get("probes", {})),

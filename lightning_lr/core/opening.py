@@ -52,6 +52,11 @@ def _kept(suggested: float, trial: Trial) -> tuple[float, str, dict[str, float]]
 
 def annealing(reading: Reading) -> Decision:
     """The decision to begin the linear end of the curve."""
-    share = "" if reading.progress is None else f"{reading.progress:.0%} of the budget is used: "
-    reason = f"anneal: {share}from here on the learning rate falls linearly to zero at the end"
+    if reading.stops_early:
+        why = "EarlyStopping has run out of patience: "
+        end = f"step {reading.budget}, and there the run ends"
+    else:
+        why = "" if reading.progress is None else f"{reading.progress:.0%} of the budget is used: "
+        end = "the end"
+    reason = f"anneal: {why}from here on the learning rate falls linearly to zero at {end}"
     return hold(reading, Diagnosis(Condition.HEALTHY, (), reason), reason, Action.ANNEAL)

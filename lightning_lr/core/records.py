@@ -115,6 +115,7 @@ class Reading:
         budget: optimizer steps of the whole run, as far as is known; where a time limits it, rank 0's estimate.
         trial: an exploration that has just ended; such a reading has no metrics.
         anneals: whether the end of the curve over the budget begins here; such a reading has no metrics either.
+        stops_early: whether that is so because EarlyStopping has run out of patience; ``budget`` is the new end.
         between: whether this is a check between two validations, which knows the training loss alone.
         train_loss: mean training loss since the last check that was none of these, where there were any since.
         probes: what the probes measured inside the network since the previous check: quantity → value, and
@@ -133,6 +134,7 @@ class Reading:
     budget: int | None = None
     trial: Trial | None = None
     anneals: bool = False
+    stops_early: bool = False
     between: bool = False
     train_loss: float | None = None
     probes: Mapping[str, float] = field(default_factory=dict)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -54,7 +55,8 @@ class LearningRateController(DualCallback):
             divergence. ``None``: the policy decides.
         find_lr: whether the first steps sweep over learning rates, from a snapshot that is restored, and the run goes
             on with the one that was found. ``"auto"``: for ``policy="auto"`` with no scheduler of the user's own.
-        anneal: whether the rate falls linearly to zero over the last half of a known budget. ``"auto"``: likewise.
+        anneal: whether the rate falls linearly to zero over the last half of a known budget, and before EarlyStopping
+            ends the run. ``"auto"``: likewise.
         check_every_n_steps: optimizer steps after which the training loss is checked by itself, where the next
             validation is still to come: for what cannot wait (divergence, lost weights). ``None``: a twentieth of the
             budget, 100 to 1000, and none where validations come at least that often; 0: none.
@@ -67,6 +69,8 @@ class LearningRateController(DualCallback):
         journal: path of the journal; ``None``: ``lr_journal.jsonl`` in the folder of the first logger that has one.
         save_snapshot: whether the checkpoint carries the state that a restore would bring back (it grows by one copy of
             weights and optimizer state); without it a resumed run cuts without restoring.
+        snapshot_folder: keep the state that a restore would bring back in a file in this folder, one for each rank, and
+            not in host memory; the file goes at the end of the fit.
         probes: metrics that look inside the network at each check: :class:`~lightning_lr.metrics.NeuronCoherence`,
             :class:`~lightning_lr.metrics.UpdateRatio`, :class:`~lightning_lr.metrics.GradientDisparity`. What they
             measure stands in the journal and the loggers, and the policy acts on it.
@@ -116,6 +120,7 @@ class LearningRateController(DualCallback):
         verbose: bool = True,
         journal: str | None = None,
         save_snapshot: bool = True,
+        snapshot_folder: str | os.PathLike[str] | None = None,
         probes: Sequence[Probe] = (),
         name: str | None = None,
     ) -> None:
@@ -141,6 +146,7 @@ class LearningRateController(DualCallback):
         check_options(
             optimizers=optimizers,
             journal=journal,
+            snapshot_folder=snapshot_folder,
             name=name,
             dry_run=dry_run,
             verbose=verbose,
@@ -155,6 +161,7 @@ class LearningRateController(DualCallback):
         self.verbose = verbose
         self.journal = journal
         self.save_snapshot = save_snapshot
+        self.snapshot_folder = snapshot_folder
         self.probes = _probes(probes)
         self.name = name
         self._stage: str | None = None

@@ -39,6 +39,7 @@ class Course:
         suspension: the callbacks that wait for its end.
         curve: the learning rate over the budget, as a multiple of what the decisions ask for.
         annealing: whether the end of that curve has begun.
+        ends_at: step at which the run is to end before its budget; ``None`` where it is not.
     """
 
     groups: ControlledGroups
@@ -54,6 +55,7 @@ class Course:
     suspension: Suspension | None = None
     curve: Curve | None = None
     annealing: bool = False
+    ends_at: int | None = None
 
     @property
     def explores(self) -> bool:
@@ -113,6 +115,18 @@ class Course:
         if self.curve is not None:
             self.curve = replace(self.curve, first=self.steps)
 
+    def end_early(self, end: int) -> None:
+        """From here on the rate falls to zero at that step, which is the new budget."""
+        self.ends_at = self.budget = end
+        curve = self.curve or Curve(first=self.steps, budget=end, warmup=0.0)
+        self.curve, self.annealing = curve.ending(end, self.steps), True
+        self.moved()
+
+    @property
+    def ended_early(self) -> bool:
+        """Whether that step has come."""
+        return self.ends_at is not None and self.steps >= self.ends_at
+
     def _end_exploration(self) -> Any:
         assert self.explorer is not None
         self.explorer.end()
@@ -126,11 +140,15 @@ class Course:
 
     def own_budget(self) -> int | None:
         """The budget as this rank sees it; only rank 0's opinion counts."""
-        limit = self.limits(self.steps)
+        limit = self.shortened(self.limits(self.steps))
         if self.pace is None:
             return limit
         timed = self.pace.budget(self.steps)
         return self.budget if timed is None else min(timed, limit or timed)
+
+    def shortened(self, budget: int | None) -> int | None:
+        """A budget, up to where the run is to end."""
+        return budget if self.ends_at is None else min(budget or self.ends_at, self.ends_at)
 
     def agree_on_budget(self) -> None:
         """Rank 0's budget, on all ranks: a broadcast of its own, where no check is due."""
@@ -157,6 +175,7 @@ class Course:
             "exploring": self.explorer.state_dict() if self.explorer else None,
             "curve": asdict(self.curve) if self.curve else None,
             "annealing": self.annealing,
+            "ends_at": self.ends_at,
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -165,6 +184,7 @@ class Course:
         self.budget = state["budget"]
         self.curve = Curve(**state["curve"]) if state["curve"] else None
         self.annealing = state["annealing"]
+        self.ends_at = state.get("ends_at")  # since 0007-early-stopping
 
     def end(self) -> None:
         """Let the suspended callbacks go on."""

@@ -75,8 +75,9 @@ def _move_end(session: Session, opening: Opening, state: Mapping[str, Any]) -> N
     """A run that is resumed with more epochs, or more time, has another end: its curve is laid anew."""
     course = session.course
     if course.pace is None:
-        moved = opening.budget is not None and opening.budget != course.budget
-        course.budget = opening.budget
+        budget = course.shortened(opening.budget)
+        moved = budget is not None and budget != course.budget
+        course.budget = budget
     else:
         moved = course.pace.load_state_dict(state["pace"]) if state.get("pace") else True
         if moved:

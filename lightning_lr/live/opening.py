@@ -29,6 +29,7 @@ class Opening:
         curve: how the learning rate runs over the budget.
         explores: whether a sweep comes first.
         anneals: whether the rate falls to zero at the end.
+        ends_early: whether it does so where EarlyStopping ends the run, which needs no known budget.
         validation: optimizer steps from one validation to the next; infinite where that is unknown.
         timed: whether a time limits the run: how many steps that is must be measured first.
     """
@@ -38,6 +39,7 @@ class Opening:
     curve: str
     explores: bool = False
     anneals: bool = False
+    ends_early: bool = False
     validation: float = math.inf
     timed: bool = False
 
@@ -97,6 +99,7 @@ def opening_of(
         curve=curved if anneals else f"none: {against_annealing or 'anneal=False'}",
         explores=explores and plan is not None,
         anneals=anneals,
+        ends_early=anneals or (callback.anneal == "auto" and not _against_annealing(callback, trainer, known=True)),
         validation=validation,
         timed=timed,
     )

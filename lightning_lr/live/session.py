@@ -15,6 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from lightning_lr.core.annealing import early_end
 from lightning_lr.core.cadence import block_size, steps_between_checks
 from lightning_lr.core.controller import Controller, check_version
 from lightning_lr.core.journal import entry_line, header_line
@@ -152,14 +153,21 @@ class Session:
             self.reader.probes.after_step()
         ended = self.course.after_batch(outputs, divided, stepped)
         if ended:
-            now = moment()
-            # Nothing in it differs between ranks, so every rank decides by itself.
-            reading = self._bare_reading(now, **ended)
-            decision = self.core.step(reading)
-            self._write(reading, decision, self._apply(decision), now)
+            self._go_on(moment(), ended)
         if "trial" in ended:
             self._forget_readings()
             self.course.begin()
+
+    def end_early(self, moment: Moment) -> None:
+        """Begin the end of the curve now, long before the budget is used up."""
+        self.course.end_early(early_end(self.course.steps, self.course.budget, self.validation))
+        self._go_on(moment, {"anneals": True, "stops_early": True})
+
+    def _go_on(self, moment: Moment, values: Mapping[str, Any]) -> None:
+        """Decide on what the course says; nothing in it differs between ranks, so every rank decides by itself."""
+        reading = self._bare_reading(moment, **values)
+        decision = self.core.step(reading)
+        self._write(reading, decision, self._apply(decision), moment)
 
     def _forget_readings(self) -> None:
         """What was read while the run explored says nothing of the run."""

@@ -15,7 +15,7 @@ it back.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import wraps
 from typing import Any, ParamSpec, TypeVar
 
@@ -100,16 +100,34 @@ class Snapshot:
         Raises:
             UnsupportedError: something cannot be copied; ``reuse`` is then still whole.
         """
+        now = cls.now(module, optimizers, scaler, averages)
+        former = reuse.tensors if reuse is not None else []
+        if reuse is not None:
+            reuse.tensors = []
+        return now.copied(former)
+
+    @classmethod
+    @_outside_autograd
+    def now(
+        cls, module: nn.Module, optimizers: Sequence[Optimizer], scaler: Any = None, averages: Averages = NONE
+    ) -> Snapshot:
+        """The present state itself, not a copy: to write it somewhere before the next step changes it.
+
+        Raises:
+            UnsupportedError: something could not be copied.
+        """
         sources = Sources()
         names = _numbered(module, sources)
         averaged = {name: _numbered(average, sources) for name, average in averages.items()}
         states = [describe_optimizer(index, optimizer, sources) for index, optimizer in enumerate(optimizers)]
         scaler_state = dict(scaler.state_dict()) if scaler is not None else {}
         on_host = [tensor.device.type == "cpu" for tensor in sources.local]
-        former = reuse.tensors if reuse is not None else []
-        if reuse is not None:
-            reuse.tensors = []
-        return cls(to_host(sources.local, former), on_host, names, states, scaler_state, averaged)
+        return cls(sources.local, on_host, names, states, scaler_state, averaged)
+
+    @_outside_autograd
+    def copied(self, former: Sequence[Tensor] = ()) -> Snapshot:
+        """The same in host memory; into those of ``former`` that have the same form."""
+        return replace(self, tensors=to_host(self.tensors, former))
 
     @_outside_autograd
     def restore(

@@ -17,6 +17,7 @@ from lightning_lr.live.budget import budget_of, steps_taken
 from lightning_lr.live.callback_base import say, warn
 from lightning_lr.live.controlled_groups import ControlledGroups
 from lightning_lr.live.course import Course
+from lightning_lr.live.early_stopping import anneal_before_stopping, give_patience
 from lightning_lr.live.facts import facts_of
 from lightning_lr.live.journal_file import JournalFile, journal_path
 from lightning_lr.live.local_tensors import params
@@ -30,6 +31,7 @@ from lightning_lr.live.ranks import Ranks
 from lightning_lr.live.reader import Reader
 from lightning_lr.live.session import Session
 from lightning_lr.live.snapshot import Snapshot
+from lightning_lr.live.snapshot_file import SnapshotFile
 from lightning_lr.live.strategies import against_restoring
 from lightning_lr.live.tensorboard import PREFIX, DecisionLog, set_up_card
 
@@ -90,11 +92,17 @@ def begin_session(
     _hide_scale_in_module(session, module)
     first = session.groups.optimizers[0] if session.groups.optimizers else None
     session.reader.probes = Probes.attached(callback.probes, module, first, trainer.precision_plugin.val_step_context)
+    file: SnapshotFile | None = None
     if (settings.policy.restores or opening.explores) and not callback.dry_run:
         scaler = getattr(trainer.precision_plugin, "scaler", None)
-        session.take_snapshot = partial(_take, module, trainer, scaler)
+        if callback.snapshot_folder is not None:
+            file = SnapshotFile(callback.snapshot_folder, ranks.rank, warn)
+            session.undo.append(file.remove)
+        session.take_snapshot = partial(_take, module, trainer, scaler, file)
         session.restore_snapshot = partial(_restore, module, trainer, scaler)
-    _continue(session, state, checkpointed)
+    _continue(session, state, checkpointed, file)
+    if opening.ends_early and groups.rates() and not callback.dry_run:
+        anneal_before_stopping(session, trainer)  # before an exploration suspends those callbacks for a while
     open_course(session, opening, trainer, module, state, checkpointed)
     if ranks.rank == 0:
         session.log.card(set_up_card(facts), step=trainer.fit_loop.epoch_loop._batches_that_stepped)
@@ -149,7 +157,9 @@ def _settings_for(callback: LearningRateController, trainer: Any) -> Settings:
     return settings
 
 
-def _continue(session: Session, state: Mapping[str, Any], checkpointed: Mapping[str, Any]) -> None:
+def _continue(
+    session: Session, state: Mapping[str, Any], checkpointed: Mapping[str, Any], file: SnapshotFile | None
+) -> None:
     """From the checkpoint where there was one, else from the start."""
     if state:
         session.load_state_dict(state)
@@ -161,7 +171,8 @@ def _continue(session: Session, state: Mapping[str, Any], checkpointed: Mapping[
         if session.take_snapshot is None:
             session.snapshot_check = state["snapshot_check"]
         elif payload is not None and (everywhere or session.ranks.alone):
-            session.snapshot = Snapshot.from_payload(dict(payload))
+            snapshot = Snapshot.from_payload(dict(payload))
+            session.snapshot = snapshot if file is None else file.keep(snapshot)
             session.snapshot_check = state["snapshot_check"]
         elif state["snapshot_check"] is not None:
             warn("The checkpoint carries no snapshot: until the next best, a restore will be a cut without restore.")
@@ -169,8 +180,11 @@ def _continue(session: Session, state: Mapping[str, Any], checkpointed: Mapping[
         session.keep_state()
 
 
-def _take(module: Any, trainer: Any, scaler: Any, former: Snapshot | None) -> Snapshot:
-    return Snapshot.take(module, trainer.optimizers, scaler, reuse=former, averages=averages_of(trainer.callbacks))
+def _take(module: Any, trainer: Any, scaler: Any, file: SnapshotFile | None, former: Snapshot | None) -> Snapshot:
+    averages = averages_of(trainer.callbacks)
+    if file is not None:
+        return file.keep(Snapshot.now(module, trainer.optimizers, scaler, averages))
+    return Snapshot.take(module, trainer.optimizers, scaler, reuse=former, averages=averages)
 
 
 def _restore(module: Any, trainer: Any, scaler: Any, snapshot: Snapshot) -> tuple[str, ...]:
@@ -179,6 +193,7 @@ def _restore(module: Any, trainer: Any, scaler: Any, snapshot: Snapshot) -> tupl
         if gradient is not None:
             # In the middle of an accumulation it is a gradient of the weights that went, and may be no number.
             gradient.zero_()
+    give_patience(trainer.callbacks)
     return notes
 
 

@@ -125,6 +125,8 @@ ARGUMENTS = [
     ({"dry_run": "yes"}, "Expected `dry_run` to be True or False but got 'yes'."),
     ({"verbose": None}, "Expected `verbose` to be True or False but got None."),
     ({"save_snapshot": 1}, "Expected `save_snapshot` to be True or False but got 1."),
+    ({"snapshot_folder": 3}, "Expected `snapshot_folder` to be a path or None but got 3."),
+    ({"snapshot_folder": ""}, "Expected `snapshot_folder` to be a path or None but got ''."),
     ({"probes": 1}, "Expected `probes` to be a list of NeuronCoherence(), UpdateRatio() and GradientDisparity() but"),
     ({"journal": ""}, "Expected `journal` to be a path or None but got ''."),
     ({"journal": True}, "Expected `journal` to be a path or None but got True."),
