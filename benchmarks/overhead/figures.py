@@ -62,13 +62,16 @@ def paired(ratios: Sequence[float]) -> dict[str, Any]:
     return {"ratio": median(ratios), "low": medians[10], "high": medians[389], "pairs": len(ratios)}
 
 
-def alternately(calls: Mapping[str, Callable[[], Any]], rounds: int, repeat: int = 1) -> dict[str, list[float]]:
+def alternately(
+    calls: Mapping[str, Callable[[], Any]], rounds: int, repeat: int = 1, clock: Callable[[], float] = thread_time
+) -> dict[str, list[float]]:
     """Seconds of one call of each, measured in turn, round by round: CPU time of this thread.
 
     Args:
         calls: name → what to time.
         rounds: how often each is timed.
         repeat: calls in one timing.
+        clock: another one, where waiting for something else than the processor counts.
     """
     seconds: dict[str, list[float]] = {name: [] for name in calls}
     chance = random.Random(0)
@@ -79,10 +82,10 @@ def alternately(calls: Mapping[str, Callable[[], Any]], rounds: int, repeat: int
     try:
         for _ in range(rounds):
             for name in chance.sample([*calls], len(calls)):
-                call, began = calls[name], thread_time()
+                call, began = calls[name], clock()
                 for _ in range(repeat):
                     call()
-                seconds[name].append((thread_time() - began) / repeat)
+                seconds[name].append((clock() - began) / repeat)
     finally:
         gc.enable()
     return seconds

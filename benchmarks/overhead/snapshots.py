@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from benchmarks.overhead.figures import Figure, alternately, over, paired, shown
+from benchmarks.overhead.snapshot_files import file_figures
 from lightning_lr.live.snapshot import Snapshot
 
 STEPS = 500
@@ -94,3 +95,4 @@ def snapshot_figures(quick: bool) -> Iterator[Figure]:
         target="≤ 1 %",
         met=figure["ratio"] <= 0.01,
     )
+    yield from file_figures(trained.model, [trained.optimizer], 10 if quick else 60)

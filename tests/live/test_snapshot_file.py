@@ -56,7 +56,7 @@ def test_each_rank_has_its_own(tmp_path: Path) -> None:
     cls, _, parts = CASES["adamw"]
     folder = tmp_path / "snapshots"
 
-    def run(rank: int) -> tuple[list[dict[str, Any]], list[str]]:
+    def run(rank: int) -> tuple[dict[int, dict[str, Any]], list[str]]:
         looks = Looks(folder)
         strategy = DDPStrategy(process_group_backend="gloo", broadcast_buffers=False)
         given = {"strategy": strategy, "devices": 2, "callbacks": [looks]}

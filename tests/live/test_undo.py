@@ -21,7 +21,7 @@ from lightning_lr.core.policy import Policy, Response
 from lightning_lr.metrics.probe import Probe
 from tests.helpers.ranks import run_on_ranks
 from tests.helpers.scripted import QUIET
-from tests.helpers.versions import skip_if_new
+from tests.helpers.versions import ANY_CHECKPOINT, skip_if_new
 from tests.live.test_exploration import Regression, explorer, fit
 from tests.live.test_snapshot import fingerprint
 
@@ -80,7 +80,7 @@ class Sees(Callback):
         states: epoch → part → its bits.
     """
 
-    states: list[dict[str, Any]] = field(default_factory=list)
+    states: dict[int, dict[str, Any]] = field(default_factory=dict)
 
     __hash__ = object.__hash__
 
@@ -90,15 +90,13 @@ class Sees(Callback):
         averages = [
             vars(callback)["_average_model"] for callback in trainer.callbacks if "_average_model" in vars(callback)
         ]
-        self.states.append(
-            {
-                "weights": fingerprint(dict(pl_module.named_parameters())),
-                "buffers": fingerprint(dict(pl_module.named_buffers())),
-                "optimizer": fingerprint(dict(optimizer.state_dict()["state"])),
-                **({"scaler": fingerprint(scaler.state_dict())} if scaler is not None else {}),
-                **({"average": fingerprint(dict(averages[0].state_dict()))} if averages else {}),
-            }
-        )
+        self.states[trainer.current_epoch] = {
+            "weights": fingerprint(dict(pl_module.named_parameters())),
+            "buffers": fingerprint(dict(pl_module.named_buffers())),
+            "optimizer": fingerprint(dict(optimizer.state_dict()["state"])),
+            **({"scaler": fingerprint(scaler.state_dict())} if scaler is not None else {}),
+            **({"average": fingerprint(dict(averages[0].state_dict()))} if averages else {}),
+        }
 
 
 def amp() -> dict[str, Any]:
@@ -127,6 +125,7 @@ CASES = {
 def train(made: tuple[Any, Mapping[str, Any]], options: Mapping[str, Any], folder: Path, **arguments: Any) -> Sees:
     """Ten epochs with one raise; what it saw, once it is sure that the raise was made and undone."""
     given = dict(options)
+    checkpoint = given.pop("checkpoint", None)
     ours = LearningRateController(
         train_monitor="train_score",
         policy=RAISES,
@@ -144,14 +143,15 @@ def train(made: tuple[Any, Mapping[str, Any]], options: Mapping[str, Any], folde
         default_root_dir=folder,
         **{**QUIET, **given},
     )
-    trainer.fit(Net(*made), DataLoader(TensorDataset(inputs), batch_size=8), DataLoader(TensorDataset(inputs[:8])))
+    batches, validation = DataLoader(TensorDataset(inputs), batch_size=8), DataLoader(TensorDataset(inputs[:8]))
+    trainer.fit(Net(*made), batches, validation, ckpt_path=checkpoint, **(ANY_CHECKPOINT if checkpoint else {}))
     acts = [(d.epoch, str(d.action), d.factor, d.snapshot_check) for d in ours.decisions]
     assert acts == [(RAISED, "raise", 2.0, None), (UNDONE, "restore", 0.5, RAISED)]
     assert list(ours.scale.values()) == [1.0]
     return sees
 
 
-def assert_undone(states: list[dict[str, Any]], parts: set[str]) -> None:
+def assert_undone(states: dict[int, dict[str, Any]], parts: set[str]) -> None:
     assert states[UNDONE].keys() == parts
     for part in parts:
         assert states[UNDONE][part] == states[RAISED][part], part
@@ -164,6 +164,23 @@ def test_a_rejected_raise_leaves_nothing(case: str, tmp_path: Path) -> None:
     assert_undone(train(made, options(), tmp_path).states, parts)
 
 
+@pytest.mark.parametrize("where", ["memory", "file"])
+def test_after_a_resume(where: str, tmp_path: Path) -> None:
+    """Killed while the raise is on probation: the checkpoint carries the state before it."""
+    made, options, parts = CASES["amp"]
+    arguments = {"snapshot_folder": tmp_path / "snapshots"} if where == "file" else {}
+
+    def saving() -> dict[str, Any]:
+        kept = callbacks.ModelCheckpoint(tmp_path, "{epoch}", save_top_k=-1, save_on_train_epoch_end=True)
+        return {**options(), "callbacks": [kept], "enable_checkpointing": True}
+
+    whole = train(made, saving(), tmp_path, **arguments).states
+    checkpoint = tmp_path / f"epoch={RAISED + 1}.ckpt"
+    states = train(made, {**saving(), "checkpoint": checkpoint}, tmp_path, **arguments).states
+    assert min(states) == RAISED + 2
+    assert_undone({**states, RAISED: whole[RAISED]}, parts)
+
+
 @pytest.mark.ranks
 @pytest.mark.filterwarnings("ignore:`broadcast_buffers` is deprecated:FutureWarning")
 @pytest.mark.parametrize("case", ["adamw", "amp"])
@@ -171,7 +188,7 @@ def test_on_two_ranks(case: str, tmp_path: Path) -> None:
     """Each rank has batch-norm statistics of its own, and gets its own back."""
     made, options, parts = CASES[case]
 
-    def run(rank: int) -> list[dict[str, Any]]:
+    def run(rank: int) -> dict[int, dict[str, Any]]:
         # Else DDP gives every rank the buffers of rank 0.
         ddp = {"strategy": DDPStrategy(process_group_backend="gloo", broadcast_buffers=False), "devices": 2}
         return train(made, {**options(), **ddp}, tmp_path).states
