@@ -8,6 +8,7 @@ reasons for which it stops (a value that is not finite, a threshold) are left al
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -25,9 +26,12 @@ def anneal_before_stopping(session: Session, trainer: Any) -> None:
     """Until the end of the fit, each EarlyStopping of this Trainer lets the run be annealed before it stops it."""
     for callback in filter(_stops_early, trainer.callbacks):
         for hook, epoch_over in HOOKS.items():
-            # On the instance, where Lightning looks first; the class stays as it is.
-            callback.__dict__[hook] = partial(_judge, session, callback, getattr(callback, hook), epoch_over)
-            session.undo.append(partial(callback.__dict__.pop, hook, None))
+            judge = getattr(callback, hook)
+            if not isinstance(judge, _Judge):
+                # On the instance, where Lightning looks first; the class stays as it is.
+                callback.__dict__[hook] = judge = _Judge(callback, judge, epoch_over)
+            judge.sessions.append(session)
+            session.undo.append(partial(judge.leave, session, hook))
 
 
 def give_patience(callbacks: Iterable[Any]) -> None:
@@ -36,29 +40,52 @@ def give_patience(callbacks: Iterable[Any]) -> None:
         callback.wait_count = 0
 
 
-def _judge(
-    session: Session, callback: Any, inner: Callable[..., None], epoch_over: bool, trainer: Any, module: Any
-) -> None:
-    course, stopped, before = session.course, trainer.should_stop, callback.stopped_epoch
-    if course.explores:
-        return
-    inner(trainer, module)
-    if stopped:
-        return
-    if course.ended_early:
-        callback.stopped_epoch, trainer.should_stop = trainer.current_epoch, True
-    elif trainer.should_stop and _out_of_patience(session, callback):
-        trainer.should_stop, callback.stopped_epoch = False, before
-        if trainer.fit_loop._can_stop_early:  # before min_epochs nothing may end
-            callback.wait_count = 0
-            if course.ends_at is None:
+@dataclass
+class _Judge:
+    """In place of one hook of one EarlyStopping.
+
+    Attributes:
+        callback: the EarlyStopping.
+        inner: its hook.
+        epoch_over: whether an epoch is over then.
+        sessions: whose rates are annealed; one for each controller of the Trainer.
+    """
+
+    callback: Any
+    inner: Callable[..., None]
+    epoch_over: bool
+    sessions: list[Session] = field(default_factory=list)
+
+    def __call__(self, trainer: Any, module: Any) -> None:
+        callback, stopped, before = self.callback, trainer.should_stop, self.callback.stopped_epoch
+        if any(session.course.explores for session in self.sessions):
+            return
+        self.inner(trainer, module)
+        if stopped:
+            return
+        if all(session.course.ended_early for session in self.sessions):
+            callback.stopped_epoch, trainer.should_stop = trainer.current_epoch, True
+        elif trainer.should_stop and self._out_of_patience():
+            trainer.should_stop, callback.stopped_epoch = False, before
+            if trainer.fit_loop._can_stop_early:  # before min_epochs nothing may end
+                callback.wait_count = 0
+                self._begin_ends(Moment.of(trainer, self.epoch_over))
+
+    def leave(self, session: Session, hook: str) -> None:
+        """The fit of a session is over; with the last one the callback is as it was."""
+        self.sessions.remove(session)
+        if not self.sessions:
+            self.callback.__dict__.pop(hook, None)
+
+    def _out_of_patience(self) -> bool:
+        """Whether that is why it stops, on any rank; all ranks stop together, so all of them ask."""
+        return self.sessions[0].ranks.sum([float(self.callback.wait_count >= self.callback.patience)])[0] > 0
+
+    def _begin_ends(self, moment: Moment) -> None:
+        for session in self.sessions:
+            if session.course.ends_at is None:
                 with uninterrupted():
-                    session.end_early(Moment.of(trainer, epoch_over))
-
-
-def _out_of_patience(session: Session, callback: Any) -> bool:
-    """Whether that is why it stops, on any rank; all ranks stop together, so all of them ask."""
-    return session.ranks.sum([float(callback.wait_count >= callback.patience)])[0] > 0
+                    session.end_early(moment)
 
 
 def _stops_early(callback: Any) -> bool:

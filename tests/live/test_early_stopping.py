@@ -11,6 +11,7 @@ import torch
 from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 
 from lightning_lr import LearningRateController
+from tests.helpers import recorded
 from tests.helpers.ranks import run_on_ranks
 from tests.helpers.scripted import Scripted, data, trainer
 from tests.helpers.versions import ANY_CHECKPOINT
@@ -109,6 +110,24 @@ def test_when_it_ends(case: str) -> None:
     stopping = EarlyStopping("val_loss", **{"patience": 2, **patience})
     _, _, made = run(losses, ours(**arguments), stopping=stopping, **options)
     assert made.current_epoch == epochs
+
+
+def test_two_controllers_both_anneal() -> None:
+    """Each has an optimizer of its own; one that did not take part would be stopped at its full rate."""
+
+    def two(module: Any) -> Any:
+        return [torch.optim.SGD([part], lr=0.1) for part in module.layer.parameters()]
+
+    stopping = EarlyStopping("val_score", patience=2)
+    both = [
+        LearningRateController("val_score", name=name, optimizers=[at], patience=50, verbose=False)
+        for at, name in enumerate("ab")
+    ]
+    recorder = recorded.run(recorded.SmallManual(two), [*both, stopping], max_epochs=40)
+    assert [actions(controller) for controller in both] == [[(2, "anneal")]] * 2
+    last = [rates[0] for rates in recorder.used[-2:]]
+    assert last == pytest.approx([0.1 / 6] * 2)  # the end of 2 epochs of 3 batches
+    assert not {"on_train_epoch_end", "on_validation_end"} & vars(stopping).keys()
 
 
 def test_a_schedule_of_the_users_own_ends_as_it_did() -> None:
