@@ -24,7 +24,7 @@ HOOKS = {"on_train_epoch_end": True, "on_validation_end": False}
 
 def anneal_before_stopping(session: Session, trainer: Any) -> None:
     """Until the end of the fit, each EarlyStopping of this Trainer lets the run be annealed before it stops it."""
-    for callback in filter(_stops_early, trainer.callbacks):
+    for callback in filter(stops_early, trainer.callbacks):
         for hook, epoch_over in HOOKS.items():
             judge = getattr(callback, hook)
             if not isinstance(judge, _Judge):
@@ -36,7 +36,7 @@ def anneal_before_stopping(session: Session, trainer: Any) -> None:
 
 def give_patience(callbacks: Iterable[Any]) -> None:
     """Let EarlyStopping count from here on: the checks so far judged a state that went."""
-    for callback in filter(_stops_early, callbacks):
+    for callback in filter(stops_early, callbacks):
         callback.wait_count = 0
 
 
@@ -88,6 +88,7 @@ class _Judge:
                     session.end_early(moment)
 
 
-def _stops_early(callback: Any) -> bool:
+def stops_early(callback: Any) -> bool:
+    """Whether a callback is EarlyStopping, or derives from it."""
     # By name: there is one in `lightning.pytorch` and another in `pytorch_lightning`.
     return any(base.__name__ == "EarlyStopping" for base in type(callback).__mro__)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from lightning_lr.core.exploration import plan_exploration
 from lightning_lr.errors import UnsupportedError
 from lightning_lr.live.budget import budget_of, steps_between_validations, steps_taken, timers_of
+from lightning_lr.live.early_stopping import stops_early
 from lightning_lr.live.message import pack_budget, unpack_budget
 from lightning_lr.live.pace import FIRST
 from lightning_lr.live.ranks import Ranks
@@ -93,13 +94,18 @@ def opening_of(
     if timed:
         found += f"; the first {FIRST} steps tell how many the time allows"
         curved += ", by an estimate that each check renews"
+    without = f"none: {against_annealing or 'anneal=False'}"
+    ends_early = anneals or (callback.anneal == "auto" and not _against_annealing(callback, trainer, known=True))
+    if ends_early and any(map(stops_early, trainer.callbacks)):
+        curved += "; or from where EarlyStopping has run out of patience"
+        without = "hold, then linear to zero once EarlyStopping has run out of patience"
     return Opening(
         budget=None if timed else budget,
         exploration=found if explores else f"none: {against_finding}",
-        curve=curved if anneals else f"none: {against_annealing or 'anneal=False'}",
+        curve=curved if anneals else without,
         explores=explores and plan is not None,
         anneals=anneals,
-        ends_early=anneals or (callback.anneal == "auto" and not _against_annealing(callback, trainer, known=True)),
+        ends_early=ends_early,
         validation=validation,
         timed=timed,
     )

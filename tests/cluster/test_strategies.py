@@ -43,6 +43,8 @@ CASES = [
     pytest.param(("ddp_find_unused_parameters_true", 2), id="unused-2", marks=pytest.mark.cluster),
     pytest.param(("fsdp2", 2), id="fsdp2-2"),
     pytest.param(("fsdp2", 4), id="fsdp2-4", marks=pytest.mark.cluster),
+    pytest.param(("ddp", 2, "in files"), id="ddp-2-files", marks=pytest.mark.cluster),
+    pytest.param(("fsdp2", 2, "in files"), id="fsdp2-2-files", marks=pytest.mark.cluster),
     pytest.param(("fsdp2, whole checkpoints", 2), id="fsdp2-whole-2", marks=pytest.mark.cluster),
     pytest.param(("fsdp2, whole checkpoints", 4), id="fsdp2-whole-4", marks=pytest.mark.cluster),
 ]
@@ -50,12 +52,13 @@ CASES = [
 
 @pytest.fixture(scope="module", params=CASES)
 def both(request: Any, tmp_path_factory: pytest.TempPathFactory) -> Both:
-    strategy, size = request.param
+    strategy, size, *in_files = request.param
     folder = tmp_path_factory.mktemp("strategy")
+    snapshots = {"snapshot_folder": folder / "snapshots"} if in_files else {}
 
     def on_all(**options: Any) -> list[Outcome]:
         def run(rank: int) -> Outcome:
-            return train(SCRIPTED, strategy, size, folder, [checkpoints(folder, 7)], patience=3, **options)
+            return train(SCRIPTED, strategy, size, folder, [checkpoints(folder, 7)], patience=3, **snapshots, **options)
 
         return run_on_ranks(run, size, timeout=280, init=False)
 
