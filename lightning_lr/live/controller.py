@@ -67,10 +67,10 @@ class LearningRateController(DualCallback):
         dry_run: decide and record, change nothing: the run is bit-identical to one without the callback.
         verbose: print each decision as a sentence.
         journal: path of the journal; ``None``: ``lr_journal.jsonl`` in the folder of the first logger that has one.
-        save_snapshot: whether the checkpoint carries the state that a restore would bring back (it grows by one copy of
-            weights and optimizer state); without it a resumed run cuts without restoring.
         snapshot_folder: keep the state that a restore would bring back in a file in this folder, one for each rank, and
             not in host memory; the file goes at the end of the fit.
+        save_snapshot: whether the checkpoint carries the state that a restore would bring back (it grows by one copy of
+            weights and optimizer state); without it a resumed run cuts without restoring.
         probes: metrics that look inside the network at each check: :class:`~lightning_lr.metrics.NeuronCoherence`,
             :class:`~lightning_lr.metrics.UpdateRatio`, :class:`~lightning_lr.metrics.GradientDisparity`. What they
             measure stands in the journal and the loggers, and the policy acts on it.
