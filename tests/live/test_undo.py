@@ -145,8 +145,9 @@ def train(made: tuple[Any, Mapping[str, Any]], options: Mapping[str, Any], folde
     )
     batches, validation = DataLoader(TensorDataset(inputs), batch_size=8), DataLoader(TensorDataset(inputs[:8]))
     trainer.fit(Net(*made), batches, validation, ckpt_path=checkpoint, **(ANY_CHECKPOINT if checkpoint else {}))
-    acts = [(d.epoch, str(d.action), d.factor, d.snapshot_check) for d in ours.decisions]
-    assert acts == [(RAISED, "raise", 2.0, None), (UNDONE, "restore", 0.5, RAISED)]
+    acts = [(d.epoch, str(d.action), d.snapshot_check) for d in ours.decisions]
+    assert acts == [(RAISED, "raise", None), (UNDONE, "restore", RAISED)]
+    assert ours.decisions[0].factor > 1
     assert list(ours.scale.values()) == [1.0]
     return sees
 
