@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from lightning_lr.core.vocabulary import Action, Condition, Mode
     from lightning_lr.live.controller import LearningRateController
     from lightning_lr.live.layerwise import LayerwiseLearningRate
+    from lightning_lr.metrics.critical_ratio import CriticalRatio
     from lightning_lr.metrics.gradient_disparity import GradientDisparity
     from lightning_lr.metrics.neuron_coherence import NeuronCoherence
     from lightning_lr.metrics.update_ratio import UpdateRatio
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Action",
     "Condition",
+    "CriticalRatio",
     "Decision",
     "GradientDisparity",
     "LayerwiseLearningRate",
@@ -48,6 +50,7 @@ __all__ = [
 _HOME = {
     "Action": "lightning_lr.core.vocabulary",
     "Condition": "lightning_lr.core.vocabulary",
+    "CriticalRatio": "lightning_lr.metrics.critical_ratio",
     "Decision": "lightning_lr.core.records",
     "GradientDisparity": "lightning_lr.metrics.gradient_disparity",
     "LayerwiseLearningRate": "lightning_lr.live.layerwise",

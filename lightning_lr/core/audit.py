@@ -6,8 +6,10 @@ has to wait twice as long. Cuts and restores are audited too; they stay, and wha
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from itertools import pairwise
 from typing import Any
 
 from lightning_lr.core.moves import answer
@@ -34,9 +36,10 @@ class Hypothesis:
         action: what was done.
         condition: what it answered.
         factor: multiplier of the learning rate.
-        before: oriented gain a check before it, ≥ 0.
+        before: mean oriented gain a check before it, ≥ 0.
         best: oriented best value of the first monitor at that time.
         waited: checks with a value of the monitor since then.
+        expected: mean oriented gain a check until its deadline, had nothing been done.
     """
 
     check: int
@@ -46,6 +49,7 @@ class Hypothesis:
     before: float
     best: float
     waited: int = 0
+    expected: float = 0.0
 
     @property
     def on_probation(self) -> bool:
@@ -59,7 +63,7 @@ class Hypothesis:
     def helped(self, monitor: Signal) -> bool:
         """Whether the move brought what it should: a raise a faster gain, any other a new best."""
         gain = self.after(monitor)
-        return gain > self.before if self.on_probation else gain > 0
+        return gain > self.expected if self.on_probation else gain > 0
 
     def __str__(self) -> str:
         name = "reduction" if self.action is Action.REDUCE else self.action
@@ -69,15 +73,41 @@ class Hypothesis:
 def hypothesis(decision: Decision, monitor: Signal) -> Hypothesis:
     """What a decision claims: that the monitor will do better than it did in the checks before."""
     recent = monitor.values[-LOOKBACK - 1 :]
-    before = max(0.0, recent[0] - recent[-1]) / max(1, len(recent) - 1) if recent else 0.0
-    return Hypothesis(decision.check, decision.action, decision.condition, decision.factor, before, monitor.best)
+    gains = [earlier - later for earlier, later in pairwise(recent)]
+    return Hypothesis(
+        check=decision.check,
+        action=decision.action,
+        condition=decision.condition,
+        factor=decision.factor,
+        before=max(0.0, sum(gains)) / max(1, len(gains)),
+        best=monitor.best,
+        expected=continued(gains),
+    )
+
+
+def continued(gains: Sequence[float]) -> float:
+    """Mean gain of the next checks if the run just goes on: every healthy descent slows down.
+
+    The gains are continued as they fell, geometrically; their mean is taken where they did not fall steadily. To ask a
+    raise for more than the mean of those before it would undo good ones: the faster the descent, the more it slows.
+
+    >>> continued([0.3, 0.15, 0.075]), continued([0.1, 0.1, 0.1]), continued([0.2, -0.1, 0.2])
+    (0.021875, 0.1, 0.1)
+    """
+    average = max(0.0, sum(gains)) / max(1, len(gains))
+    if len(gains) < 2 or min(gains) <= 0:
+        return round(average, 15)
+    ratio = math.exp(min(0.0, math.log(gains[-1] / gains[0])) / (len(gains) - 1))
+    ahead = sum(gains[-1] * ratio**check for check in range(1, DEADLINE + 1)) / DEADLINE
+    return round(min(average, ahead), 15)
 
 
 def outcome(made: Hypothesis, monitor: Signal) -> str:
     """What became of it, in words."""
     helped = "helped" if made.helped(monitor) else "did not help"
-    unit = f"gain of {monitor.name} a check"
-    return f"{made} {helped}: {unit} {made.before:.3g} before, {made.after(monitor):.3g} in the {made.waited} since"
+    unit, since = f"gain of {monitor.name} a check", f"{made.after(monitor):.3g} in the {made.waited} since"
+    without = f" ({made.expected:.3g} expected without it)" if made.on_probation else ""
+    return f"{made} {helped}: {unit} {made.before:.3g} before{without}, {since}"
 
 
 def numbers(made: Hypothesis, monitor: Signal) -> dict[str, float]:
@@ -86,6 +116,7 @@ def numbers(made: Hypothesis, monitor: Signal) -> dict[str, float]:
         "audited_check": float(made.check),
         "audit_helped": float(made.helped(monitor)),
         "gain_before": made.before,
+        "gain_expected": made.expected,
         "gain_after": made.after(monitor),
     }
 
@@ -95,7 +126,7 @@ def undone(made: Hypothesis | None, reading: Reading, monitor: Signal, settings:
     if made is None or not made.on_probation or made.helped(monitor):
         return None
     after, said = made.after(monitor), outcome(made, monitor)
-    finding = Finding(made.condition, Verdict.NO, monitor.name, after, made.before, said)
+    finding = Finding(made.condition, Verdict.NO, monitor.name, after, made.expected, said)
     action = Action.REDUCE if reading.snapshot_check is None else Action.RESTORE
     return answer(reading, finding, Response(action, 1 / made.factor), settings)
 

@@ -146,6 +146,8 @@ class Controller:
         if answer is None or waiting:
             return hold(reading, diagnosis, partial(_said, reading, diagnosis, waiting if answer else ""))
         said = _said(reading, diagnosis)
+        if diagnosis.condition is Condition.SLOW_PROGRESS and answer.action is Action.RAISE:
+            answer = answer.further(diagnosis.room)
         if answer.action is Action.RAISE and (against := self._against_raising(answer.factor)):
             return hold(reading, diagnosis, f"{said}; no raise: {against}")
         response = answer.escalated(self.restores_in_vain)

@@ -6,6 +6,7 @@ not in the table is recorded and left alone.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
@@ -14,6 +15,11 @@ from lightning_lr.core.vocabulary import Action, Condition
 ESCALATIONS = 4
 """Restores in a row without a new best after which training is stopped. The cuts multiply: 0.3⁴ is below a hundredth
 of the rate, and a run that cannot better its best state at a hundredth of the rate has nothing left to gain."""
+
+
+FURTHEST = 4.0
+"""Room beyond which a raise grows no further: × 8 at once. A rate a hundred times too low is then right after three
+raises, and one that was misjudged costs a few checks, as it is undone."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +40,18 @@ class Response:
     def __post_init__(self) -> None:
         # Files and users write plain strings; everything here compares with the word itself.
         object.__setattr__(self, "action", Action(self.action))
+
+    def further(self, room: float) -> Response:
+        """A raise by more octaves at once where there is room for them, three at the most.
+
+        Args:
+            room: how far the rate is beyond the threshold of being too low; an octave more for each doubling.
+
+        >>> [Response(Action.RAISE, 2.0).further(room).factor for room in (1.0, 2.5, 4.0, 1000.0)]
+        [2.0, 4.0, 8.0, 8.0]
+        """
+        octaves = 1 + math.floor(math.log2(min(max(room, 1.0), FURTHEST)))
+        return replace(self, factor=self.factor**octaves)
 
     def escalated(self, in_vain: int) -> Response:
         """The response after so many restores that brought no new best: the same again, then the end.

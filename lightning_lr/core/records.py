@@ -321,6 +321,11 @@ class Diagnosis(Deferred):
         held = dict.fromkeys(f.condition for f in self.findings if f.verdict is Verdict.YES)
         return tuple(c for c in held if c is not self.condition)
 
+    @property
+    def room(self) -> float:
+        """How many times its threshold the condition's clearest finding is: 1 or more where it holds."""
+        return max((f.score / f.threshold for f in self.findings if f.condition is self.condition), default=1.0)
+
     def __str__(self) -> str:
         return f"{self.condition}: {self.reason}"
 

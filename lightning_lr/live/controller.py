@@ -71,9 +71,10 @@ class LearningRateController(DualCallback):
             not in host memory; the file goes at the end of the fit.
         save_snapshot: whether the checkpoint carries the state that a restore would bring back (it grows by one copy of
             weights and optimizer state); without it a resumed run cuts without restoring.
-        probes: metrics that look inside the network at each check: :class:`~lightning_lr.metrics.NeuronCoherence`,
-            :class:`~lightning_lr.metrics.UpdateRatio`, :class:`~lightning_lr.metrics.GradientDisparity`. What they
-            measure stands in the journal and the loggers, and the policy acts on it.
+        probes: metrics that look inside the network at each check: :class:`~lightning_lr.metrics.CriticalRatio`,
+            :class:`~lightning_lr.metrics.NeuronCoherence`, :class:`~lightning_lr.metrics.UpdateRatio`,
+            :class:`~lightning_lr.metrics.GradientDisparity`. What they measure stands in the journal and the loggers,
+            and the policy acts on it.
         name: needed where a Trainer has two of these with the same monitor.
 
     Attributes:
@@ -389,8 +390,8 @@ def _probes(probes: Any) -> tuple[Probe, ...]:
     for probe in given:
         if not isinstance(probe, Probe):
             raise ArgumentError(
-                "Expected `probes` to be a list of NeuronCoherence(), UpdateRatio() and GradientDisparity() but got "
-                f"{probe!r}."
+                "Expected `probes` to be a list of NeuronCoherence(), UpdateRatio(), GradientDisparity() and "
+                f"CriticalRatio() but got {probe!r}."
             )
     if len({type(probe) for probe in given}) < len(given):
         raise ArgumentError(f"Expected `probes` to hold one of each kind at most but got {list(given)!r}.")

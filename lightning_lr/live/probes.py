@@ -60,9 +60,10 @@ class Probes:
     def begin_batch(self, batch: Any) -> None:
         """The first validation batch is about to run."""
         self.end_batch()
-        looks: list[AbstractContextManager[None]] = [
-            look for probe in self.probes if (look := probe.observe(batch)) is not None
-        ]
+        with self.precision():
+            looks: list[AbstractContextManager[None]] = [
+                look for probe in self.probes if (look := probe.observe(batch)) is not None
+            ]
         for look in looks:
             self.watching.enter_context(look)
 

@@ -125,7 +125,7 @@ ARGUMENTS = [
     ({"dry_run": "yes"}, "Expected `dry_run` to be True or False but got 'yes'."),
     ({"verbose": None}, "Expected `verbose` to be True or False but got None."),
     ({"save_snapshot": 1}, "Expected `save_snapshot` to be True or False but got 1."),
-    ({"probes": 1}, "Expected `probes` to be a list of NeuronCoherence(), UpdateRatio() and GradientDisparity() but"),
+    ({"probes": 1}, "Expected `probes` to be a list of NeuronCoherence(), UpdateRatio(), GradientDisparity() and "),
     ({"journal": ""}, "Expected `journal` to be a path or None but got ''."),
     ({"journal": True}, "Expected `journal` to be a path or None but got True."),
     ({"snapshot_folder": 3}, "Expected `snapshot_folder` to be a path or None but got 3."),

@@ -3,6 +3,7 @@
 from lightning_lr.core.detectors.base import Detector
 from lightning_lr.core.detectors.divergence import DivergenceDetector
 from lightning_lr.core.detectors.gradient_disparity import GradientDisparityDetector
+from lightning_lr.core.detectors.improving import ImprovingDetector
 from lightning_lr.core.detectors.incoherence import IncoherenceDetector
 from lightning_lr.core.detectors.loss_spike import LossSpikeDetector
 from lightning_lr.core.detectors.non_finite import NonFiniteDetector
@@ -15,6 +16,7 @@ __all__ = [
     "Detector",
     "DivergenceDetector",
     "GradientDisparityDetector",
+    "ImprovingDetector",
     "IncoherenceDetector",
     "LossSpikeDetector",
     "NonFiniteDetector",
@@ -39,4 +41,5 @@ def default_detectors() -> tuple[Detector, ...]:
         IncoherenceDetector(),
         OscillationDetector(),
         SlowProgressDetector(),
+        ImprovingDetector(),
     )

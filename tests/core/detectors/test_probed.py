@@ -9,6 +9,7 @@ import pytest
 from lightning_lr.core.controller import Controller
 from lightning_lr.core.detectors import (
     GradientDisparityDetector,
+    ImprovingDetector,
     IncoherenceDetector,
     OscillationDetector,
     SlowProgressDetector,
@@ -75,6 +76,24 @@ ROWS = [
     ("small steps, falls", SlowProgressDetector(), FALLS, {"update_ratio": level(2e-5)}, "???yyyyyyyyy"),
     ("small steps, arrived", SlowProgressDetector(), FLAT[1:] * 2, {"update_ratio": level(2e-5) * 2}, None),
     ("sound steps", SlowProgressDetector(), FALLS, {"update_ratio": level(2e-3)}, "nnnnnnnnnnnn"),
+    ("far below the best rate", SlowProgressDetector(), FALLS, {"critical_ratio": level(200)}, "??yyyyyyyyyy"),
+    (
+        "far below, the noise hides the loss",
+        SlowProgressDetector(),
+        FLAT,
+        {"critical_ratio": level(200)},
+        "??yyyyyyyyyy",
+    ),
+    ("far below, the loss rises", SlowProgressDetector(), FALLS[::-1], {"critical_ratio": level(200)}, None),
+    ("near the best rate", SlowProgressDetector(), FALLS, {"critical_ratio": level(20)}, "nnnnnnnnnnnn"),
+    (
+        "the critical ratio outranks the small steps",
+        SlowProgressDetector(),
+        FALLS,
+        {"critical_ratio": level(5), "update_ratio": level(2e-5)},
+        "nnnnnnnnnnnn",
+    ),
+    ("nothing measures the room", ImprovingDetector(), FALLS, {"critical_ratio": NONE}, "............"),
 ]
 
 
@@ -85,6 +104,23 @@ def test_timelines(why, detector, train, probes, expected):
         assert "y" not in told
     else:
         assert told == expected
+
+
+@pytest.mark.parametrize(
+    ("why", "kappa", "one", "other", "expected"),
+    [
+        ("both sets improve, and there is room", 12.0, FALLS, FALLS, ["yes", "yes"]),
+        ("both improve, no room", 9.0, FALLS, FALLS, ["no", "no"]),
+        ("room, one gets worse", 12.0, FALLS, FALLS[::-1], ["yes", "no"]),
+    ],
+)
+def test_improving_is_asked_of_each_set(why, kappa, one, other, expected):
+    series, detector = Series(("a", "b")), ImprovingDetector()
+    for check, pair in enumerate(zip(one, other, strict=True)):
+        metrics = dict(zip("ab", pair, strict=True))
+        probes = {"critical_ratio": level(kappa)}
+        found = detector.examine(series.update(reading(check, FALLS, probes, metrics)))
+    assert [str(finding.verdict) for finding in found] == expected
 
 
 LONG = [2 / (check + 1) for check in range(30)]
@@ -112,7 +148,7 @@ def test_what_is_no_disparity(why, train, monitors, apart):
 
 @pytest.mark.parametrize("value", [0.0, math.nan, math.inf, -1.0, 1e150])
 def test_no_value_of_a_probe_trips_a_detector(value):
-    names = ("flip_rate", "output_change", "update_ratio", "relative_disparity", "gradient_disparity")
+    names = ("critical_ratio", "flip_rate", "output_change", "update_ratio", "relative_disparity", "gradient_disparity")
     for detector in default_detectors():
         timeline(detector, FALLS, **{name: [value] * 12 for name in names})
 
