@@ -123,10 +123,12 @@ $(CORE)/.stamp: $(PINS)
 
 # What pyproject.toml calls the least (`"torch>=2.6"`) becomes the version that is installed
 # (`torch==2.6`). Of what the tests use not all comes along: comet-ml, for one, asks for a newer rich than we do.
+# fsspec: lightning 2.5.0 wants one before 2026, its twin pytorch-lightning any, and pip calls the newest a conflict.
 $(LOWEST)/.stamp: $(PINS)
 	$(PYTHON) -m venv $(LOWEST)
 	sed -n '/^dependencies/,/^]/s/^ *"\([a-z]*\)[^>]*>=\([0-9.]*\).*/\1==\2/p' pyproject.toml > $(LOWEST)/lowest.txt
 	sed -n 's/^lightning==/pytorch-lightning==/p' $(LOWEST)/lowest.txt > $(LOWEST)/twin.txt
+	echo 'fsspec<2026' >> $(LOWEST)/twin.txt
 	$(LOWEST)/bin/python -m pip install --quiet --disable-pip-version-check -c $(LOWEST)/lowest.txt -c $(LOWEST)/twin.txt \
 	    -e '.[plot]' pytorch-lightning mlflow-skinny pytest pytest-timeout hypothesis scikit-learn
 	@touch $@

@@ -45,6 +45,8 @@ class JournalLine:
         adjustment: what the optimizers held afterwards.
         suspected: conditions that were not ruled out.
         settings: the settings from this check on, where the run was resumed with other ones; else ``None``.
+        told: whether the run tells what was decided here; not so in a log of a run without us, or of a check at which
+            our numbers stayed the same.
     """
 
     reading: Reading
@@ -52,6 +54,7 @@ class JournalLine:
     adjustment: Adjustment
     suspected: tuple[str, ...] = ()
     settings: Settings | None = None
+    told: bool = True
 
 
 def header_line(settings: Settings, run: Mapping[str, Any]) -> str:

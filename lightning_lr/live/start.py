@@ -11,6 +11,7 @@ from lightning_lr.core.controller import Controller
 from lightning_lr.core.direction import doubt
 from lightning_lr.core.journal import header_line
 from lightning_lr.core.settings import Settings
+from lightning_lr.core.tags import prefix_of
 from lightning_lr.errors import UnsupportedError
 from lightning_lr.live.averages import averages_of
 from lightning_lr.live.budget import budget_of, steps_taken
@@ -33,7 +34,7 @@ from lightning_lr.live.session import Session
 from lightning_lr.live.snapshot import Snapshot
 from lightning_lr.live.snapshot_file import SnapshotFile
 from lightning_lr.live.strategies import against_restoring
-from lightning_lr.live.tensorboard import PREFIX, DecisionLog, set_up_card
+from lightning_lr.live.tensorboard import DecisionLog, set_up_card
 
 if TYPE_CHECKING:
     from lightning_lr.live.controller import LearningRateController
@@ -77,7 +78,7 @@ def begin_session(
             pace=pace_of(trainer) if opening.timed else None,
         ),
         journal=_open_journal(callback, trainer, ranks, state, header_line(settings, facts)),
-        log=DecisionLog(trainer.loggers, f"{PREFIX}/{callback.name}" if callback.name else PREFIX, warn),
+        log=DecisionLog(trainer.loggers, prefix_of(callback.name), warn),
         facts=facts,
         say=say if callback.verbose else _silent,
         dry_run=callback.dry_run,

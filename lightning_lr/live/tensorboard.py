@@ -17,7 +17,6 @@ from lightning_lr.live.decision_history import DecisionHistory
 from lightning_lr.live.decision_tables import HEADS, DecisionTables, decision_row, is_a, newest, tables_due
 from lightning_lr.live.tab_data import TabData
 
-PREFIX = "lr_controller"
 CONDITIONS = tuple(Condition)
 
 

@@ -14,18 +14,16 @@ from typing import Any
 
 from lightning_lr.core.journal import JournalLine
 from lightning_lr.core.records import Adjustment, Decision, Rate, Reading, TrainWindow
+from lightning_lr.core.tags import PROBES, quantity_of
 from lightning_lr.core.vocabulary import Action, Condition
 from lightning_lr.offline.columns import Column, Log
-from lightning_lr.offline.monitors import Choice, is_ours
+from lightning_lr.offline.monitors import Choice
 
 BLOCKS = 16
 """Blocks that the step losses of one check are averaged into: as many as a live window keeps."""
 
 NOT_OURS = "lightning_lr did not decide here"
 """The reason of every decision that a log tells nothing of."""
-
-PROBES = frozenset({"flip_rate", "output_change", "update_ratio", "gradient_disparity", "relative_disparity"})
-"""What the detectors read of the probes: our own callback logs it, so that a replay sees it too."""
 
 CONDITIONS = tuple(Condition)
 """What the numbers of the scalar ``condition`` mean."""
@@ -36,7 +34,7 @@ def log_lines(log: Log, choice: Choice, train_monitor: str | None = None) -> Ite
     columns, rates = log.columns, _rates(log)
     scale, condition = _own_column(log, "scale"), _own_column(log, "condition")
     epochs, train = columns.get("epoch"), columns.get(train_monitor or "")
-    probes = {name: c for n, c in columns.items() if is_ours(n) and (name := n.partition("/")[2]) in PROBES}
+    probes = {name: c for tag, c in columns.items() if (name := quantity_of(tag)) in PROBES}
     before, known = -1, {name: columns[name] for name in choice.monitors}
     for check, step in enumerate(sorted({s for column in known.values() for s in column.steps})):
         values = {name: value for name, column in known.items() if (value := column.at(step)) is not None}
@@ -52,14 +50,14 @@ def log_lines(log: Log, choice: Choice, train_monitor: str | None = None) -> Ite
             rates={name: Rate(rate, 1.0, rate) for name, rate in applied.items()},
             probes={name: value for name, column in probes.items() if (value := column.at(step)) is not None},
         )
-        decision = held(reading, applied)
-        if scale is not None:
-            decision = replace(decision, condition=_condition(condition, step), reason=_changed(scale, step))
-        yield JournalLine(reading, decision, Adjustment(reading.rates))
+        decision = held(reading, applied, _condition(condition, step))
+        if changed := _changed(scale, step):
+            decision = replace(decision, reason=changed)
+        yield JournalLine(reading, decision, Adjustment(reading.rates), told=bool(changed))
         before = step
 
 
-def held(reading: Reading, applied: Mapping[str, float]) -> Decision:
+def held(reading: Reading, applied: Mapping[str, float], condition: Condition = Condition.HEALTHY) -> Decision:
     """A decision that says that nobody decided."""
     return Decision.deferred(
         nobody_decided,
@@ -67,7 +65,7 @@ def held(reading: Reading, applied: Mapping[str, float]) -> Decision:
         epoch=reading.epoch,
         step=reading.step,
         action=Action.HOLD,
-        condition=Condition.HEALTHY,
+        condition=condition,
         factor=1.0,
         old_lr=applied,
         new_lr=applied,
@@ -119,7 +117,7 @@ def _rates(log: Log) -> Callable[[int], dict[str, float]]:
     watched = {
         n: c for n, c in log.columns.items() if n.startswith("lr-") and not n.endswith(("-momentum", "-weight_decay"))
     }
-    ours = {n.partition("/lr/")[2]: c for n, c in log.columns.items() if is_ours(n) and "/lr/" in n}
+    ours = {told[3:]: c for tag, c in log.columns.items() if (told := quantity_of(tag) or "").startswith("lr/")}
 
     def at(step: int) -> dict[str, float]:
         if watched:
@@ -134,14 +132,15 @@ def _rates(log: Log) -> Callable[[int], dict[str, float]]:
 
 def _own_column(log: Log, quantity: str) -> Column | None:
     """What this package's callback logged, of the first group; ``None`` where it was not in the run."""
-    return next((c for n, c in log.columns.items() if is_ours(n) and n.split("/")[1:2] == [quantity]), None)
+    told = (column for tag, column in log.columns.items() if (quantity_of(tag) or "").split("/")[0] == quantity)
+    return next(told, None)
 
 
-def _changed(scale: Column, step: int) -> str:
-    """What our own callback did at a check, as far as its numbers tell."""
-    old, new = scale.latest(step - 1), scale.at(step)
+def _changed(scale: Column | None, step: int) -> str:
+    """What our own callback did at a check, as far as its numbers tell; empty where they tell nothing."""
+    old, new = (math.nan, None) if scale is None else (scale.latest(step - 1), scale.at(step))
     if new is None or not math.isfinite(old) or new == old:
-        return NOT_OURS
+        return ""
     return f"lightning_lr changed the scale from {old:.3g} to {new:.3g}; why, its journal says"
 
 

@@ -15,6 +15,7 @@ import re
 from collections.abc import Collection
 from dataclasses import dataclass
 
+from lightning_lr.core.tags import is_ours, quantity_of
 from lightning_lr.core.wording import plural
 from lightning_lr.errors import MissingMetricError
 
@@ -23,8 +24,6 @@ TRAINING = frozenset({"train", "training"})
 OTHER = frozenset({"test", "predict", "sanity"})
 WHEN = frozenset({"epoch", "step"})
 LOADER = re.compile(r"/dataloader_idx_\d+$")
-OURS = "lr_controller"
-"""First part of the tags that this package writes itself."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +71,7 @@ def choose(
     per_step = _best(offered, TRAINING, steps=True)
     chosen = held_out or (() if per_check is None else (per_check,))
     # Our own callback logs the training loss that it saw, also where the module logs none.
-    gathered = (name for name in names if is_ours(name) and name.endswith("/train"))
+    gathered = (name for name in names if quantity_of(name) == "train")
     per_check = per_check or (None if per_step else next(gathered, None))
     if not chosen:
         raise _missing("a metric with a name like val_loss", offered, where)
@@ -80,15 +79,6 @@ def choose(
     train_said = f"training loss {per_check or per_step or 'not logged'}"
     said = f"monitor{plural(len(chosen))} {', '.join(chosen)}, {train_said} ({by})"
     return Choice(chosen, per_check, per_step, said)
-
-
-def is_ours(name: str) -> bool:
-    """Whether a tag is one that this package's callback writes, also where it has a name of its own.
-
-    >>> is_ours("lr_controller/scale"), is_ours("lr_controller-head/scale"), is_ours("lr-SGD")
-    (True, True, False)
-    """
-    return name.split("/")[0].split("-")[0] == OURS
 
 
 def _best(names: Collection[str], data: frozenset[str], steps: bool = False) -> str | None:

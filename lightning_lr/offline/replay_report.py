@@ -12,7 +12,6 @@ from lightning_lr.core.records import Decision
 from lightning_lr.core.vocabulary import Action, Condition
 from lightning_lr.core.wording import plural
 from lightning_lr.offline import terminal
-from lightning_lr.offline.log_readings import NOT_OURS
 from lightning_lr.offline.replay import UNKNOWN, Replayed, Replayer, replay
 from lightning_lr.offline.sources import Run
 from lightning_lr.offline.story import JUMP
@@ -76,9 +75,9 @@ def _recorded(line: JournalLine) -> str:
 
 def _rate_jump(former: JournalLine | None, line: JournalLine) -> str:
     """What a log tells: our own callback changed the scale, or the learning rate was another since the check before."""
-    if line.decision.reason != NOT_OURS and line.decision.condition not in WELL:
+    if line.told and line.decision.condition not in WELL:
         return f"{line.decision.condition}: {line.decision.reason.partition(';')[0]}"
-    if former and former.decision.reason != NOT_OURS:
+    if former and former.told:
         return ""  # seen, and said, at the check before
     old = {name: rate.applied for name, rate in former.reading.rates.items()} if former else {}
     new = {name: rate.applied for name, rate in line.reading.rates.items()}

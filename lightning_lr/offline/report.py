@@ -14,7 +14,6 @@ from lightning_lr.core.vocabulary import Action, Condition
 from lightning_lr.core.wording import plural
 from lightning_lr.offline import terminal
 from lightning_lr.offline.advice import advice_of
-from lightning_lr.offline.log_readings import NOT_OURS
 from lightning_lr.offline.progress import Change, changes_of
 from lightning_lr.offline.rate_band import Band, band_of
 from lightning_lr.offline.sources import Run
@@ -82,7 +81,7 @@ class Report:
         ours = decision.action is not Action.HOLD
         rates = rates_text(decision) if ours else f"{change.old_rate:.3g} → {change.new_rate:.3g}"
         what, why = terminal.short(decision), reason_alone(decision)
-        if not ours and decision.reason == NOT_OURS:
+        if not ours and not line.told:
             what, why = "changed by its schedule", "not decided by lightning_lr"
         elif not ours:
             known = "" if decision.condition is Condition.HEALTHY else f"{decision.condition}: "

@@ -15,6 +15,7 @@ from lightning_lr.core.arguments import settings_from
 from lightning_lr.core.direction import doubt
 from lightning_lr.core.journal import JournalLine
 from lightning_lr.core.settings import Settings
+from lightning_lr.core.tags import is_ours
 from lightning_lr.core.vocabulary import Mode
 from lightning_lr.core.wording import plural
 from lightning_lr.errors import LogError, MissingMetricError
@@ -24,7 +25,7 @@ from lightning_lr.offline.csv_logs import read_csv
 from lightning_lr.offline.event_files import MARK, event_files, read_events
 from lightning_lr.offline.journal_reader import journal_header, journal_lines
 from lightning_lr.offline.log_readings import log_lines
-from lightning_lr.offline.monitors import choose, is_ours
+from lightning_lr.offline.monitors import choose
 
 DEEP = 4
 """Folders below the given one in which a run is looked for: ``lightning_logs/version_0`` is two."""

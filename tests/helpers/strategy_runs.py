@@ -6,6 +6,7 @@ The global batch of a step depends on nothing but its number, and each rank take
 
 from __future__ import annotations
 
+import atexit
 import math
 import pickle
 import struct
@@ -230,6 +231,9 @@ class Leave(Callback):
         self.folder = folder
 
     def on_train_end(self, trainer: Any, pl_module: Any) -> None:
+        # A gloo thread that drops the last collective's tensors while Python finalizes aborts the process; Lightning
+        # closes the group at exit for NCCL alone (docs/strategies.md).
+        atexit.register(dist.destroy_process_group)
         (self.folder / f"outcome-{trainer.global_rank}").write_bytes(pickle.dumps(Outcome.of(trainer)))
 
     def read(self, world_size: int) -> list[Outcome]:

@@ -17,6 +17,7 @@ from lightning.pytorch.loggers import CometLogger, CSVLogger, Logger, MLFlowLogg
 
 from lightning_lr.live import decision_tables
 from lightning_lr.live.decision_tables import HEADS
+from lightning_lr.offline.sources import open_run
 from tests.helpers.scripted import Scripted, data, eager, trainer
 
 FALLS = [1.0 - 0.05 * i for i in range(9)]
@@ -44,6 +45,21 @@ def test_csv(tmp_path):
     assert [row["step"] for row in ours] == [row["step"] for row in rows if row["val_loss"]] == ["1", "3", "5", "7"]
     assert [float(row["lr_controller/lr/lr-SGD"]) for row in ours] == pytest.approx([0.05, 0.025, 0.0125, 0.00625])
     assert {f"lr_controller/{name}" for name in NUMBERS} | {BAD} <= rows[0].keys()
+
+
+@pytest.mark.parametrize("logger", [CSVLogger, TensorBoardLogger])
+def test_the_log_of_a_named_controller_is_known_offline(tmp_path, logger):
+    """Its tags have its name in them; without the journal, report and replay still see what it did."""
+    fit(None, logger(tmp_path / "log"), eager(name="head", journal=tmp_path / "journal.jsonl"))
+    run = open_run(tmp_path / "log")
+    lines = list(run.lines())
+    assert (run.present, run.decided) == (True, False)
+    assert [line.decision.reason for line in lines if line.told] == [
+        f"lightning_lr changed the scale from {old} to {new}; why, its journal says"
+        for old, new in [("0.5", "0.25"), ("0.25", "0.125"), ("0.125", "0.0625")]
+    ]
+    assert lines[0].reading.train is not None
+    assert list(lines[1].reading.rates) == ["lr-SGD"]
 
 
 def test_mlflow(tmp_path):

@@ -261,7 +261,7 @@ def run_with_ours():
     for check, scale in enumerate(scales):
         ours = {"scale": scale, "lr/lr-SGD": 0.1 * scale, "train": 0.5 - 0.01 * check, "flip_rate": 0.03}
         ours["condition"] = float(plateau if check == 2 else healthy)
-        logged = {f"lr_controller-a/{name}": value for name, value in ours.items()}
+        logged = {f"lr_controller/a/{name}": value for name, value in ours.items()}
         yield check * 10 + 9, {"val_loss": 1.0 - 0.1 * check, "epoch": float(check), **logged}
 
 

@@ -1,0 +1,46 @@
+"""What this package's numbers are called in a logger: the live side writes these names, the offline side reads them.
+
+``lr_controller/<quantity>``; a controller that has a name of its own, where a Trainer has two, writes
+``lr_controller/<name>/<quantity>``. A name holds no slash, so that the quantity can be told from it.
+"""
+
+from __future__ import annotations
+
+PREFIX = "lr_controller"
+
+PROBES = frozenset(
+    {"flip_rate", "output_change", "update_ratio", "gradient_disparity", "relative_disparity", "critical_ratio"}
+)
+"""What the detectors read of the probes: a replay sees it in a log."""
+
+QUANTITIES = PROBES | {"lr", "scale", "condition", "gap", "train"}
+"""First parts of the tags that are read back from a log."""
+
+
+def prefix_of(name: str | None) -> str:
+    """What all tags of a controller begin with.
+
+    >>> prefix_of(None), prefix_of("head")
+    ('lr_controller', 'lr_controller/head')
+    """
+    return f"{PREFIX}/{name}" if name else PREFIX
+
+
+def is_ours(tag: str) -> bool:
+    """Whether a tag is one that this package's callback writes, also where it has a name of its own.
+
+    >>> is_ours("lr_controller/scale"), is_ours("lr_controller/head/scale"), is_ours("lr-SGD")
+    (True, True, False)
+    """
+    return tag.split("/")[0] == PREFIX
+
+
+def quantity_of(tag: str) -> str | None:
+    """What a tag of ours tells, whoever's name it bears; ``None`` for one that is not ours or is not read back.
+
+    >>> quantity_of("lr_controller/head/lr/lr-SGD"), quantity_of("lr_controller/scale"), quantity_of("val/scale")
+    ('lr/lr-SGD', 'scale', None)
+    """
+    first, *rest = tag.split("/")
+    heads = [place for place, part in enumerate(rest[:2]) if part in QUANTITIES]
+    return "/".join(rest[heads[0] :]) if first == PREFIX and heads else None
