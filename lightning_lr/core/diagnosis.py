@@ -20,10 +20,11 @@ PRECEDENCE = (
     Condition.INCOHERENCE,
     # A spike that came back explains a check without a new best.
     Condition.LOSS_SPIKE,
-    Condition.CONVERGED,
     Condition.PLATEAU,
     Condition.SLOW_PROGRESS,
     Condition.IMPROVING,
+    # It only says something: whatever is acted on comes first.
+    Condition.CONVERGED,
 )
 """Which condition is acted on where several hold, first wins; each line says why it stands before those below."""
 

@@ -254,6 +254,7 @@ class Signals:
         blocks: the block means of the training loss since the last adjustment, over several checks.
         window: the training loss since the previous check, as it was read.
         probes: quantity that a probe measures → its series; not oriented, since no direction of it is better.
+        rate_share: applied rate as a share of the highest that any check has seen; ``None`` where none is known.
     """
 
     check: int
@@ -263,6 +264,7 @@ class Signals:
     blocks: Signal | None = None
     window: TrainWindow | None = None
     probes: Mapping[str, Signal] = field(default_factory=dict)
+    rate_share: float | None = None
 
     @property
     def fresh(self) -> tuple[Signal, ...]:

@@ -52,6 +52,7 @@ class Series:
             if name != train_name and self.train.sign == sign and same_quantity(name, train_name, mode)
         }
         self.probes: dict[str, SignalTracker] = {}
+        self.highest_rate = 0.0
 
     def update(self, reading: Reading) -> Signals:
         """Take one reading into every series that it speaks of."""
@@ -68,7 +69,13 @@ class Series:
             blocks=self.blocks.extend(window.blocks, check) if window else None,
             window=window,
             probes=self._probed(reading),
+            rate_share=self._rate_share(reading),
         )
+
+    def _rate_share(self, reading: Reading) -> float | None:
+        rate = max((rate.applied for rate in reading.rates.values()), default=0.0)
+        self.highest_rate = max(self.highest_rate, rate)
+        return rate / self.highest_rate if rate > 0 else None
 
     def _train_value(self, reading: Reading) -> float | None:
         """What stands beside the monitors: of all steps since they were last read, however often was looked between."""
@@ -101,6 +108,7 @@ class Series:
             "blocks": self.blocks.state_dict(),
             "gaps": {name: tracker.state_dict() | self._gap_values(name) for name, tracker in self.gaps.items()},
             "probes": {name: tracker.state_dict() for name, tracker in self.probes.items()},
+            "highest_rate": self.highest_rate,
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -119,6 +127,7 @@ class Series:
         for name, tracker in self.probes.items():
             tracker.load_state_dict(probes[name])
         self.blocks.load_state_dict(state["blocks"])
+        self.highest_rate = state.get("highest_rate", 0.0)  # since 0009-converged
 
     def _gap_values(self, name: str) -> dict[str, int]:
         values = self.gaps[name].state.values

@@ -23,7 +23,7 @@ from lightning_lr.core.moves import foretold
 from lightning_lr.core.records import Adjustment, Decision, JournalEntry, Reading
 from lightning_lr.core.series import TRAIN_LOSS
 from lightning_lr.core.settings import Settings
-from lightning_lr.core.vocabulary import Action, Mode
+from lightning_lr.core.vocabulary import Action, Condition, Mode
 from lightning_lr.live import message
 from lightning_lr.live.controlled_groups import ControlledGroups
 from lightning_lr.live.course import Course
@@ -66,6 +66,7 @@ class Session:
         history: the decisions so far.
         snapshot: the state that a restore brings back.
         snapshot_check: the check it was taken at.
+        told: whether it was said that the run has converged.
         undo: what to call at the end of the fit, newest last.
     """
 
@@ -90,6 +91,7 @@ class Session:
     history: DecisionHistory = field(default_factory=DecisionHistory)
     snapshot: Snapshot | None = None
     snapshot_check: int | None = None
+    told: bool = False
     undo: list[Callable[[], None]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -302,6 +304,9 @@ class Session:
         if decision.action is not Action.HOLD:
             self.history.add(decision)
             self.say(str(decision) + (" (dry run)" if self.dry_run else ""))
+        elif decision.condition is Condition.CONVERGED and not self.told:
+            self.told = True  # nothing is done about it: once is enough
+            self.say(str(decision))
         for note in adjustment.notes if not self.dry_run else ():
             self.say(note)
         if self.ranks.rank or self.core.signals is None or self.core.diagnosis is None:

@@ -1,6 +1,7 @@
 """One condition a file. Each detector is a frozen dataclass of settings with one method, ``examine``."""
 
 from lightning_lr.core.detectors.base import Detector
+from lightning_lr.core.detectors.converged import ConvergedDetector
 from lightning_lr.core.detectors.divergence import DivergenceDetector
 from lightning_lr.core.detectors.gradient_disparity import GradientDisparityDetector
 from lightning_lr.core.detectors.improving import ImprovingDetector
@@ -13,6 +14,7 @@ from lightning_lr.core.detectors.plateau import PlateauDetector
 from lightning_lr.core.detectors.slow_progress import SlowProgressDetector
 
 __all__ = [
+    "ConvergedDetector",
     "Detector",
     "DivergenceDetector",
     "GradientDisparityDetector",
@@ -36,6 +38,7 @@ def default_detectors() -> tuple[Detector, ...]:
         OverfittingDetector(),
         PlateauDetector(),
         LossSpikeDetector(),
+        ConvergedDetector(),
         # These ask only where a probe measures something.
         GradientDisparityDetector(),
         IncoherenceDetector(),
