@@ -25,7 +25,11 @@ class Witness(Callback):
     def on_train_batch_end(self, trainer: Any, *_: Any) -> None:
         assert_same_everywhere([float(group["lr"]) for group in trainer.optimizers[0].param_groups])
         self.steps += 1
-        (Path(os.environ[FOLDER]) / f"witnessed-{trainer.global_rank}-{os.getpid()}").write_text(str(self.steps))
+        note = Path(os.environ[FOLDER]) / f"witnessed-{trainer.global_rank}-{os.getpid()}"
+        # Never half written: the tests kill processes at any moment.
+        beside = note.with_name(f"next-{note.name}")
+        beside.write_text(str(self.steps))
+        beside.replace(note)
 
 
 def assert_same_everywhere(numbers: list[float]) -> None:
