@@ -10,11 +10,9 @@ replay years later.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from statistics import fmean
 from typing import Any
 
 from lightning_lr.core.audit import Probation, undone, with_outcome
@@ -22,11 +20,13 @@ from lightning_lr.core.debounce import Debounce
 from lightning_lr.core.detectors import Detector, default_detectors
 from lightning_lr.core.diagnosis import diagnose
 from lightning_lr.core.ending import ended_worse
+from lightning_lr.core.learned import has_learned
 from lightning_lr.core.moves import hold, move
 from lightning_lr.core.opening import annealing, explored
 from lightning_lr.core.policy import Response
 from lightning_lr.core.recipes import recipe_of
 from lightning_lr.core.records import Decision, Diagnosis, Reading, Signals
+from lightning_lr.core.restraint import Restraint
 from lightning_lr.core.series import Series
 from lightning_lr.core.settings import Settings
 from lightning_lr.core.vocabulary import Action, Condition
@@ -35,9 +35,6 @@ from lightning_lr.errors import StateError
 
 STATE_VERSION = 1
 """Raised whenever a field of the saved state changes its meaning."""
-
-LEVEL = 3
-"""Blocks in the present level of the training loss: one may be a lucky batch."""
 
 
 class Controller:
@@ -68,6 +65,7 @@ class Controller:
         self.debounce = Debounce(settings.cooldown, settings.warmup_checks)
         self.recipe = recipe_of(settings.policy)
         self.probation = Probation()
+        self.restraint = Restraint()
         self.restores_in_vain = 0
         self.signals: Signals | None = None
         self.diagnosis: Diagnosis | None = None
@@ -82,6 +80,7 @@ class Controller:
         self.signals = signals = self.series.update(reading)
         if self._new_best:
             self.restores_in_vain = 0
+        self.restraint.look(reading, self._new_best)
         audited = self.probation.tick(signals.monitors[0], reading)
         findings = [finding for detector in self.detectors for finding in detector.examine(signals)]
         self.diagnosis = diagnosis = diagnose(findings, signals, self.settings.vote)
@@ -120,6 +119,7 @@ class Controller:
             "recipe": self.recipe.state_dict() if self.recipe else None,
             "restores_in_vain": self.restores_in_vain,
             "probation": self.probation.state_dict(),
+            "restraint": self.restraint.state_dict(),
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -133,6 +133,8 @@ class Controller:
         self.debounce.load_state_dict(state["debounce"])
         self.restores_in_vain = state["restores_in_vain"]
         self.probation.load_state_dict(state["probation"])
+        if "restraint" in state:  # not in a checkpoint that was written before it was kept
+            self.restraint.load_state_dict(state["restraint"])
         if self.recipe and state["recipe"]:
             self.recipe.load_state_dict(state["recipe"])
 
@@ -146,6 +148,8 @@ class Controller:
         if answer is None or waiting:
             return hold(reading, diagnosis, partial(_said, reading, diagnosis, waiting if answer else ""))
         said = _said(reading, diagnosis)
+        if against := self.restraint.against(answer, reading):
+            return hold(reading, diagnosis, f"{said}; left alone: {against}")
         if diagnosis.condition is Condition.SLOW_PROGRESS and answer.action is Action.RAISE:
             answer = answer.further(diagnosis.room)
         if answer.action is Action.RAISE and (against := self._against_raising(answer.factor)):
@@ -200,15 +204,3 @@ def _said(reading: Reading, diagnosis: Diagnosis, waiting: str = "") -> str:
         healthy = diagnosis.condition is Condition.HEALTHY
         said = f"between validations, {f'healthy: {reading.train}' if healthy else said}"
     return f"{said}; {waiting}" if waiting else said
-
-
-def has_learned(signals: Signals) -> bool:
-    """Whether the training loss lies below where it began, beyond its noise; true where there is no training loss.
-
-    A run whose first rate kills the network still has a "best" check now and then, by luck. To restore it would bring
-    the dead network back; the state of the start is the better one as long as nothing was learned.
-    """
-    blocks = signals.blocks
-    if blocks is None or len(blocks.values) < LEVEL or math.isnan(blocks.noise):
-        return True
-    return fmean(blocks.values[-LEVEL:]) < blocks.first - 2 * blocks.noise / math.sqrt(LEVEL)

@@ -219,8 +219,7 @@ def _signal_numbers(signals: Signals) -> dict[str, dict[str, float]]:
 def _settings(record: Mapping[str, Any]) -> Settings:
     policy = dict(record["policy"])
     policy["responses"] = {
-        Condition(name): Response(Action(r["action"]), float(r["factor"]), int(r["patience"]))
-        for name, r in policy["responses"].items()
+        Condition(name): Response(**{**r, "action": Action(r["action"])}) for name, r in policy["responses"].items()
     }
     return Settings(
         **{

@@ -22,6 +22,11 @@ FURTHEST = 4.0
 raises, and one that was misjudged costs a few checks, as it is undone."""
 
 
+RIPE = 0.05
+"""Part of a known budget that a plateau must have lasted. Three checks are a tenth of thirty epochs, but nothing of a run
+that checks after each of its 200 steps: there a cut at the first calm stretch cost 3 % (benchmarks/any_start/HARM.md)."""
+
+
 @dataclass(frozen=True)
 class Response:
     """What a policy does about one condition.
@@ -31,11 +36,15 @@ class Response:
             ``"raise"`` (on probation: undone unless the run then improves faster).
         factor: multiplier of the learning rate, above 0; below 1 for a cut, above 1 for a raise.
         patience: checks in a row; acts on the last of them.
+        yields: whether it waits while the user's own schedule moves the rate.
+        ripe: share of a known budget since the best check from which on it is given; 0 for at once.
     """
 
     action: Action
     factor: float
     patience: int = 1
+    yields: bool = False
+    ripe: float = 0.0
 
     def __post_init__(self) -> None:
         # Files and users write plain strings; everything here compares with the word itself.
@@ -114,7 +123,7 @@ def _tuned(
     condition: Condition, response: Response, patience: int | None, factor: float | None, restores: bool | None
 ) -> Response:
     if patience is not None and response.patience > 1:
-        response = replace(response, patience=patience)
+        response = replace(response, patience=patience, ripe=0.0)  # who counts the checks means just these
     if factor is not None and response.action is not Action.RAISE:
         response = replace(response, factor=factor)
     if restores is False and response.action is Action.RESTORE:
@@ -132,7 +141,7 @@ PRESETS: Mapping[str, Policy] = {
             Condition.NON_FINITE: Response(Action.RESTORE, 0.3),
             Condition.DIVERGENCE: Response(Action.RESTORE, 0.3),
             Condition.OVERFITTING: Response(Action.RESTORE, 0.1, patience=2),
-            Condition.PLATEAU: Response(Action.RESTORE, 0.3, patience=3),
+            Condition.PLATEAU: Response(Action.RESTORE, 0.3, patience=3, yields=True, ripe=RIPE),
             # Noise of the neurons falls about in proportion to the rate: a half is seen in the next flips.
             Condition.INCOHERENCE: Response(Action.REDUCE, 0.5, patience=3),
             # An octave, as people try by hand; at once, since the detector itself looks at several checks.
@@ -149,7 +158,7 @@ PRESETS: Mapping[str, Policy] = {
             Condition.NON_FINITE: Response(Action.REDUCE, 0.5),
             Condition.DIVERGENCE: Response(Action.REDUCE, 0.5),
             Condition.OVERFITTING: Response(Action.REDUCE, 0.5, patience=3),
-            Condition.PLATEAU: Response(Action.REDUCE, 0.5, patience=5),
+            Condition.PLATEAU: Response(Action.REDUCE, 0.5, patience=5, yields=True, ripe=RIPE),
             Condition.INCOHERENCE: Response(Action.REDUCE, 0.5, patience=5),
             Condition.OSCILLATION: Response(Action.REDUCE, 0.5, patience=5),
         },

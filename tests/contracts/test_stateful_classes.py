@@ -30,6 +30,7 @@ from lightning_lr.core.moves import move
 from lightning_lr.core.policy import PRESETS, Policy, Response
 from lightning_lr.core.recipes import Exponential, Halving, Recipe
 from lightning_lr.core.records import Diagnosis, Finding, Rate, Reading
+from lightning_lr.core.restraint import Restraint
 from lightning_lr.core.series import Series
 from lightning_lr.core.settings import Settings
 from lightning_lr.core.signals import SignalTracker
@@ -108,6 +109,18 @@ def feed_probation(probation: Probation, reading: Reading) -> str:
     return f"{audited} {probation.against(2.0)}"
 
 
+def feed_restraint(restraint: Restraint, reading: Reading) -> str:
+    """A schedule that moves at every third check, over a budget of sixty; a new best at every fourth."""
+    scheduled = 0.1 * 0.5 ** (reading.check // 3)
+    moved = replace(
+        reading,
+        rates={"lr-SGD": Rate(scheduled, 1.0, scheduled)},
+        progress=reading.check / 60 if reading.check else None,
+    )
+    restraint.look(moved, new_best=reading.check % 4 == 1)
+    return restraint.against(Response(Action.REDUCE, 0.5, yields=True, ripe=0.03), moved)
+
+
 def feed_layers(rule: LayerRule, value: float | None) -> object:
     number = NAN if value is None else value
     layers = [Products(-number * at, 1.0, 30.0 * at, number) for at in range(3)]
@@ -124,6 +137,7 @@ STREAMS: Mapping[type, Stream] = {
     Series: Stream(lambda: Series(("val_loss", "val_loss_b")), Series.update, READINGS),
     Debounce: Stream(lambda: Debounce(cooldown=2, warmup_checks=3), feed_debounce, READINGS),
     Probation: Stream(Probation, feed_probation, READINGS),
+    Restraint: Stream(Restraint, feed_restraint, READINGS),
     Halving: Stream(lambda: Halving(Policy("h", recipe="halving", epochs=2)), feed_recipe, READINGS),
     Exponential: Stream(lambda: Exponential(Policy("e", recipe="exponential", epochs=2)), feed_recipe, READINGS),
     LayerRule: Stream(lambda: LayerRule(["a", "b", "c"], step=0.5), feed_layers, SERIES),

@@ -34,6 +34,8 @@ def test_escalation(why, response, in_vain, action, factor):
     [
         ("nothing given, nothing changed", {}, Response(REDUCE, 0.3, 3), Response(REDUCE, 0.3, 3)),
         ("patience, where there is any", {"patience": 5}, Response(REDUCE, 0.3, 3), Response(REDUCE, 0.3, 5)),
+        ("and the checks that are named are all that is waited", {"patience": 5}, Response(REDUCE, 0.3, 3, ripe=0.1),
+         Response(REDUCE, 0.3, 5)),
         ("patience 1 is urgent and stays", {"patience": 5}, Response(REDUCE, 0.3, 1), Response(REDUCE, 0.3, 1)),
         ("factor", {"factor": 0.7}, Response(REDUCE, 0.3, 3), Response(REDUCE, 0.7, 3)),
         ("no restores", {"restores": False}, Response(RESTORE, 0.3, 3), Response(REDUCE, 0.3, 3)),
@@ -67,12 +69,12 @@ def test_tuning_leaves_the_preset_alone():
         ("auto", C.NON_FINITE, Response(RESTORE, 0.3)),
         ("auto", C.DIVERGENCE, Response(RESTORE, 0.3)),
         ("auto", C.OVERFITTING, Response(RESTORE, 0.1, patience=2)),
-        ("auto", C.PLATEAU, Response(RESTORE, 0.3, patience=3)),
+        ("auto", C.PLATEAU, Response(RESTORE, 0.3, patience=3, yields=True, ripe=0.05)),
         ("auto", C.LOSS_SPIKE, None),
         ("conservative", C.NON_FINITE, Response(REDUCE, 0.5)),
         ("conservative", C.DIVERGENCE, Response(REDUCE, 0.5)),
         ("conservative", C.OVERFITTING, Response(REDUCE, 0.5, patience=3)),
-        ("conservative", C.PLATEAU, Response(REDUCE, 0.5, patience=5)),
+        ("conservative", C.PLATEAU, Response(REDUCE, 0.5, patience=5, yields=True, ripe=0.05)),
         ("conservative", C.SLOW_PROGRESS, None),
     ],
 )

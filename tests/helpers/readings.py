@@ -55,6 +55,7 @@ class Run:
         groups: names of the parameter groups; none: a replay that knows no rates.
         snapshots: whether there is a state to restore: that of the start, then that of each new best.
         epochs: epoch of each check; by default, one check an epoch.
+        budget: how many checks a known budget has room for.
     """
 
     controller: Controller
@@ -62,6 +63,7 @@ class Run:
     groups: Sequence[str] = (GROUP,)
     snapshots: bool = True
     epochs: Sequence[int] | None = None
+    budget: int | None = None
     decisions: list[Decision] = field(default_factory=list)
     readings: list[Reading] = field(default_factory=list)
     scale: float = 1.0
@@ -89,6 +91,7 @@ class Run:
                 for group, name in enumerate(self.groups)
             },
             snapshot_check=self.snapshot if self.snapshots else None,
+            progress=None if self.budget is None else (check + 1) / self.budget,
         )
         decision = self.controller.step(reading)
         if self.controller.is_best:

@@ -1,0 +1,84 @@
+"""When a plateau is left alone: while the user's own schedule moves the rate, and while it is young for its budget.
+
+A plateau is the mildest of the conditions: nothing is lost while it lasts, and a schedule that falls by itself ends it.
+A cut in its midst would be undone by nobody. So it is answered only where the schedule holds still, and where it has
+lasted for a fair part of a known budget: three checks are a tenth of thirty epochs, and nothing of two hundred.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from lightning_lr.core.policy import Response
+from lightning_lr.core.records import Reading
+
+MOVES = 1e-4
+"""Relative change of the scheduled rate from one check to the next beyond which the schedule moves. A cosine over a
+thousand checks moves by more than that from its first tenth on."""
+
+
+@dataclass
+class RestraintState:
+    """What is remembered from check to check; plain values, saved whole."""
+
+    scheduled: dict[str, float] = field(default_factory=dict)
+    moves: bool = False
+    best_at: float | None = None
+
+
+class Restraint:
+    """Follows the user's schedule, and how far the run was at its best.
+
+    >>> from lightning_lr.core.records import Rate
+    >>> from lightning_lr.core.vocabulary import Action
+    >>> restraint, cut = Restraint(), Response(Action.REDUCE, 0.3, yields=True, ripe=0.05)
+    >>> for check, rate in enumerate([0.1, 0.1, 0.08]):
+    ...     reading = Reading(check, check, check, {}, rates={"lr-SGD": Rate(rate, 1.0, rate)}, progress=0.01 * check)
+    ...     restraint.look(reading, new_best=check == 0)
+    ...     print(restraint.against(cut, reading))
+    it has lasted for 0 % of the budget, of 5 %
+    it has lasted for 1 % of the budget, of 5 %
+    the schedule itself is changing the rate
+    """
+
+    def __init__(self) -> None:
+        self.state = RestraintState()
+
+    def look(self, reading: Reading, new_best: bool) -> None:
+        """Take note of one check.
+
+        Args:
+            reading: the check.
+            new_best: whether the first monitor has a new best at it.
+        """
+        state = self.state
+        scheduled = {name: rate.scheduled for name, rate in reading.rates.items()}
+        state.moves = any(_moved(state.scheduled.get(name), rate) for name, rate in scheduled.items())
+        state.scheduled = scheduled
+        if new_best or state.best_at is None:
+            state.best_at = reading.progress
+
+    def against(self, response: Response, reading: Reading) -> str:
+        """Why this response must wait; empty where nothing speaks against it."""
+        if response.yields and self.state.moves:
+            return "the schedule itself is changing the rate"
+        if reading.progress is None or self.state.best_at is None:
+            return ""
+        lasted = reading.progress - self.state.best_at
+        if lasted < response.ripe:
+            return f"it has lasted for {lasted:.0%} of the budget, of {response.ripe:.0%}".replace("%", " %")
+        return ""
+
+    def state_dict(self) -> dict[str, Any]:
+        """All that is remembered, as plain values."""
+        return asdict(self.state)
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Continue from :meth:`state_dict`."""
+        self.state = RestraintState(**{**state, "scheduled": dict(state["scheduled"])})
+
+
+def _moved(before: float | None, now: float) -> bool:
+    return before is not None and abs(now - before) > MOVES * max(abs(before), abs(now))

@@ -1,0 +1,74 @@
+"""A plateau is left alone while the user's schedule moves, and while it is young for the budget.
+
+Timelines have one letter a check: ``.`` hold, ``r`` reduce.
+"""
+
+from __future__ import annotations
+
+import pytest
+
+from lightning_lr.core.controller import Controller
+from lightning_lr.core.policy import PRESETS, Policy, Response
+from lightning_lr.core.settings import Settings
+from lightning_lr.core.vocabulary import Action, Condition
+from tests.helpers.readings import Run, Says
+
+C = Condition
+YIELDING = Response(Action.REDUCE, 0.5, patience=2, yields=True)
+RIPENING = Response(Action.REDUCE, 0.5, patience=2, ripe=0.2)
+FIRM = Response(Action.REDUCE, 0.5, patience=2)
+HELD = [0.1] * 8
+COSINE = [0.1, 0.0962, 0.0854, 0.0691, 0.05, 0.0309, 0.0146, 0.0038]
+STEPS = [0.1, 0.1, 0.1, 0.01, 0.01, 0.01, 0.01, 0.01]
+WARMED = [0.025, 0.05, 0.075, 0.1, 0.1, 0.1, 0.1, 0.1]
+
+
+def run(response: Response, schedule: list[float], budget: int | None = None) -> Run:
+    """A metric that never improves, and is said to stand still at each check."""
+    policy = Policy("table", {C.PLATEAU: response})
+    made = Run(Controller(Settings(policy=policy), [Says(C.PLATEAU, "y" * len(schedule))]), budget=budget)
+    for made.lr in schedule:
+        made.check(1.0)
+    return made
+
+
+@pytest.mark.parametrize(
+    ("why", "response", "schedule", "budget", "expected"),
+    [
+        ("a constant rate: on the second check", YIELDING, HELD, None, ".r.r.r.r"),
+        ("a schedule that falls is left to itself", YIELDING, COSINE, None, "........"),
+        ("so is a warm-up, until it is over", YIELDING, WARMED, None, "....r.r."),
+        ("a step: the check that sees it waits", YIELDING, STEPS, None, ".r..r.r."),
+        ("a policy of the user's own need not yield", FIRM, COSINE, None, ".r.r.r.r"),
+        ("a large budget: a fifth of twenty checks", RIPENING, HELD, 20, "....r.r."),
+        ("a small one: patience is longer", RIPENING, HELD, 5, ".r.r.r.r"),
+        ("an unknown one: patience alone", RIPENING, HELD, None, ".r.r.r.r"),
+    ],
+)  # fmt: skip
+def test_when_it_waits(why, response, schedule, budget, expected):
+    assert run(response, schedule, budget).actions == expected, why
+
+
+@pytest.mark.parametrize(
+    ("response", "schedule", "budget", "said"),
+    [
+        (YIELDING, COSINE, None, "left alone: the schedule itself is changing the rate"),
+        (RIPENING, HELD, 20, "left alone: it has lasted for 5 % of the budget, of 20 %"),
+    ],
+)
+def test_it_says_why(response, schedule, budget, said):
+    assert run(response, schedule, budget).decisions[1].reason == f"plateau: val_loss is said to be so; {said}"
+
+
+def test_a_new_best_begins_the_wait_anew():
+    policy = Policy("table", {C.PLATEAU: RIPENING})
+    made = Run(Controller(Settings(policy=policy), [Says(C.PLATEAU, "yyynyyyyy")]), budget=20)
+    made.feed([1.0, 1.0, 1.0, 0.5, 0.5, 0.5, 0.5, 0.5, 0.5])
+    assert made.actions == ".......r."
+
+
+@pytest.mark.parametrize("condition", [C.OVERFITTING, C.DIVERGENCE, C.NON_FINITE])
+def test_what_loses_ground_never_waits_for_a_schedule(condition):
+    for name in ("auto", "conservative"):
+        response = PRESETS[name].responses[condition]
+        assert not response.yields and not response.ripe
