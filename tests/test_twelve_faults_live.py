@@ -22,9 +22,10 @@ from lightning.pytorch.strategies import DDPStrategy
 import lightning_lr.live
 from lightning_lr import LearningRateController
 from lightning_lr.core.annealing import Curve
-from lightning_lr.core.exploration import Exploration, Sweep
+from lightning_lr.core.exploration import Exploration
 from lightning_lr.core.records import Decision
 from lightning_lr.core.settings import Settings
+from lightning_lr.core.sweep import Sweep
 from lightning_lr.core.vocabulary import Action, Condition
 from lightning_lr.live.controlled_groups import ControlledGroups
 from lightning_lr.live.course import Course

@@ -5,12 +5,12 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
-from lightning_lr.core.exploration import suggested_rate
 from lightning_lr.core.margin import WITHIN, margin, times
 from lightning_lr.core.moves import hold, move
 from lightning_lr.core.policy import Response
 from lightning_lr.core.records import Decision, Diagnosis, Reading, Trial
 from lightning_lr.core.settings import Settings
+from lightning_lr.core.sweep import Suggestion, suggestion
 from lightning_lr.core.tournament import between, winner
 from lightning_lr.core.vocabulary import Action, Condition
 
@@ -24,30 +24,29 @@ def explored(reading: Reading, settings: Settings) -> Decision:
     """
     assert reading.trial is not None
     healthy = Diagnosis(Condition.HEALTHY, (), "")
-    suggested = suggested_rate(reading.trial)
-    if suggested is None or not reading.rates:
-        said = "explored: the training steps returned no finite loss to judge a rate by; the rate stays"
-        return move(reading, healthy, Response(Action.EXPLORE, 1.0), said, settings)
+    suggested = suggestion(reading.trial)
+    said = f"explored: {reading.trial}; {suggested.seen}"
+    if suggested.rate is None or not reading.rates:
+        return move(reading, healthy, Response(Action.EXPLORE, 1.0), f"{said}; the rate stays", settings)
     before = next(iter(reading.rates.values())).applied
-    said = f"explored: {reading.trial}; the loss was lowest near {10 * suggested:.2g}"
-    rate, how, evidence = _kept(suggested, reading.trial)
+    rate, how, evidence = _kept(suggested.rate, suggested, reading.trial)
     decision = move(reading, healthy, Response(Action.EXPLORE, rate / before), f"{said}, {how}", settings)
     return replace(decision, evidence=evidence)
 
 
-def _kept(suggested: float, trial: Trial) -> tuple[float, str, dict[str, float]]:
+def _kept(rate: float, suggested: Suggestion, trial: Trial) -> tuple[float, str, dict[str, float]]:
     """The rate to go on with, why, and the numbers behind it."""
     if not trial.branches or not math.isfinite(winner(trial.branches).loss):
-        return suggested, "a tenth of it is kept", {"suggested": suggested}
-    rate, (low, high) = between(suggested, trial.branches), margin(trial.branches)
+        return rate, f"{suggested.share} is kept", {"suggested": rate}
+    kept, (low, high) = between(rate, trial.branches), margin(trial.branches)
     tried = ", ".join(map(str, trial.branches))
     how = (
-        f"a tenth of it and rates beside it were each trained for {trial.branch_steps} annealed steps on the same "
-        f"batches, which brought the loss to ({tried}); {rate:.2g} is kept, halfway from the tenth to the best of these"
-        f"; {times(rate, trial.branches)} the short trials stayed within {100 * WITHIN:g} % of the best"
+        f"{suggested.share} and rates beside it were each trained for {trial.branch_steps} annealed steps on the same "
+        f"batches, which brought the loss to ({tried}); {kept:.2g} is kept, halfway from the first to the best of these"
+        f"; {times(kept, trial.branches)} the short trials stayed within {100 * WITHIN:g} % of the best"
     )
     scores = {f"loss at {branch.rate:.2g}": branch.loss for branch in trial.branches}
-    return rate, how, {"suggested": suggested, **scores, "margin_low": low, "margin_high": high}
+    return kept, how, {"suggested": rate, **scores, "margin_low": low, "margin_high": high}
 
 
 def annealing(reading: Reading) -> Decision:

@@ -23,8 +23,8 @@ raises, and one that was misjudged costs a few checks, as it is undone."""
 
 
 RIPE = 0.05
-"""Part of a known budget that a plateau must have lasted. Three checks are a tenth of thirty epochs, but nothing of a run
-that checks after each of its 200 steps: there a cut at the first calm stretch cost 3 % (benchmarks/any_start/HARM.md)."""
+"""Part of a known budget that a plateau must have lasted. Three checks are a tenth of thirty epochs, but nothing of a
+run that checks after each of its 200 steps: there a cut at the first calm stretch cost 3 % (decision 12)."""
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from typing import Any
 
-from lightning_lr.core.exploration import Exploration, Sweep, suggested_rate
+from lightning_lr.core.exploration import Exploration
 from lightning_lr.core.records import Branch, Trial
+from lightning_lr.core.sweep import Sweep, suggestion
 from lightning_lr.core.tournament import multiple, next_rate, score
 from lightning_lr.live.controlled_groups import ControlledGroups
 from lightning_lr.live.loss_window import loss_of
@@ -107,7 +108,7 @@ class Explorer:
         self.losses.append(loss)
         if not self.plan.sweep.over(self.losses):
             return False
-        base = suggested_rate(self.trial())
+        base = suggestion(self.trial()).rate
         if base is None or not self.plan.branch_steps:
             return True
         self.batches = self.make_batches()

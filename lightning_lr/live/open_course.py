@@ -8,7 +8,8 @@ from functools import partial
 from typing import Any
 
 from lightning_lr.core.annealing import Curve
-from lightning_lr.core.exploration import LOWEST, Exploration, plan_exploration
+from lightning_lr.core.exploration import Exploration, plan_exploration
+from lightning_lr.core.sweep import LOWEST
 from lightning_lr.live.explorer import PART, Explorer, saved_plan
 from lightning_lr.live.opening import Opening
 from lightning_lr.live.pace import FIRST

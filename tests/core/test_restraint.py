@@ -71,4 +71,4 @@ def test_a_new_best_begins_the_wait_anew():
 def test_what_loses_ground_never_waits_for_a_schedule(condition):
     for name in ("auto", "conservative"):
         response = PRESETS[name].responses[condition]
-        assert not response.yields and not response.ripe
+        assert (response.yields, response.ripe) == (False, 0.0)

@@ -37,7 +37,7 @@ def test_the_third_rate_follows_the_better_of_the_first_two() -> None:
     ("losses", "kept", "said"),
     [
         # the tenth that the sweep suggests is 0.0285
-        ((0.5, 0.4, 0.3), math.sqrt(0.0285 * 0.09), "0.051 is kept, halfway from the tenth to the best of these"),
+        ((0.5, 0.4, 0.3), math.sqrt(0.0285 * 0.09), "0.051 is kept, halfway from the first to the best of these"),
         ((0.4, 0.5, 0.6), math.sqrt(0.0285 * 0.01), "0.017 is kept, halfway"),
         (
             (0.41, 0.4, 0.9),
