@@ -13,14 +13,14 @@ from dataclasses import dataclass
 from lightning_lr.core.sweep import Sweep
 from lightning_lr.core.tournament import BRANCHES, branch_steps
 
-STEPS = 80
-"""Steps of a full sweep: 14 a decade where it matters. Fewer blur the edge, more cost without moving it."""
+STEPS = 100
+"""Steps of a full sweep: 14 a decade. Fewer blur the edge, more cost without moving it."""
 
-SHARE = 10
-"""A sweep takes at most the 10th part of the budget; see docs/decisions/0004-exploration.md."""
+SHARE = 8
+"""A sweep takes at most the 8th part of the budget; see docs/decisions/0004-exploration.md."""
 
-FEWEST = 16
-"""Below that many steps a sweep would jump by a factor of 2.4 a step: the loss cannot follow; better none."""
+FEWEST = 20
+"""Below that many steps a sweep would jump by a factor of 2.2 a step: the loss cannot follow; better none."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ def plan_exploration(budget: int | None) -> Exploration | None:
         budget: optimizer steps of the whole run; ``None`` where that is unknown.
 
     >>> plan_exploration(1000), plan_exploration(400).most, plan_exploration(100)
-    (Exploration(sweep=Sweep(steps=80, lowest=1e-06, highest=10.0), branch_steps=30), 76, None)
+    (Exploration(sweep=Sweep(steps=100, lowest=1e-06, highest=10.0), branch_steps=30), 86, None)
     """
     steps = STEPS if budget is None else min(STEPS, budget // SHARE)
     return Exploration(Sweep(steps), branch_steps(budget)) if steps >= FEWEST else None

@@ -17,11 +17,6 @@ from lightning_lr.core.statistics import robust_noise
 LOWEST, HIGHEST = 1e-6, 10.0
 """The range of the sweep: below 1e-6 no optimizer in use moves within a hundred steps, above 10 none stays."""
 
-DENSE, QUICK = 1e-4, 1 / 8
-"""Below 1e-4 the rates only lead up to those that tell something: an eighth of the steps crosses these two decades, and
-the five above have 14 steps a decade in a full sweep. All seven decades as dense took a fifth more steps and led to no
-better runs (docs/decisions/0004-exploration.md)."""
-
 SMOOTHING = 0.9
 """Weight of the past in the smoothed loss. One lucky batch once chose 1e-7, and the run stood still."""
 
@@ -53,9 +48,9 @@ class Sweep:
         lowest: rate of the first step.
         highest: rate of the last.
 
-    >>> sweep = Sweep(steps=16)
-    >>> [f"{sweep.rate(step):.0e}" for step in (0, 1, 2, 15)]
-    ['1e-06', '1e-05', '1e-04', '1e+01']
+    >>> sweep = Sweep(steps=8)
+    >>> [f"{sweep.rate(step):.0e}" for step in range(8)]
+    ['1e-06', '1e-05', '1e-04', '1e-03', '1e-02', '1e-01', '1e+00', '1e+01']
     """
 
     steps: int
@@ -64,15 +59,12 @@ class Sweep:
 
     def rate(self, step: int) -> float:
         """The learning rate of a step, counted from 0."""
-        quick = QUICK * self.steps
-        if step < quick:
-            return float(self.lowest * (DENSE / self.lowest) ** (step / quick))
-        return float(DENSE * (self.highest / DENSE) ** ((step - quick) / (self.steps - 1 - quick)))
+        return float(self.lowest * (self.highest / self.lowest) ** (step / (self.steps - 1)))
 
     def over(self, losses: Sequence[float]) -> bool:
         """Whether enough was seen: the range is through, or the loss has exploded or is no number.
 
-        >>> Sweep(80).over([1.0] * 20), Sweep(80).over([1.0] * 20 + [50.0]), Sweep(80).over([float("nan")])
+        >>> Sweep(100).over([1.0] * 20), Sweep(100).over([1.0] * 20 + [50.0]), Sweep(100).over([float("nan")])
         (False, True, True)
         """
         if len(losses) >= self.steps or not math.isfinite(losses[-1]):
@@ -99,14 +91,14 @@ class Suggestion:
 def suggestion(trial: Trial) -> Suggestion:
     """The rate that a sweep suggests.
 
-    >>> sweep, valley = Sweep(80), [1.0] * 40 + [0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.5, 0.9, 2.0, 9.0]
-    >>> found = suggestion(Trial(tuple(map(sweep.rate, range(50))), tuple(valley)))
+    >>> sweep, valley = Sweep(100), [1.0] * 50 + [0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.5, 0.9, 2.0, 9.0]
+    >>> found = suggestion(Trial(tuple(map(sweep.rate, range(60))), tuple(valley)))
     >>> print(f"{found.seen}: {found.share}, {found.rate:.2g}")
-    the loss was lowest near 0.041: a tenth of it, 0.0041
-    >>> flat = suggestion(Trial(tuple(map(sweep.rate, range(60))), tuple([2.3, 2.31] * 28 + [2.4, 2.6, 3.5, 99.0])))
+    the loss was lowest near 0.0091: a tenth of it, 0.00091
+    >>> flat = suggestion(Trial(tuple(map(sweep.rate, range(80))), tuple([2.3, 2.31] * 38 + [2.4, 2.6, 3.5, 99.0])))
     >>> print(f"{flat.seen}: {flat.share}, {flat.rate:.2g}")
-    the loss did not fall beyond its noise, and rose from 0.22 on: a thirtieth of it, 0.0072
-    >>> suggestion(Trial(tuple(map(sweep.rate, range(80))), tuple([2.3, 2.31] * 40))).rate is None
+    the loss did not fall beyond its noise, and rose from 0.24 on: a thirtieth of it, 0.008
+    >>> suggestion(Trial(tuple(map(sweep.rate, range(100))), tuple([2.3, 2.31] * 50))).rate is None
     True
     """
     finite = [(rate, loss) for rate, loss in zip(trial.rates, trial.losses, strict=True) if math.isfinite(loss)]
