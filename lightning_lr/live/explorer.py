@@ -108,11 +108,11 @@ class Explorer:
         self.losses.append(loss)
         if not self.plan.sweep.over(self.losses):
             return False
-        base = suggestion(self.trial()).rate
-        if base is None or not self.plan.branch_steps:
+        suggested = suggestion(self.trial())
+        if suggested.rate is None or not suggested.fell or not self.plan.branch_steps:
             return True
         self.batches = self.make_batches()
-        self._begin_branch(base)
+        self._begin_branch(suggested.rate)
         return False
 
     def _branched(self, loss: float) -> bool:
