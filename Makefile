@@ -10,7 +10,7 @@ PINS   := pyproject.toml constraints.txt
 # What a run has to say in addition, e.g. make test ARGS="-k plateau -x"
 ARGS   ?=
 
-.PHONY: help demo quickstart test test-resume test-cluster test-soak test-lowest test-core test-tab coverage lint format types docs check bench-detection bench-overhead bench-metrics bench-any-start bench-layerwise clean
+.PHONY: help demo quickstart test test-resume test-cluster test-soak test-lowest test-core test-tab coverage lint format types docs check bench-detection bench-overhead bench-metrics bench-any-start bench-healthy bench-layerwise clean
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
@@ -80,6 +80,9 @@ bench-metrics: $(VENV)/.stamp-dev  ## what the probes bring, from the recorded r
 
 bench-any-start: $(VENV)/.stamp-bench  ## untuned runs of ours against tuned runs of the peers: ARGS="--data FOLDER --jobs 2"
 	$(BIN)/python -m benchmarks.any_start $(ARGS)
+
+bench-healthy: $(VENV)/.stamp-dev  ## how often a healthy run would be lowered: 1,560 recorded ones, replayed in seconds
+	$(BIN)/python -m benchmarks.healthy $(ARGS)
 
 bench-layerwise: $(VENV)/.stamp-bench  ## a multiplier for each layer, with and without, and what it costs: DATA=FOLDER
 	$(BIN)/python -m benchmarks.layerwise.overhead --data $(DATA)

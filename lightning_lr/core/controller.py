@@ -22,6 +22,7 @@ from lightning_lr.core.diagnosis import diagnose
 from lightning_lr.core.ending import ended_worse
 from lightning_lr.core.learned import has_learned
 from lightning_lr.core.moves import hold, move
+from lightning_lr.core.open_end import begins_end, the_end, the_stop
 from lightning_lr.core.opening import annealing, explored
 from lightning_lr.core.policy import Response
 from lightning_lr.core.recipes import recipe_of
@@ -67,6 +68,7 @@ class Controller:
         self.probation = Probation()
         self.restraint = Restraint()
         self.restores_in_vain = 0
+        self.end_began: int | None = None
         self.signals: Signals | None = None
         self.diagnosis: Diagnosis | None = None
 
@@ -84,8 +86,10 @@ class Controller:
         audited = self.probation.tick(signals.monitors[0], reading)
         findings = [finding for detector in self.detectors for finding in detector.examine(signals)]
         self.diagnosis = diagnosis = diagnose(findings, signals, self.settings.vote)
+        worse = ended_worse(reading, signals.monitors[0], self.settings)
         decision = (
-            ended_worse(reading, signals.monitors[0], self.settings)
+            the_stop(reading, self.end_began, signals.monitors[0], worse, self.settings)
+            or worse
             or undone(audited, reading, signals.monitors[0], self.settings)
             or self._decide(reading, diagnosis)
         )
@@ -118,6 +122,7 @@ class Controller:
             "debounce": self.debounce.state_dict(),
             "recipe": self.recipe.state_dict() if self.recipe else None,
             "restores_in_vain": self.restores_in_vain,
+            "end_began": self.end_began,
             "probation": self.probation.state_dict(),
             "restraint": self.restraint.state_dict(),
         }
@@ -132,6 +137,7 @@ class Controller:
         self.series.load_state_dict(state["series"])
         self.debounce.load_state_dict(state["debounce"])
         self.restores_in_vain = state["restores_in_vain"]
+        self.end_began = state.get("end_began")  # since 0011-unknown-budget
         self.probation.load_state_dict(state["probation"])
         if "restraint" in state:  # not in a checkpoint that was written before it was kept
             self.restraint.load_state_dict(state["restraint"])
@@ -154,6 +160,8 @@ class Controller:
             answer = answer.further(diagnosis.room)
         if answer.action is Action.RAISE and (against := self._against_raising(answer.factor)):
             return hold(reading, diagnosis, f"{said}; no raise: {against}")
+        if self.end_began is None and begins_end(reading, diagnosis, self.settings.policy):
+            return the_end(reading, diagnosis, said)
         response = answer.escalated(self.restores_in_vain)
         if response.action in (Action.RESTORE, Action.STOP) and self.restores_in_vain:
             said += f"; {self._vain()}"
@@ -176,6 +184,8 @@ class Controller:
             # A recipe is a schedule: like the steps of the user's own, its moves leave the windows whole. Cut short at
             # every decay they would never be long enough to tell that the run has converged.
             self.series.restart()
+        if decision.action is Action.ANNEAL:
+            self.end_began = decision.check
         if decision.action is Action.RESTORE and not undoes:
             self.restores_in_vain += 1
 

@@ -255,6 +255,7 @@ def _reading(record: Mapping[str, Any]) -> Reading:
         snapshot_check=record["snapshot_check"],
         progress=_optional(record["progress"]),
         budget=record.get("budget"),
+        ends=record.get("ends"),
         trial=_trial(record.get("trial")),
         anneals=bool(record.get("anneals", False)),
         stops_early=bool(record.get("stops_early", False)),

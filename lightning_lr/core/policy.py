@@ -84,6 +84,7 @@ class Policy:
         epochs: epochs between two moves of the recipe.
         ratio: the fixed ratio of the exponential recipe, above 0 and below 1.
         ends_at_best: whether the last check of a known budget brings the best state back, where the run ended worse.
+        ends_at_plateau: whether a plateau begins the end of a run whose budget is unknown.
 
     >>> cautious = Policy("mine", {Condition.PLATEAU: Response(Action.REDUCE, 0.5, patience=5)})
     >>> cautious.restores
@@ -96,6 +97,7 @@ class Policy:
     epochs: int = 10
     ratio: float = 0.5
     ends_at_best: bool = False
+    ends_at_plateau: bool = False
 
     def __post_init__(self) -> None:
         named = {Condition(condition): response for condition, response in self.responses.items()}
@@ -150,6 +152,7 @@ PRESETS: Mapping[str, Policy] = {
             Condition.OSCILLATION: Response(Action.REDUCE, 0.5, patience=3),
         },
         ends_at_best=True,
+        ends_at_plateau=True,
     ),
     # Only ever lowers; 0.5 loses at most one octave to a false alarm.
     "conservative": Policy(

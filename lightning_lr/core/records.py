@@ -113,6 +113,8 @@ class Reading:
             run; ``None`` where there is no snapshot.
         progress: share of a known budget that is used up, 0 to 1; ``None`` where the budget is unknown.
         budget: optimizer steps of the whole run, as far as is known; where a time limits it, rank 0's estimate.
+        ends: step at which the run would end, were its end to begin at this check; ``None`` where the Trainer's limits
+            or EarlyStopping end it, and once the end has begun.
         trial: an exploration that has just ended; such a reading has no metrics.
         anneals: whether the end of the curve over the budget begins here; such a reading has no metrics either.
         stops_early: whether that is so because EarlyStopping has run out of patience; ``budget`` is the new end.
@@ -132,6 +134,7 @@ class Reading:
     snapshot_check: int | None = None
     progress: float | None = None
     budget: int | None = None
+    ends: int | None = None
     trial: Trial | None = None
     anneals: bool = False
     stops_early: bool = False

@@ -56,7 +56,7 @@ class LearningRateController(DualCallback):
         find_lr: whether the first steps sweep over learning rates, from a snapshot that is restored, and the run goes
             on with the one that was found. ``"auto"``: for ``policy="auto"`` with no scheduler of the user's own.
         anneal: whether the rate falls linearly to zero over the last half of a known budget, and before EarlyStopping
-            ends the run. ``"auto"``: likewise.
+            ends the run. ``"auto"``: likewise; where the budget is unknown, it falls from a plateau on.
         check_every_n_steps: optimizer steps after which the training loss is checked by itself, where the next
             validation is still to come: for what cannot wait (divergence, lost weights). ``None``: a twentieth of the
             budget, 100 to 1000, and none where validations come at least that often; 0: none.

@@ -40,6 +40,7 @@ class Course:
         curve: the learning rate over the budget, as a multiple of what the decisions ask for.
         annealing: whether the end of that curve has begun.
         ends_at: step at which the run is to end before its budget; ``None`` where it is not.
+        may_end: whether a decision may begin the end now: nothing else ends the run.
     """
 
     groups: ControlledGroups
@@ -56,6 +57,7 @@ class Course:
     curve: Curve | None = None
     annealing: bool = False
     ends_at: int | None = None
+    may_end: Callable[[], bool] = lambda: False
 
     @property
     def explores(self) -> bool:

@@ -31,6 +31,7 @@ class Opening:
         explores: whether a sweep comes first.
         anneals: whether the rate falls to zero at the end.
         ends_early: whether it does so where EarlyStopping ends the run, which needs no known budget.
+        open_ended: whether it does so at a plateau, as nothing else ends the run.
         validation: optimizer steps from one validation to the next; infinite where that is unknown.
         timed: whether a time limits the run: how many steps that is must be measured first.
     """
@@ -41,6 +42,7 @@ class Opening:
     explores: bool = False
     anneals: bool = False
     ends_early: bool = False
+    open_ended: bool = False
     validation: float = math.inf
     timed: bool = False
 
@@ -96,9 +98,13 @@ def opening_of(
         curved += ", by an estimate that each check renews"
     without = f"none: {against_annealing or 'anneal=False'}"
     ends_early = anneals or (callback.anneal == "auto" and not _against_annealing(callback, trainer, known=True))
+    open_ended = False
     if ends_early and any(map(stops_early, trainer.callbacks)):
         curved += "; or from where EarlyStopping has run out of patience"
         without = "hold, then linear to zero once EarlyStopping has run out of patience"
+    elif ends_early and not anneals:
+        open_ended = True
+        without = "hold until a plateau, then linear to zero over as many steps again; there the run ends"
     return Opening(
         budget=None if timed else budget,
         exploration=found if explores else f"none: {against_finding}",
@@ -106,6 +112,7 @@ def opening_of(
         explores=explores and plan is not None,
         anneals=anneals,
         ends_early=ends_early,
+        open_ended=open_ended,
         validation=validation,
         timed=timed,
     )

@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from lightning_lr.core.annealing import early_end
+from lightning_lr.core.annealing import early_end, open_end
 from lightning_lr.core.cadence import block_size, steps_between_checks
 from lightning_lr.core.controller import Controller, check_version
 from lightning_lr.core.journal import entry_line, header_line
@@ -131,7 +131,7 @@ class Session:
             return None
         reading, decision = self._ask(reading, totals)
         self.reader.carry(reading)
-        adjustment = self._apply(decision, between)
+        adjustment = self._apply(decision, reading)
         self._write(reading, decision, adjustment, moment)
         return decision
 
@@ -169,7 +169,7 @@ class Session:
         """Decide on what the course says; nothing in it differs between ranks, so every rank decides by itself."""
         reading = self._bare_reading(moment, **values)
         decision = self.core.step(reading)
-        self._write(reading, decision, self._apply(decision), moment)
+        self._write(reading, decision, self._apply(decision, reading), moment)
 
     def _forget_readings(self) -> None:
         """What was read while the run explored says nothing of the run."""
@@ -210,10 +210,16 @@ class Session:
             step=moment.step,
             rates=self.groups.rates(),
             snapshot_check=self.snapshot_check,
-            progress=self.course.progress,
-            budget=self.course.budget,
+            **self._how_far(),
             **values,
         )
+
+    def _how_far(self) -> dict[str, Any]:
+        """How far the run is, for a reading."""
+        course = self.course
+        may_end = course.budget is None and course.may_end()
+        ends = open_end(course.steps, self.validation) if may_end else None
+        return {"progress": course.progress, "budget": course.budget, "ends": ends}
 
     def _find_monitors(self, moment: Moment) -> None:
         found = self.reader.found(moment.logged)
@@ -244,7 +250,7 @@ class Session:
         """Rank 0 decides on its numbers; the others get both, and decide the same."""
         if self.ranks.rank == 0 or self.ranks.alone:
             self.course.adopt_budget(self.course.own_budget())
-            reading = replace(reading, progress=self.course.progress, budget=self.course.budget)
+            reading = replace(reading, **self._how_far())
         if self.ranks.alone:
             return reading, self.core.step(reading)
         decision, codes, error = None, [message.FAILED] * message.CODES, None
@@ -266,8 +272,7 @@ class Session:
             reading = replace(
                 reading,
                 **self.reader.values(shared, reading.between),
-                progress=self.course.progress,
-                budget=self.course.budget,
+                **self._how_far(),
             )
             alike = self.core.step(reading)
             decision = message.adopt_decision(alike, codes)
@@ -277,12 +282,12 @@ class Session:
 
     # --- apply --------------------------------------------------------------------------------------------------------
 
-    def _apply(self, decision: Decision, between: bool = False) -> Adjustment:
+    def _apply(self, decision: Decision, reading: Reading) -> Adjustment:
         self.checks += 1
-        if decision.action is not Action.ANNEAL:  # that one looks at no reading, and leaves them to the next check
+        if not reading.anneals:  # that one holds no values, and leaves them to the next check
             self.reader.window.restart()
             self.checked_at = self.course.steps
-            if not between:
+            if not reading.between:
                 self.reader.probes.restart()
         if self.core.is_best:
             self.keep_state()
@@ -296,6 +301,8 @@ class Session:
             self.reader.probes.forget()
         if decision.factor != 1.0:
             self.groups.multiply(decision.factor)
+        if decision.action is Action.ANNEAL and reading.ends is not None:
+            self.course.end_early(reading.ends)
         return Adjustment(self.groups.rates(), restored=restores, notes=notes)
 
     # --- write --------------------------------------------------------------------------------------------------------

@@ -76,6 +76,8 @@ def begin_session(
             budget=opening.budget,
             limits=partial(budget_of, trainer),
             pace=pace_of(trainer) if opening.timed else None,
+            # Not before `min_epochs`, nor `min_steps`.
+            may_end=lambda: opening.open_ended and bool(trainer.fit_loop._can_stop_early),
         ),
         journal=_open_journal(callback, trainer, ranks, state, header_line(settings, facts)),
         log=DecisionLog(trainer.loggers, prefix_of(callback.name), warn),

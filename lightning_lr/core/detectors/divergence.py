@@ -20,14 +20,12 @@ class Rise:
     """The course of a series since its lowest level.
 
     Attributes:
-        lowest: the lowest level.
         before: level at the check before.
         level: level at this check.
         noise: of one block.
         cusum: of the blocks since the lowest level against it.
     """
 
-    lowest: float
     before: float
     level: float
     noise: float
@@ -43,7 +41,8 @@ class DivergenceDetector:
     * *ground is lost*: ρ = (L̄ − L_best)/(L_0 − L_best), the share of all progress that is gone, exceeds ``ground``
       at this
       check and at the one before; free of scale and unit. A loss above where it began (ρ > 1) is the case "it never
-      learned";
+      learned". L_best is a level too: the best single block of a noisy run may be one lucky step, far below all that
+      the run ever held;
     * the rise is *real*: a CUSUM of the blocks since the lowest level against a *frozen* baseline, that level and the
       noise of the blocks up to it, passes ``alarm``. Frozen, because a running mean would chase the very rise that
       is looked for;
@@ -86,43 +85,48 @@ class DivergenceDetector:
         series = signals.blocks or signals.train or (signals.fresh[0] if signals.fresh else None)
         if series is None or len(series.values) < self.fewest:
             return ()
-        blocks = len(signals.window.blocks) if signals.blocks and signals.window else 1
-        return (self._examine(series, max(1, blocks), "the training loss" if signals.blocks else series.name),)
+        blocks = max(1, len(signals.window.blocks) if signals.blocks and signals.window else 1)
+        # Since the last adjustment only these levels are at hand; the loss of each check of the run is a level too.
+        train = signals.train if signals.train is not None and signals.train.name == series.name else None
+        known = train.best if train else series.best if blocks == 1 else math.nan
+        levels = running_means(series.values, blocks)
+        best = min(known, *levels) if math.isfinite(known) else min(levels)
+        return (self._examine(series, blocks, levels, best, "the training loss" if signals.blocks else series.name),)
 
-    def _examine(self, series: Signal, blocks: int, subject: str) -> Finding:
-        lost = self._ground_lost(series, mean(series.values[-blocks:]))
+    def _examine(self, series: Signal, blocks: int, levels: Sequence[float], best: float, subject: str) -> Finding:
+        lost = _ground_lost(series, best, mean(series.values[-blocks:]))
         return Finding.deferred(
-            partial(self._told, series, blocks, subject, lost),
+            partial(self._told, series, blocks, levels, best, subject, lost),
             condition=self.condition,
-            verdict=self._verdict(series, blocks, lost),
+            verdict=self._verdict(series, blocks, levels, best, lost),
             monitor=series.name,
             score=lost,
             threshold=self.ground,
         )
 
-    def _told(self, series: Signal, blocks: int, subject: str, lost: float) -> Mapping[str, Any]:
-        rise = self._rise(series, blocks)
+    def _told(
+        self, series: Signal, blocks: int, levels: Sequence[float], best: float, subject: str, lost: float
+    ) -> Mapping[str, Any]:
+        rise = self._rise(series, blocks, levels)
         return {
             "reason": (
                 f"{subject} {'rose' if series.sign > 0 else 'fell'} from "
-                f"{series.shown(min(series.best, rise.lowest)):.4g} to {series.shown(rise.level):.4g}: "
+                f"{series.shown(best):.4g} to {series.shown(rise.level):.4g}: "
                 f"{100 * lost:.0f} % of all progress is lost"
             ),
             "evidence": {
                 "ground_lost": lost,
-                "ground_lost_before": self._ground_lost(series, rise.before),
+                "ground_lost_before": _ground_lost(series, best, rise.before),
                 "cusum": rise.cusum,
                 "cusum_alarm": self.alarm,
                 "noise": rise.noise,
             },
         }
 
-    def _rise(self, series: Signal, blocks: int) -> Rise:
-        levels = running_means(series.values, blocks)
+    def _rise(self, series: Signal, blocks: int, levels: Sequence[float]) -> Rise:
         lowest = levels.index(min(levels))
         noise = self._noise(series, lowest + blocks)
         return Rise(
-            lowest=levels[lowest],
             before=levels[max(0, len(levels) - 1 - blocks)],
             level=levels[-1],
             noise=noise,
@@ -135,22 +139,22 @@ class DivergenceDetector:
         # The larger of two opinions: read from few blocks, a noise may by luck be a third of what it is.
         return max(before if before > 0 else 0.0, series.noise, 1e-12 * abs(series.first), 1e-300)
 
-    def _ground_lost(self, series: Signal, level: float) -> float:
-        best = min(series.best, min(series.values))
-        gain = series.first - best
-        if gain <= 0:
-            # Nothing was ever gained: rising above the start by a tenth of it is all the ground there was.
-            gain = 0.1 * abs(series.first) or 1.0
-        return (level - best) / gain
-
-    def _verdict(self, series: Signal, blocks: int, lost: float) -> Verdict:
+    def _verdict(self, series: Signal, blocks: int, levels: Sequence[float], best: float, lost: float) -> Verdict:
         if lost <= self.ground / 2 or not math.isfinite(lost):
             return Verdict.NO
-        rise = self._rise(series, blocks)
-        lost_twice = min(lost, self._ground_lost(series, rise.before))
+        rise = self._rise(series, blocks, levels)
+        lost_twice = min(lost, _ground_lost(series, best, rise.before))
         returning = rise.before - rise.level > self.back * rise.noise * math.sqrt(2 / blocks)
         real = lost_twice > self.ground and rise.cusum > self.alarm
         return Verdict.YES if real and not returning else Verdict.UNDECIDED
+
+
+def _ground_lost(series: Signal, best: float, level: float) -> float:
+    gain = series.first - best
+    if gain <= 0:
+        # Nothing was ever gained: rising above the start by a tenth of it is all the ground there was.
+        gain = 0.1 * abs(series.first) or 1.0
+    return (level - best) / gain
 
 
 def running_means(values: Sequence[float], width: int) -> list[float]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from lightning_lr.core.detectors.divergence import DivergenceDetector, running_means
-from lightning_lr.core.records import Signals
+from lightning_lr.core.records import Signals, TrainWindow
 from lightning_lr.core.signals import SignalTracker
 from lightning_lr.offline.curves import FAMILIES, divergence
 from lightning_lr.offline.evaluate import alarms_of
@@ -51,6 +51,33 @@ def test_without_training_blocks_the_first_monitor_is_asked():
     (finding,) = detector.examine(signals)
     assert finding.monitor == "val_loss"
     assert str(finding.verdict) == "yes"
+
+
+def checked(levels, lucky):
+    """Checks of eight blocks each around a level; in one check the last block is far below."""
+    train, blocks, detector = SignalTracker("train_loss"), SignalTracker("train_loss"), DivergenceDetector()
+    for check, level in enumerate(levels):
+        window = [level * (1 + 0.02 * (-1) ** block) for block in range(8)]
+        window[-1] *= 0.4 if check == lucky else 1
+        mean = sum(window) / 8
+        read = TrainWindow(mean, tuple(window), 8)
+        signals = Signals(check, (), train.update(mean, check), blocks=blocks.extend(window, check), window=read)
+        yield detector.examine(signals)[0] if check else None
+
+
+def test_ground_is_lost_against_levels_not_against_one_lucky_block():
+    """Of a loss that goes from 1.0 to 1.1 a tenth is lost, whatever one block of it said."""
+    levels = [2.0, 1.5, 1.2, 1.1, 1.0, 1.0, 1.1, 1.1, 1.1]
+    for lucky in (3, None):
+        *_, last = checked(levels, lucky)
+        assert str(last.verdict) != "yes"
+        assert last.score == pytest.approx(0.12, abs=0.04)
+
+
+def test_the_best_level_of_the_run_is_remembered():
+    """A rise that is slower than the window of blocks is long: eight checks of eight blocks fill it."""
+    levels = [2.0, 1.5, 1.2, 1.1, 1.0, *(1.0 + 0.04 * check for check in range(1, 16))]
+    assert [str(found.verdict) for found in checked(levels, None) if found][-1] == "yes"
 
 
 @pytest.mark.parametrize(("pace", "most"), [(0.03, 20), (0.3, 6)])
