@@ -33,8 +33,8 @@ and at its lowest the rate already hurts. Half of it and twice were both worse o
 BELOW_EDGE = 20.0
 """The rate that is kept lies this factor below the one at which a loss that never fell begins to rise. Where a loss
 does fall, its lowest point lies 1 to 5 times below that edge; the nearer half, since a rate that is too low never
-leaves such a plateau, and one that is too high is found out. On 12 runs of deep plain networks 4 stood still with 30, one
-with 20 and one with 15."""
+leaves such a plateau, and one that is too high is found out. Of 12 runs of deep plain networks 4 stood still with 30,
+one with 20 and one with 15."""
 
 FALLEN = 2.0
 """Deviations of one step's loss by which the smoothed loss must have fallen. On 16 sweeps of deep plain networks that

@@ -79,5 +79,5 @@ def test_a_flat_one_says_what_it_went_by():
     )
     assert explored(reading, Settings()).reason == (
         "explored: 100 rates from 1e-06 to 10 were tried; the loss did not fall beyond its noise, and rose from 1 on, a"
-        " twentieth of it is kept → restore the state of the start, learning rate × 0.0102 (lr-SGD 5 → 0.05117)"
+        " twentieth of it is kept → restore the state of the start, learning rate × 0.0102 (lr-SGD 5 → 0.05118)"
     )
