@@ -22,13 +22,25 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-import torch
+from torch.compiler import is_dynamo_compiling
 
 from lightning_lr.core.bounds import check_scale
 from lightning_lr.core.records import Rate
 from lightning_lr.errors import ArgumentError
 from lightning_lr.live import found_rates
-from lightning_lr.live.group_rates import Group, all_numbers, innermost, marks, number, put, rated_groups, read, twins
+from lightning_lr.live.group_rates import (
+    Group,
+    all_numbers,
+    hold,
+    innermost,
+    marks,
+    number,
+    put,
+    put_numbers,
+    rated_groups,
+    read,
+    twins,
+)
 from lightning_lr.live.scales import Scales
 from lightning_lr.live.scheduler_step import guard, release
 
@@ -90,9 +102,14 @@ class LearningRateControl:
 
     def set_scale(self, owner: str, scales: float | Sequence[float]) -> None:
         """Replace the scale of an owner: one number, or one per group."""
-        groups = self._look()
-        self._scales.set(owner, scales)
-        self.apply(groups)
+        groups = self._untouched_groups()
+        if not groups:
+            looked_at = self._look()
+            self._scales.set(owner, scales)
+            self.apply(looked_at)
+        else:  # as at nearly each step while a curve falls: all of them hold numbers then, and need not be read
+            self._scales.set(owner, scales)
+            self._written = put_numbers(groups, self._scales.applied(self._scheduled))
 
     def multiply(self, owner: str, factor: float, groups: Iterable[int] | None = None) -> None:
         """Multiply the scale of an owner, in all groups or in those given by index."""
@@ -216,12 +233,12 @@ class LearningRateControl:
         return notes
 
     def _before_step(self, *_: Any) -> None:
-        if not torch.compiler.is_compiling():  # a compiled step would be compiled anew for each rate
+        if not is_dynamo_compiling():  # a compiled step would be compiled anew for each rate
             self.before_step()
 
     def before_step(self) -> None:
         """Scale what somebody wrote since the last look, before the optimizer uses it; quick where nobody did."""
-        if self._scales.neutral:
+        if self._scales.neutral or self._untouched_groups():
             return
         marked = marks(self._optimizer())
         if marked == self._written or marked == self._marked or marked == self._ignored:
@@ -231,6 +248,11 @@ class LearningRateControl:
             self._mark(self._look())
         else:
             self._ignored = marked
+
+    def _untouched_groups(self) -> Sequence[Group]:
+        """All groups, where they hold the very numbers that were written; none where it takes a closer look."""
+        groups: Sequence[Group] = getattr(self._optimizer(), "param_groups", None) or ()
+        return groups if not self._depth and hold(groups, self._written) else ()
 
     def _look(self) -> list[Group]:
         """Compare the groups with what was written; follow outside writes and new groups. Returns the groups."""
