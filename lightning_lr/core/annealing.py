@@ -54,13 +54,13 @@ class Curve:
 
     def at(self, step: int) -> float:
         """The multiple of the level at one optimizer step, above 0 as long as the budget lasts."""
-        if self._holds(step):
+        if step <= self.anneals_from and self._holds(step):
             return 1.0
-        up = min(1.0, (step - self.first + 1) / self.rise)
         start, top = self.bend or (self.anneals_from, 1.0)
+        left, length = self.budget - step, self.budget - start
         # A run that goes on beyond its budget keeps the last step's rate: zero would be a stop that nobody decided.
-        left, length = max(1.0, self.budget - step), max(1.0, self.budget - start)
-        return min(up, 1.0, top * left / length)
+        falls = top * (left if left > 1 else 1.0) / (length if length > 1 else 1.0)
+        return min(1.0, (step - self.first + 1) / self.rise, falls)
 
     def holds_until(self, step: int) -> float:
         """The step up to which the multiple stays 1; 0 where it changes at the next one.

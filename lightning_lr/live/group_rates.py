@@ -62,18 +62,19 @@ def _mark(rate: Any) -> Any:
     return (id(rate), rate._version) if isinstance(rate, torch.Tensor) else rate
 
 
-def hold(groups: Sequence[Group], rates: Sequence[float]) -> bool:
-    """Whether the groups hold these very objects, so that nobody has written since they were put there.
+def untouched(optimizer: Any, rates: Sequence[float]) -> Sequence[Group]:
+    """All groups, where they hold these very objects, so that nobody has written since they were put there; else none.
 
     Asked for at each step, and quicker than a comparison: an object is the same or not, and no tensor is asked for its
-    value. ``False`` may also mean that an equal number was written, or that a group has no rate.
+    value. None may also mean that an equal number was written, or that a group has no rate.
     """
+    groups: Sequence[Group] = getattr(optimizer, "param_groups", None) or ()
     if len(groups) != len(rates):
-        return False
-    for i, group in enumerate(groups):  # noqa: SIM110 - `all` of a generator takes twice as long
+        return ()
+    for i, group in enumerate(groups):
         if group.get("lr") is not rates[i]:
-            return False
-    return True
+            return ()
+    return groups
 
 
 def rounded(rate: float, dtype: torch.dtype) -> float:
@@ -110,7 +111,7 @@ def put(groups: Sequence[Group], rates: Sequence[float], held: Sequence[float] |
 
 
 def put_numbers(groups: Sequence[Group], rates: list[float]) -> list[float]:
-    """The same, where no rate is a tensor; returns ``rates``, of the very objects in the groups: for :func:`hold`."""
+    """The same, where no rate is a tensor; ``rates`` become the very objects in the groups, see :func:`untouched`."""
     for i, group in enumerate(groups):
         if group["lr"] == rates[i]:
             rates[i] = group["lr"]

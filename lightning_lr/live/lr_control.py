@@ -31,7 +31,6 @@ from lightning_lr.live import found_rates
 from lightning_lr.live.group_rates import (
     Group,
     all_numbers,
-    hold,
     innermost,
     marks,
     number,
@@ -40,6 +39,7 @@ from lightning_lr.live.group_rates import (
     rated_groups,
     read,
     twins,
+    untouched,
 )
 from lightning_lr.live.scales import Scales
 from lightning_lr.live.scheduler_step import guard, release
@@ -102,7 +102,7 @@ class LearningRateControl:
 
     def set_scale(self, owner: str, scales: float | Sequence[float]) -> None:
         """Replace the scale of an owner: one number, or one per group."""
-        groups = self._untouched_groups()
+        groups = () if self._depth else untouched(self._optimizer(), self._written)
         if not groups:
             looked_at = self._look()
             self._scales.set(owner, scales)
@@ -233,12 +233,13 @@ class LearningRateControl:
         return notes
 
     def _before_step(self, *_: Any) -> None:
-        if not is_dynamo_compiling():  # a compiled step would be compiled anew for each rate
+        # A compiled step would be compiled anew for each rate. The second question is the first one of `before_step`.
+        if not is_dynamo_compiling() and not self._scales.neutral:
             self.before_step()
 
     def before_step(self) -> None:
         """Scale what somebody wrote since the last look, before the optimizer uses it; quick where nobody did."""
-        if self._scales.neutral or self._untouched_groups():
+        if self._scales.neutral or (not self._depth and untouched(self._optimizer(), self._written)):
             return
         marked = marks(self._optimizer())
         if marked == self._written or marked == self._marked or marked == self._ignored:
@@ -248,11 +249,6 @@ class LearningRateControl:
             self._mark(self._look())
         else:
             self._ignored = marked
-
-    def _untouched_groups(self) -> Sequence[Group]:
-        """All groups, where they hold the very numbers that were written; none where it takes a closer look."""
-        groups: Sequence[Group] = getattr(self._optimizer(), "param_groups", None) or ()
-        return groups if not self._depth and hold(groups, self._written) else ()
 
     def _look(self) -> list[Group]:
         """Compare the groups with what was written; follow outside writes and new groups. Returns the groups."""

@@ -177,7 +177,7 @@ class Session:
         course.steps += stepped
         if course.steps < course.wakes_at:
             return None
-        if stepped:
+        if stepped and self.reader.probes.probes:
             self.reader.probes.after_step()
         return course.after_batch(outputs, divided, stepped)
 
