@@ -322,6 +322,7 @@ def some_pace(_: Path) -> Pace:
 def some_course(folder: Path) -> Course:
     course = Course(cut_groups(folder), Ranks(), curve=Curve(first=0, budget=10))
     for _ in range(6):
+        course.steps += 1
         course.after_batch(None, 1, stepped=True)
     course.adopt_budget(20)
     assert course.annealing

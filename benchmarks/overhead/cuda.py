@@ -19,8 +19,9 @@ from torch import nn
 from torch._dynamo.utils import counters
 
 from benchmarks.overhead.figures import paired
-from benchmarks.overhead.lanes import Empty, quiet
+from benchmarks.overhead.lanes import quiet
 from benchmarks.overhead.relay import Runner, relay
+from benchmarks.overhead.sides import Empty
 from lightning_lr import LearningRateController
 
 BLOCK, ROUNDS, WARMUP = 20, 30, 150

@@ -1,12 +1,12 @@
-"""The runs that are compared: one model, one Trainer, and each time another callback."""
+"""The runs that are measured: one model, one Trainer, and each time another callback."""
 
 from __future__ import annotations
 
 import logging
 import tempfile
 import warnings
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -16,21 +16,20 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from torch import nn
 from torch.utils.data import DataLoader
 
-from benchmarks.overhead.relay import Runner, TimedBatches, relay
+from benchmarks.overhead.sides import Empty, Sides, Switches, with_and_without
 from lightning_lr import LearningRateController
 
 EMPTY, AGAIN = "an empty Callback", "an empty Callback, again"
 MONITOR = "LearningRateMonitor(step)"
 CONSERVATIVE, HOLDING, ANNEALING = "ours, conservative", "ours, auto, holding", "ours, auto, annealing"
 PEERS = "EarlyStopping + ReduceLROnPlateau"
-LANES = (EMPTY, AGAIN, MONITOR, CONSERVATIVE, HOLDING, ANNEALING, PEERS)
+LANES = (AGAIN, MONITOR, CONSERVATIVE, HOLDING, ANNEALING, PEERS)
+
+PHASES = {HOLDING: "holding", ANNEALING: "annealing"}
+"""Where a run has to be before it is timed."""
 
 WARMUP = 8
-"""Rounds before the first one that is timed: the sweep of ``auto`` and the rise of its curve are over by then."""
-
-
-class Empty(Callback):
-    """Does nothing: what the Trainer's own calls of six hooks a step cost is no one's fault."""
+"""Turns before the first one that is timed, at the least."""
 
 
 class Boring(LightningModule):
@@ -40,12 +39,13 @@ class Boring(LightningModule):
         super().__init__()
         self.net: nn.Module = nn.Linear(32, 2)
         self.batch = torch.randn(1, 32)
-        self.plateau = plateau
+        self.plateau, self.validations = plateau, 0
 
     def training_step(self, batch: Any, batch_idx: int) -> Any:
         return {"loss": self.loss(batch)}
 
     def validation_step(self, batch: Any, batch_idx: int) -> None:
+        self.validations += 1
         self.log("val_loss", self.loss(batch))
 
     def loss(self, batch: Any) -> Any:
@@ -79,67 +79,58 @@ class Course:
 
     Attributes:
         model: what is trained.
-        block: steps of one turn, few: then the lanes lie milliseconds apart.
-        blocks: turns of one round.
-        rounds: pairs of each lane with the baseline.
+        block: timed steps of one turn.
+        rounds: turns of each side.
     """
 
     model: Callable[[bool], Boring]
     block: int
-    blocks: int
     rounds: int
-    lanes: Sequence[str] = field(default=LANES)
-
-    @property
-    def round(self) -> int:
-        """Steps of one round: its blocks, and the one that ends in a check."""
-        return self.timed + 1
-
-    @property
-    def timed(self) -> int:
-        """Those of them that are timed as steps."""
-        return self.block * self.blocks
 
 
-def run(course: Course, seed: int) -> dict[str, Runner]:
-    """Train in all lanes, and return their times."""
+def run(lane: str, course: Course, switches: Switches = with_and_without) -> Sides:
+    """Train, with the callbacks of a lane and without them in turn, and return the times."""
     quiet()
-    with tempfile.TemporaryDirectory() as folder:
-        runners = {lane: Runner(lane, lambda r, lane=lane: _fit(r, lane, course, folder)) for lane in course.lanes}
-        relay(list(runners.values()), course.rounds * course.blocks, seed)
-    return runners
-
-
-def _fit(runner: Runner, lane: str, course: Course, folder: str) -> None:
     torch.manual_seed(0)
-    # All losses are logged, and the learning rate monitored, once in the middle of each round.
-    warmup = WARMUP * course.round + course.round // 2
-    if lane == ANNEALING:
-        warmup += course.rounds * course.round
-    steps = warmup + course.rounds * course.round
-    model = course.model(lane == PEERS)
-    batches = TimedBatches(
-        runner,
-        model.batch,
-        warmup=warmup,
-        block=course.block,
-        blocks=course.blocks,
-        rounds=course.rounds,
-        length=2 * steps if lane == HOLDING else steps,
-    )
-    trainer = Trainer(
-        accelerator="cpu",
-        max_epochs=1,
-        callbacks=callbacks(lane),
-        logger=TensorBoardLogger(folder, name=lane),
-        log_every_n_steps=course.round,
-        val_check_interval=course.round,
-        num_sanity_val_steps=0,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        enable_checkpointing=False,
-    )
-    trainer.fit(model, batches, DataLoader([model.batch], batch_size=None))  # type: ignore[arg-type]
+    turn = course.block + 2
+    timed = 2 * course.rounds * turn
+    model, theirs = course.model(lane == PEERS), callbacks(lane)
+    with tempfile.TemporaryDirectory() as folder:
+        trainer = Trainer(
+            accelerator="cpu",
+            max_epochs=1,
+            callbacks=theirs,
+            logger=TensorBoardLogger(folder, name=lane),
+            log_every_n_steps=turn // 2,  # all losses are logged, and the learning rate monitored, once in each block
+            val_check_interval=turn,
+            num_sanity_val_steps=0,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            enable_checkpointing=False,
+        )
+        sides = Sides(
+            trainer,
+            model,
+            theirs,
+            ready=lambda: model.validations >= WARMUP and _phase(theirs[0]) == PHASES.get(lane),
+            block=course.block,
+            rounds=course.rounds,
+            # Long enough to hold all the time, or short enough to anneal after a while.
+            length=12 * timed if lane == HOLDING else 3 * timed,
+            switches=switches,
+        )
+        trainer.fit(model, sides, DataLoader([model.batch], batch_size=None))  # type: ignore[arg-type]
+    return sides
+
+
+def _phase(callback: Any) -> str | None:
+    """Where a run of ours is; ``None`` for all others, and where it neither explores nor follows a curve."""
+    course = callback._session.course if isinstance(callback, LearningRateController) and callback._session else None
+    if course is None or (course.curve is None and not course.explores):
+        return None
+    if course.explores:
+        return "explores"
+    return "annealing" if course.annealing else "holding" if course.curve.at(course.steps) == 1 else "rising"
 
 
 def callbacks(lane: str) -> list[Callback]:

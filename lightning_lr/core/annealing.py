@@ -58,13 +58,25 @@ class Curve:
 
     def at(self, step: int) -> float:
         """The multiple of the level at one optimizer step, above 0 as long as the budget lasts."""
-        if self.bend is None and self.first + self.rise <= step + 1 and step <= self.anneals_from:
-            return 1.0  # asked for at each step, of which most lie here
-        up = min(1.0, (step - self.first + 1) / self.rise)
+        if step <= self.anneals_from and self._holds(step):
+            return 1.0
         start, top = self.bend or (self.anneals_from, 1.0)
+        left, length = self.budget - step, self.budget - start
         # A run that goes on beyond its budget keeps the last step's rate: zero would be a stop that nobody decided.
-        left, length = max(1.0, self.budget - step), max(1.0, self.budget - start)
-        return min(up, 1.0, top * left / length)
+        falls = top * (left if left > 1 else 1.0) / (length if length > 1 else 1.0)
+        return min(1.0, (step - self.first + 1) / self.rise, falls)
+
+    def holds_until(self, step: int) -> float:
+        """The step up to which the multiple stays 1; 0 where it changes at the next one.
+
+        >>> curve = Curve(first=0, budget=100)
+        >>> curve.holds_until(0), curve.holds_until(1), curve.holds_until(75)
+        (0.0, 50.0, 0.0)
+        """
+        return self.anneals_from if self._holds(step) else 0.0
+
+    def _holds(self, step: int) -> bool:
+        return step <= self.anneals_from and self.bend is None and self.first + self.rise <= step + 1
 
     def moved_to(self, budget: int, step: int) -> Curve:
         """The curve with another end: as if it had always been there while the rate is held, bent where it falls.

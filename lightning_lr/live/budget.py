@@ -50,6 +50,32 @@ def steps_taken(trainer: Any) -> int:
     return int(getattr(trainer.fit_loop.epoch_loop, "_batches_that_stepped", trainer.global_step))
 
 
+def step_count(trainer: Any) -> Any:
+    """What holds ``trainer.global_step``, as ``completed``: the Trainer itself asks six properties for it.
+
+    To be looked up anew now and then, since a module may change to manual optimization.
+    """
+    loop = trainer.fit_loop.epoch_loop
+    try:
+        if trainer.lightning_module.automatic_optimization:
+            return loop.automatic_optimization.optim_progress.optimizer.step.total
+        return loop.manual_optimization.optim_step_progress.total
+    except AttributeError:  # a loop of the user's own, or of another Lightning
+        return _GlobalStep(trainer)
+
+
+class _GlobalStep:
+    """``trainer.global_step`` itself."""
+
+    def __init__(self, trainer: Any) -> None:
+        self._trainer = trainer
+
+    @property
+    def completed(self) -> int:
+        """As the Trainer counts."""
+        return int(self._trainer.global_step)
+
+
 def timers_of(trainer: Any) -> list[Any]:
     """The callbacks that end the run after a time; the Trainer makes one of ``max_time``."""
     return [callback for callback in trainer.callbacks if _is_timer(callback) and callback.time_remaining() is not None]

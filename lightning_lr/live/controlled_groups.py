@@ -100,8 +100,9 @@ class ControlledGroups:
         if self._parts.get(part) == scale:
             return
         self._parts[part] = scale
+        owner = f"{self.owner}/{part}"
         for index, control in self._watched:
-            control.set_scale(f"{self.owner}/{part}", self._in_each(index, control, scale))
+            control.set_scale(owner, scale if self.chosen is None else self._in_each(index, control, scale))
 
     def _in_each(self, index: int, control: LearningRateControl, scale: float) -> float | list[float]:
         """The scale in the groups that are chosen, 1 in the others; one number where all of them are."""

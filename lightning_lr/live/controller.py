@@ -6,7 +6,7 @@ import os
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
-from functools import cached_property, partial
+from functools import cached_property
 from typing import Any, Literal
 
 from lightning_lr.core.arguments import check_options, checked_cadence, settings_from
@@ -170,7 +170,6 @@ class LearningRateController(DualCallback):
         self._history = DecisionHistory()
         self._state: dict[str, Any] = {}
         self._checkpointed: dict[str, Any] = {}
-        self._global_step = 0
         self._owes_check = False
         self.checks_on_train_epoch_end = True
 
@@ -234,7 +233,6 @@ class LearningRateController(DualCallback):
         if not trainer.fast_dev_run:
             self._session = begin_session(self, trainer, pl_module, self._state, self._checkpointed)
             self._checkpointed = {}
-            self._global_step = trainer.global_step
 
     def on_train_epoch_start(self, trainer: Any, pl_module: Any) -> None:
         """Look again: other callbacks exchange schedulers and add parameter groups between epochs."""
@@ -251,27 +249,29 @@ class LearningRateController(DualCallback):
 
         A check between validations is made here: a validation that was due after the step before has come by now.
         """
-        if self._session is not None:
+        session = self._session
+        if session is not None and (batch_idx == 0 or session.course.steps >= session.course.wakes_at):
             if batch_idx == 0:
-                self._session.rescan(trainer)
-            if self._session.check_is_due:
+                session.rescan(trainer)
+            if session.check_is_due:
                 self._check(trainer, Moment.of(trainer, epoch_over=False), between=True)
-            self._session.course.before_batch()
+            session.before_batch()
 
     def on_before_optimizer_step(self, trainer: Any, pl_module: Any, optimizer: Any) -> None:
         """Let the probes see gradients and weights before the step."""
-        if self._session is not None and self.probes:
+        if self.probes and self._session is not None:
             self._session.before_step(optimizer)
 
     def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
         """Take the step's loss, without waiting for the device; scale a rate that the module wrote after its step."""
-        if self._session is not None:
-            self._session.groups.before_step()
+        session = self._session
+        if session is not None:
+            session.groups.before_step()
             # Only automatic optimization divides the loss by the number of accumulated batches.
-            divided = trainer.accumulate_grad_batches if pl_module.automatic_optimization else 1
-            before, self._global_step = self._global_step, trainer.global_step
-            stepped = before != self._global_step
-            self._session.after_batch(outputs, divided, partial(Moment.of, trainer, False), stepped)
+            divided = trainer.accumulate_grad_batches
+            ended = session.after_batch(outputs, divided if divided == 1 or pl_module.automatic_optimization else 1)
+            if ended:
+                session.go_on(Moment.of(trainer, epoch_over=False), ended)
 
     def on_validation_batch_start(
         self, trainer: Any, pl_module: Any, batch: Any, batch_idx: int, dataloader_idx: int = 0

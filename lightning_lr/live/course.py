@@ -5,6 +5,7 @@ The budget is in here as well: it is what both are laid out over. Rank 0 says ho
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
@@ -41,6 +42,8 @@ class Course:
         annealing: whether the end of that curve has begun.
         ends_at: step at which the run is to end before its budget; ``None`` where it is not.
         may_end: whether a decision may begin the end now: nothing else ends the run.
+        wakes_at: the step up to which nothing is to be done but to count; the callback sleeps through it. What runs
+            once a step finds neither its code nor its data in the processor's caches, so it has to be little.
     """
 
     groups: ControlledGroups
@@ -58,6 +61,7 @@ class Course:
     annealing: bool = False
     ends_at: int | None = None
     may_end: Callable[[], bool] = lambda: False
+    wakes_at: float = 0.0
 
     @property
     def explores(self) -> bool:
@@ -71,15 +75,22 @@ class Course:
 
     # --- steps --------------------------------------------------------------------------------------------------------
 
-    def before_batch(self) -> None:
-        """Set the rate of the coming step, where it changes from step to step."""
+    def before_batch(self) -> float:
+        """Set the rate of the coming step, where it changes from step to step.
+
+        Returns:
+            The step at which there is something to do again: at once, save where the rate is held.
+        """
         if self.explorer is not None:
             self.explorer.before_batch()
         elif self.curve is not None:
             self.groups.set_part(CURVE, self.curve.at(self.steps))
+        if self.annealing or self.explorer is not None or self.opens is not None or self.pace is not None:
+            return 0.0
+        return math.inf if self.curve is None else self.curve.holds_until(self.steps)
 
     def after_batch(self, outputs: Any, divided: int, stepped: bool) -> dict[str, Any]:
-        """Go on to the next part of the run where one has ended.
+        """Go on to the next part of the run where one has ended; the step is counted already.
 
         Args:
             outputs: what ``on_train_batch_end`` receives.
@@ -89,7 +100,6 @@ class Course:
         Returns:
             What a reading says of it: the trial that is over, that the end is annealed, or nothing.
         """
-        self.steps += stepped
         if self.pace is not None and stepped and self.explorer is None:
             self.pace.stepped()
         if self.opens is not None:

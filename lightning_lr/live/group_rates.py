@@ -43,7 +43,7 @@ def rated_groups(optimizer: Any) -> list[Group]:
 
 def read(groups: Sequence[Group]) -> list[float]:
     """The rate of every group as a float."""
-    return [rate if type(rate) is float else number(rate) for rate in (group["lr"] for group in groups)]
+    return [rate if type(rate := group["lr"]) is float else number(rate) for group in groups]
 
 
 def number(rate: Any) -> float:
@@ -60,6 +60,21 @@ def marks(optimizer: Any) -> list[Any]:
 
 def _mark(rate: Any) -> Any:
     return (id(rate), rate._version) if isinstance(rate, torch.Tensor) else rate
+
+
+def untouched(optimizer: Any, rates: Sequence[float]) -> Sequence[Group]:
+    """All groups, where they hold these very objects, so that nobody has written since they were put there; else none.
+
+    Asked for at each step, and quicker than a comparison: an object is the same or not, and no tensor is asked for its
+    value. None may also mean that an equal number was written, or that a group has no rate.
+    """
+    groups: Sequence[Group] = getattr(optimizer, "param_groups", None) or ()
+    if len(groups) != len(rates):
+        return ()
+    for i, group in enumerate(groups):
+        if group.get("lr") is not rates[i]:
+            return ()
+    return groups
 
 
 def rounded(rate: float, dtype: torch.dtype) -> float:
@@ -89,13 +104,20 @@ def put(groups: Sequence[Group], rates: Sequence[float], held: Sequence[float] |
         held: what the groups hold, where that is known: then no tensor is read, which would wait for a GPU.
     """
     if all_numbers(groups):
-        for group, rate in zip(groups, rates, strict=True):
-            if group["lr"] != rate:
-                group["lr"] = rate
-        return list(rates)
+        return put_numbers(groups, list(rates))
     known = read(groups) if held is None else held
     _part_shared_tensors(groups, rates)
     return [_put(group, rate, old) for group, rate, old in zip(groups, rates, known, strict=False)]
+
+
+def put_numbers(groups: Sequence[Group], rates: list[float]) -> list[float]:
+    """The same, where no rate is a tensor; ``rates`` become the very objects in the groups, see :func:`untouched`."""
+    for i, group in enumerate(groups):
+        if group["lr"] == rates[i]:
+            rates[i] = group["lr"]
+        else:
+            group["lr"] = rates[i]
+    return rates
 
 
 def all_numbers(groups: Sequence[Group]) -> bool:

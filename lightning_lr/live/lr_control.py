@@ -22,13 +22,25 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-import torch
+from torch.compiler import is_dynamo_compiling
 
 from lightning_lr.core.bounds import check_scale
 from lightning_lr.core.records import Rate
 from lightning_lr.errors import ArgumentError
 from lightning_lr.live import found_rates
-from lightning_lr.live.group_rates import Group, all_numbers, innermost, marks, number, put, rated_groups, read, twins
+from lightning_lr.live.group_rates import (
+    Group,
+    all_numbers,
+    innermost,
+    marks,
+    number,
+    put,
+    put_numbers,
+    rated_groups,
+    read,
+    twins,
+    untouched,
+)
 from lightning_lr.live.scales import Scales
 from lightning_lr.live.scheduler_step import guard, release
 
@@ -90,9 +102,14 @@ class LearningRateControl:
 
     def set_scale(self, owner: str, scales: float | Sequence[float]) -> None:
         """Replace the scale of an owner: one number, or one per group."""
-        groups = self._look()
-        self._scales.set(owner, scales)
-        self.apply(groups)
+        groups = () if self._depth else untouched(self._optimizer(), self._written)
+        if not groups:
+            looked_at = self._look()
+            self._scales.set(owner, scales)
+            self.apply(looked_at)
+        else:  # as at nearly each step while a curve falls: all of them hold numbers then, and need not be read
+            self._scales.set(owner, scales)
+            self._written = put_numbers(groups, self._scales.applied(self._scheduled))
 
     def multiply(self, owner: str, factor: float, groups: Iterable[int] | None = None) -> None:
         """Multiply the scale of an owner, in all groups or in those given by index."""
@@ -216,12 +233,13 @@ class LearningRateControl:
         return notes
 
     def _before_step(self, *_: Any) -> None:
-        if not torch.compiler.is_compiling():  # a compiled step would be compiled anew for each rate
+        # A compiled step would be compiled anew for each rate. The second question is the first one of `before_step`.
+        if not is_dynamo_compiling() and not self._scales.neutral:
             self.before_step()
 
     def before_step(self) -> None:
         """Scale what somebody wrote since the last look, before the optimizer uses it; quick where nobody did."""
-        if self._scales.neutral:
+        if self._scales.neutral or (not self._depth and untouched(self._optimizer(), self._written)):
             return
         marked = marks(self._optimizer())
         if marked == self._written or marked == self._marked or marked == self._ignored:

@@ -17,11 +17,16 @@ from lightning_lr.errors import ArgumentError
 
 @dataclass
 class Share:
-    """What one owner says, per group."""
+    """What one owner says, per group.
+
+    Attributes:
+        idle: whether every scale is 1; then it is left out of the product, which stays the same to the last bit.
+    """
 
     scale: list[float]
     lower: list[float]
     upper: list[float]
+    idle: bool = True
 
 
 class Scales:
@@ -54,10 +59,16 @@ class Scales:
 
     def set(self, owner: str, scales: float | Sequence[float]) -> None:
         """Replace the scale of one owner."""
-        wanted = self._per_group(scales, "scales")
-        for scale in {*wanted}:  # most often one number for all groups
-            check_scale(scale)
-        self._share(owner).scale = wanted
+        if type(scales) is float:  # at each step while a curve falls
+            check_scale(scales)
+            wanted, idle = [scales] * self._count, scales == 1.0
+        else:
+            wanted = self._per_group(scales, "scales")
+            for scale in {*wanted}:
+                check_scale(scale)
+            idle = wanted.count(1.0) == self._count
+        share = self._shares.get(owner) or self._share(owner)
+        share.scale, share.idle = wanted, idle
         self._multiply()
 
     def multiply(self, owner: str, factor: float, groups: Iterable[int] | None = None) -> None:
@@ -99,7 +110,7 @@ class Scales:
         """The rate to apply in each group."""
         if self._open and scheduled:
             rates = [*map(mul, scheduled, self.product)]
-            if min(rates) > 0 and math.isfinite(sum(rates)):
+            if min(rates) > 0 and sum(rates) < math.inf:
                 return rates  # no bound, no underflow, no group at rest: `bounded` would say the same
         return [bounded(*rate) for rate in zip(scheduled, self.product, self._lower, self._upper, strict=True)]
 
@@ -118,10 +129,11 @@ class Scales:
 
     def _multiply(self) -> None:
         """The product of all scales: at each step while a curve falls, hence apart from the bounds."""
-        product = [1.0] * self._count
+        product: list[float] = []
         for share in self._shares.values():
-            product = [*map(mul, product, share.scale)]
-        self.product = product
+            if not share.idle:
+                product = [*map(mul, product, share.scale)] if product else share.scale
+        self.product = product = product or [1.0] * self._count
         self.neutral = self._unbounded and product.count(1.0) == self._count
 
     def _share(self, owner: str) -> Share:
@@ -135,7 +147,7 @@ class Scales:
 
     def _per_group(self, value: float | Sequence[float], name: str) -> list[float]:
         """One number for every group, from one or from as many."""
-        if isinstance(value, float) or not isinstance(value, Sequence):  # `Sequence` is slow to ask for
+        if not isinstance(value, Sequence):
             return [float(value)] * self._count
         if len(value) != self._count:
             raise ArgumentError(

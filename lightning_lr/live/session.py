@@ -11,6 +11,7 @@ check is
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -25,6 +26,7 @@ from lightning_lr.core.series import TRAIN_LOSS
 from lightning_lr.core.settings import Settings
 from lightning_lr.core.vocabulary import Action, Condition, Mode
 from lightning_lr.live import message
+from lightning_lr.live.budget import step_count
 from lightning_lr.live.controlled_groups import ControlledGroups
 from lightning_lr.live.course import Course
 from lightning_lr.live.decision_history import DecisionHistory
@@ -62,6 +64,8 @@ class Session:
         validation: steps from one validation to the next.
         validates: whether a validation will log the monitors; else it is known after an epoch what takes their place.
         checked_at: the step of the last check.
+        counter: holds Lightning's count of optimizer steps.
+        counted: what it said after the last batch.
         checks: how many checks there were.
         history: the decisions so far.
         snapshot: the state that a restore brings back.
@@ -87,6 +91,8 @@ class Session:
     validation: float = 0.0
     validates: bool = True
     checked_at: int = 0
+    counter: Any = None
+    counted: int = 0
     checks: int = 0
     history: DecisionHistory = field(default_factory=DecisionHistory)
     snapshot: Snapshot | None = None
@@ -102,15 +108,22 @@ class Session:
         every = steps_between_checks(self.check_every, self.course.budget, self.validation)
         self._every = None if self.core.recipe else every  # a recipe has no answer to anything between
         self.reader.window.block_of(block_size(self._every))
+        self.course.wakes_at = 0.0
 
     @property
     def check_is_due(self) -> bool:
         """Whether it is time to look at the training loss, long before the next validation."""
         if self._every is None or self.course.steps - self.checked_at < self._every:
             return False
+        return not self.course.explores and self.course.opens is None and self.course.steps >= self._check_at()
+
+    def _check_at(self) -> float:
+        """The step at which it will be; infinite where a check of another kind comes first."""
         # What is watched must be known by then.
         named = self.validates and not any(map(is_pattern, self.settings.monitors))
-        return not self.course.explores and self.course.opens is None and (named or self.reader.knows_monitors)
+        if self._every is None or not (named or self.reader.knows_monitors):
+            return math.inf
+        return self.checked_at + self._every
 
     def check(self, moment: Moment, between: bool = False) -> Decision | None:
         """Read, ask, apply, write; ``None`` where no rank has anything new, or while the run explores.
@@ -119,6 +132,7 @@ class Session:
             moment: when it is.
             between: look at the training loss alone, and leave to the next validation whatever else was read.
         """
+        self.course.wakes_at = 0.0  # whatever comes of it
         if self.course.explores:
             self._forget_readings()
             return None
@@ -141,21 +155,40 @@ class Session:
         if self.course.explorer is None and getattr(optimizer, "_optimizer", optimizer) is first:
             self.reader.probes.before_step()
 
-    def after_batch(self, outputs: Any, divided: int, moment: Callable[[], Moment], stepped: bool) -> None:
-        """Take the loss of a batch; go on to the next part of the run where one has ended.
+    def before_batch(self) -> None:
+        """Set the rate of the coming step, and say until which one there is nothing to do but to take the losses."""
+        changes_at = self.course.before_batch()
+        sleeps = changes_at > 0 and not self.reader.probes.probes
+        self.course.wakes_at = min(changes_at, self._check_at()) if sleeps else 0.0
+
+    def after_batch(self, outputs: Any, divided: int) -> Mapping[str, Any] | None:
+        """Take the loss of a batch.
 
         Args:
             outputs: what ``on_train_batch_end`` receives.
             divided: by how much Lightning divided the loss.
-            moment: makes the moment, should it be needed.
-            stepped: whether the optimizer stepped after this batch.
+
+        Returns:
+            Where a part of the run has ended, what a reading says of it; to :meth:`go_on` with.
         """
         self.reader.window.append(outputs, divided)
-        if stepped:
+        before, self.counted = self.counted, self.counter.completed
+        course, stepped = self.course, before != self.counted
+        course.steps += stepped
+        if course.steps < course.wakes_at:
+            return None
+        if stepped and self.reader.probes.probes:
             self.reader.probes.after_step()
-        ended = self.course.after_batch(outputs, divided, stepped)
-        if ended:
-            self._go_on(moment(), ended)
+        return course.after_batch(outputs, divided, stepped)
+
+    def go_on(self, moment: Moment, ended: Mapping[str, Any]) -> None:
+        """Go on to the next part of the run.
+
+        Args:
+            moment: when it is.
+            ended: what :meth:`after_batch` returned.
+        """
+        self._go_on(moment, ended)
         if "trial" in ended:
             self._forget_readings()
             self.course.begin()
@@ -326,6 +359,8 @@ class Session:
 
     def rescan(self, trainer: Any) -> None:
         """Look at optimizers and schedulers anew."""
+        self.course.wakes_at = 0.0  # the groups are others now, perhaps
+        self.counter = step_count(trainer)
         for note in self.groups.scan(trainer.optimizers, trainer.lr_scheduler_configs):
             self.say(note)
 

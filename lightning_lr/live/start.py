@@ -88,6 +88,7 @@ def begin_session(
         validation=opening.validation,
         validates=may_validate(trainer),
         checked_at=steps_taken(trainer),
+        counted=trainer.global_step,
     )
     session.rescan(trainer)
     if not session.groups.rates():

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import math
-from collections import Counter
 from typing import Any
 
 import hypothesis.strategies as st
@@ -15,6 +14,7 @@ from hypothesis import given, settings
 from lightning_lr.core.records import TrainWindow
 from lightning_lr.live.loss_window import BLOCKS, CHUNK, LARGEST, LossWindow, window_from_totals
 from tests.helpers.ranks import run_on_ranks
+from tests.helpers.watched import Watched, watched
 
 nan, inf = math.nan, math.inf
 
@@ -260,25 +260,6 @@ def test_may_be_read_in_inference_mode_as_validation_hooks_do() -> None:
 
 
 # What it costs
-
-SYNCHRONIZING = {"item", "tolist", "cpu", "numpy", "__float__", "__bool__", "__int__", "__index__", "is_nonzero"}
-
-
-class Watched(torch.Tensor):
-    """A tensor that counts whatever would make the host wait for a device; its results are watched as well."""
-
-    calls: Counter[str] = Counter()
-
-    @classmethod
-    def __torch_function__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        name = getattr(func, "__name__", str(func))
-        if name in SYNCHRONIZING:
-            cls.calls[name] += 1
-        return super().__torch_function__(func, types, args, kwargs or {})  # type: ignore[no-untyped-call]
-
-
-def watched(value: float) -> torch.Tensor:
-    return torch.tensor(value).as_subclass(Watched)
 
 
 def test_the_watch_sees_what_would_wait() -> None:

@@ -1,0 +1,154 @@
+"""What the whole callback does at a step, phase by phase: it never waits for a device, and it calls little."""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from lightning.pytorch import LightningModule, Trainer
+from torch.utils.data import DataLoader
+
+from lightning_lr import LearningRateController
+from lightning_lr.live.lr_control import LearningRateControl
+from tests.helpers.watched import Watched
+
+STEPS, EVERY = 1200, 60
+
+
+class Watchful(LightningModule):
+    """A line whose loss, and with it all that is logged, is a tensor of the kind given; so may be the rate."""
+
+    def __init__(self, kind: type[torch.Tensor], rate: Any) -> None:
+        super().__init__()
+        self.net, self.kind, self.rate = torch.nn.Linear(4, 1), kind, rate
+
+    def training_step(self, batch: torch.Tensor) -> torch.Tensor:
+        return (self.net(batch) - 1).square().mean().as_subclass(self.kind)
+
+    def validation_step(self, batch: torch.Tensor) -> None:
+        self.log("val_loss", self.training_step(batch))
+
+    def configure_optimizers(self) -> Any:
+        return torch.optim.SGD(self.parameters(), lr=self.rate, foreach=False)
+
+
+class Counted(LearningRateController):
+    """Notes, hook by hook, in which phase it was and what would have waited."""
+
+    def __init__(self, **arguments: Any) -> None:
+        super().__init__("val_loss", verbose=False, **arguments)
+        self.waits: Counter[str] = Counter()
+        self.steps: Counter[str] = Counter()
+        self.checks: list[int] = []
+        self.calls: dict[str, int] = {}
+
+    @property
+    def phase(self) -> str:
+        assert self._session is not None
+        course = self._session.course
+        if course.explores:
+            return "exploring"
+        if course.curve is None:
+            return "no curve"
+        return "annealing" if course.annealing else "holding" if course.curve.at(course.steps) == 1 else "rising"
+
+    @contextmanager
+    def noted(self) -> Iterator[None]:
+        phase, before = self.phase, Watched.calls.total()
+        yield
+        self.waits[phase] += Watched.calls.total() - before
+
+    def on_train_batch_start(self, *args: Any) -> None:
+        with self.noted():
+            self.calls["now"] = calls_of(lambda: super(Counted, self).on_train_batch_start(*args))
+
+    def on_before_optimizer_step(self, *args: Any) -> None:
+        with self.noted():
+            super().on_before_optimizer_step(*args)
+
+    def on_train_batch_end(self, *args: Any) -> None:
+        with self.noted():
+            phase, trainer = self.phase, args[0]
+            calls = self.calls["now"] + calls_of(lambda: super(Counted, self).on_train_batch_end(*args))
+        self.steps[phase] += 1
+        if trainer.global_step % EVERY and trainer.global_step % 256:  # no rescan, no 256th loss
+            self.calls[phase] = min(calls, self.calls.get(phase, calls))
+
+    def on_validation_end(self, *args: Any) -> None:
+        before = Watched.calls.total()
+        super().on_validation_end(*args)
+        self.checks.append(Watched.calls.total() - before)
+
+
+def calls_of(run: Callable[[], None]) -> int:
+    """How many functions are called, Python's and C's: what costs time at a step, and is the same each time."""
+    count = 0
+
+    def seen(frame: Any, event: str, argument: Any) -> None:
+        nonlocal count
+        count += event in ("call", "c_call")
+
+    sys.setprofile(seen)
+    try:
+        run()
+    finally:
+        sys.setprofile(None)
+    return count
+
+
+PHASES = {"conservative": ("no curve",), "auto": ("holding", "annealing")}
+"""Those of a run outside exploration."""
+
+MOST = {"no curve": 20, "holding": 26, "annealing": 50}
+"""Calls of a step: some more than there are, and half of what they once were."""
+
+
+def trained(ours: Counted, model: LightningModule, folder: Path) -> Counted:
+    trainer = Trainer(
+        accelerator="cpu",
+        max_epochs=1,
+        callbacks=[ours],
+        logger=False,
+        default_root_dir=folder,
+        val_check_interval=EVERY,
+        num_sanity_val_steps=0,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        enable_checkpointing=False,
+    )
+    batches = torch.randn(STEPS, 2, 4, generator=torch.Generator().manual_seed(0))
+    trainer.fit(model, DataLoader(batches, batch_size=None), DataLoader(batches[:1], batch_size=None))  # type: ignore[arg-type]
+    assert all(ours.steps[phase] > EVERY for phase in PHASES[str(ours.settings.policy.name)])
+    return ours
+
+
+@pytest.mark.parametrize("policy", PHASES)
+@pytest.mark.parametrize("kind", ["float", "tensor"])
+def test_a_step_never_waits_and_a_check_waits_once(
+    policy: str, kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rate = 0.01 if kind == "float" else torch.tensor(0.01).as_subclass(Watched)
+    ours, plain = Counted(policy=policy, patience=10**6), LearningRateControl._before_step
+
+    def before_step(self: LearningRateControl, *args: Any) -> None:
+        with ours.noted():
+            plain(self, *args)
+
+    monkeypatch.setattr(LearningRateControl, "_before_step", before_step)
+    Watched.calls.clear()
+    trained(ours, Watchful(Watched, rate), tmp_path)
+    assert {phase: ours.waits[phase] for phase in PHASES[policy]} == dict.fromkeys(PHASES[policy], 0)
+    assert max(ours.checks) == 1
+
+
+@pytest.mark.parametrize("policy", PHASES)
+def test_a_step_calls_little(policy: str, tmp_path: Path) -> None:
+    """Unlike microseconds the number is the same each time; a call that finds no cache warm takes about half of one."""
+    ours = trained(Counted(policy=policy, patience=10**6), Watchful(torch.Tensor, 0.01), tmp_path)
+    assert all(ours.calls[phase] <= MOST[phase] for phase in PHASES[policy]), ours.calls
