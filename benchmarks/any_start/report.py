@@ -10,7 +10,16 @@ from typing import Any
 
 from benchmarks.any_start.methods import PEERS, method_named
 from benchmarks.any_start.results import latest, spread
-from benchmarks.any_start.score import Outcome, Record, champions, loss, outcomes, summary, without
+from benchmarks.any_start.score import (
+    Outcome,
+    Record,
+    champions,
+    compared_with,
+    loss,
+    outcomes,
+    summary,
+    without,
+)
 
 HEAD = """# Any start: what was measured
 
@@ -62,6 +71,8 @@ def write_report(records: Sequence[Record], target: Path, command: str) -> None:
             f"![ratio over start, one panel a task]({picture.name})\n",
             "## All tasks and starts\n",
             _methods_table(compared, every),
+            "## How near a tuned run comes\n",
+            _places_table(every),
             "## The runs that all are compared with\n",
             _champions_table(every),
             f"## Task by task\n\n{TASK_ORDER_NOTE}\n",
@@ -153,6 +164,19 @@ def _methods_table(compared: Sequence[Outcome], every: Sequence[Record]) -> str:
         "(the sweep of ours may, too) ends alike from all five, which is then one observation and not five.\n\n"
     )
     return note + table(header, rows)
+
+
+def _places_table(every: Sequence[Record]) -> str:
+    """The tuned peers behind the best one, held against it like ours: what a target can be told from chance."""
+    best, rows = champions(every, PEERS), []
+    for place in (2, 3, 5, 10):
+        found = summary(compared_with(best, champions(every, PEERS, place).values()))
+        rows.append((str(place), str(found.runs), *_three(found), f"{found.close:.0%}"))
+    note = (
+        "The run that all are compared with is the best of several dozen on one validation set. The peers' runs that\n"
+        "come next on it, of whatever method and start, end like this on the same test data:\n\n"
+    )
+    return note + table(("place on validation", "runs", "median", "90th percentile", "worst", "≤ 1.1"), rows)
 
 
 def _different(chosen: Iterable[Outcome]) -> int:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 from typing import Any
@@ -36,22 +36,26 @@ class Outcome:
     diverged: bool
 
 
-def champions(records: Iterable[Record], peers: Collection[str]) -> dict[tuple[str, int], Record]:
-    """Task and seed → the peer's run with the lowest final validation loss."""
-    best: dict[tuple[str, int], Record] = {}
+def champions(records: Iterable[Record], peers: Collection[str], place: int = 1) -> dict[tuple[str, int], Record]:
+    """Task and seed → the peer's run with the lowest final validation loss, or with the second lowest, and so on.
+
+    Runs with the same end, as those of a method that ignores the start, are one.
+    """
+    found: dict[tuple[str, int], dict[float, Record]] = {}
     for record in records:
-        if record["method"] in peers:
-            place = record["task"], record["seed"]
-            if math.isfinite(loss(record, "val_loss")) and (
-                place not in best or loss(record, "val_loss") < loss(best[place], "val_loss")
-            ):
-                best[place] = record
-    return best
+        if record["method"] in peers and math.isfinite(loss(record, "val_loss")):
+            found.setdefault((record["task"], record["seed"]), {}).setdefault(loss(record, "val_loss"), record)
+    return {at: runs[sorted(runs)[place - 1]] for at, runs in found.items() if len(runs) >= place}
 
 
 def outcomes(records: Sequence[Record], peers: Collection[str]) -> list[Outcome]:
     """Every run for which there is a champion to compare it with."""
-    best, found = champions(records, peers), []
+    return compared_with(champions(records, peers), records)
+
+
+def compared_with(best: Mapping[tuple[str, int], Record], records: Iterable[Record]) -> list[Outcome]:
+    """Each run beside the one that its task and seed are held against."""
+    found = []
     for record in records:
         champion = best.get((record["task"], record["seed"]))
         if champion is None:

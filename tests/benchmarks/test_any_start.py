@@ -40,6 +40,19 @@ def test_the_champion_is_chosen_on_validation_and_all_are_scored_on_test():
     assert ratios == pytest.approx({"cosine": 1.0, "wsd": 0.8, "auto": 1.1})
 
 
+def test_the_runs_behind_the_champion_are_counted_by_how_they_end():
+    lines = [
+        line("prodigy", 0.1, val=0.5, test=1.0),
+        line("prodigy", 1.0, val=0.5, test=1.0),  # ignores the start: the same run
+        line("wsd", 1.0, val=0.6, test=0.9),
+        line("cosine", 1.0, val=None, test=None),
+        line("auto", 1.0, val=0.55, test=7.0),
+    ]
+    behind = [score.champions(lines, PEERS, place) for place in (1, 2, 3)]
+    assert [[run["method"] for run in runs.values()] for runs in behind] == [["prodigy"], ["wsd"], []]
+    assert [o.ratio for o in score.compared_with(behind[0], behind[1].values())] == [0.9]
+
+
 def test_each_seed_has_its_own_champion():
     lines = [line(seed=0, test=1.0), line(seed=1, test=2.0), line("auto", seed=1, test=2.0)]
     assert [outcome.ratio for outcome in score.outcomes(lines, PEERS)] == [1.0, 1.0, 1.0]
