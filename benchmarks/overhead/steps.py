@@ -84,7 +84,8 @@ class _Once:
 
 def hook_figures(quick: bool) -> Iterator[Figure]:
     """Our hooks called directly, in the midst of a fit, beside the bare training of BoringModel and a yardstick."""
-    for lane, length, at in ((CONSERVATIVE, 300, 150), (HOLDING, 4000, 1200), (ANNEALING, 1800, 1500)):
+    # Each call counts as a step, and the 2000 of them are to lie in one phase.
+    for lane, length, at in ((CONSERVATIVE, 300, 150), (HOLDING, 40_000, 8000), (ANNEALING, 12_000, 7500)):
         seconds = _hooks(lane, length, at, 20 if quick else 200)
         took = undisturbed(seconds, "hooks")
         yield Figure(
