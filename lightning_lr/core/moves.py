@@ -61,7 +61,7 @@ def move(reading: Reading, diagnosis: Diagnosis, response: Response, said: str, 
     restores = response.action in RESTORING and reading.snapshot_check is not None
     if response.factor == 1.0 and response.action not in RESTORING:
         return held
-    new_lr = foretold(reading, response.factor, settings)
+    new_lr = held.old_lr if response.factor == 1.0 else foretold(reading, response.factor, settings)
     factor, done = response.factor, f"learning rate × {response.factor:.3g}"
     if factor != 1.0 and new_lr and new_lr == held.old_lr:
         factor, done = 1.0, "every learning rate is at its bound already"
