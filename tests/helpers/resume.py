@@ -17,7 +17,7 @@ import tempfile
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, TypeVar
@@ -29,9 +29,15 @@ from lightning_utilities.core import rank_zero
 
 from lightning_lr import LearningRateController
 from lightning_lr.core.journal import plain
+from lightning_lr.core.policy import PRESETS
+from lightning_lr.core.vocabulary import Condition
 from tests.helpers.schedulers import SchedulerCase
 
 T = TypeVar("T")
+AUTO = PRESETS["auto"].responses
+FIRM = replace(PRESETS["auto"], responses={**AUTO, Condition.PLATEAU: replace(AUTO[Condition.PLATEAU], yields=False)})
+"""``auto``, but for its patience with schedules that move: the same decisions under every scheduler."""
+
 STEPS_A_CHECK = 4
 CHECKS = 14
 LOSSES = (1.0, 0.8, 0.6, 0.6, 0.6, 0.6, 0.4, math.nan, math.nan, 0.5, 0.35, 0.3, 0.25, 0.22)
@@ -318,7 +324,7 @@ def train(
 ) -> Trace:
     """Train in this process, and say what came of it."""
     recorder, model = Recorder(die_at), Model(run)
-    controller = LearningRateController("val_loss", **{"patience": 2, **run.arguments})
+    controller = LearningRateController("val_loss", **{"patience": 2, "policy": FIRM, **run.arguments})
     with listening() as sentences:
         trainer = trainer_of(run, [recorder, controller, *callbacks])
         with suppress(Failure):
