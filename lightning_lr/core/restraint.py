@@ -25,7 +25,7 @@ class RestraintState:
 
     scheduled: dict[str, float] = field(default_factory=dict)
     moves: bool = False
-    best_at: float | None = None
+    best_step: float | None = None
 
 
 class Restraint:
@@ -35,7 +35,8 @@ class Restraint:
     >>> from lightning_lr.core.vocabulary import Action
     >>> restraint, cut = Restraint(), Response(Action.REDUCE, 0.3, yields=True, ripe=0.05)
     >>> for check, rate in enumerate([0.1, 0.1, 0.08]):
-    ...     reading = Reading(check, check, check, {}, rates={"lr-SGD": Rate(rate, 1.0, rate)}, progress=0.01 * check)
+    ...     rates, far = {"lr-SGD": Rate(rate, 1.0, rate)}, {"progress": check / 100, "budget": 100}
+    ...     reading = Reading(check, check, check, {}, rates=rates, **far)
     ...     restraint.look(reading, new_best=check == 0)
     ...     print(restraint.against(cut, reading))
     it has lasted for 0 % of the budget, of 5 %
@@ -57,19 +58,20 @@ class Restraint:
         scheduled = {name: rate.scheduled for name, rate in reading.rates.items()}
         state.moves = any(_moved(state.scheduled.get(name), rate) for name, rate in scheduled.items())
         state.scheduled = scheduled
-        if new_best or state.best_at is None:
-            state.best_at = reading.progress
+        if new_best or state.best_step is None:
+            state.best_step = _step(reading)
 
     def against(self, response: Response, reading: Reading) -> str:
         """Why this response must wait; empty where nothing speaks against it."""
         if response.yields and self.state.moves:
             return "the schedule itself is changing the rate"
-        if reading.progress is None or self.state.best_at is None:
+        step, best = _step(reading), self.state.best_step
+        if not response.ripe or step is None or best is None or reading.budget is None:
             return ""
-        lasted = reading.progress - self.state.best_at
-        if lasted < response.ripe:
-            return f"it has lasted for {lasted:.0%} of the budget, of {response.ripe:.0%}".replace("%", " %")
-        return ""
+        lasted = (step - best) / reading.budget
+        if lasted >= response.ripe:
+            return ""
+        return f"it has lasted for {100 * lasted:.0f} % of the budget, of {100 * response.ripe:.0f} %"
 
     def state_dict(self) -> dict[str, Any]:
         """All that is remembered, as plain values."""
@@ -78,6 +80,13 @@ class Restraint:
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Continue from :meth:`state_dict`."""
         self.state = RestraintState(**{**state, "scheduled": dict(state["scheduled"])})
+
+
+def _step(reading: Reading) -> float | None:
+    """Steps so far, not the share of them: a run that is resumed with more epochs has another budget."""
+    if reading.progress is None or reading.budget is None:
+        return None
+    return reading.progress * reading.budget
 
 
 def _moved(before: float | None, now: float) -> bool:

@@ -114,6 +114,7 @@ def feed_restraint(restraint: Restraint, reading: Reading) -> str:
     scheduled = 0.1 * 0.5 ** (reading.check // 3)
     moved = replace(
         reading,
+        budget=600,
         rates={"lr-SGD": Rate(scheduled, 1.0, scheduled)},
         progress=reading.check / 60 if reading.check else None,
     )

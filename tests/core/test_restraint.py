@@ -72,3 +72,13 @@ def test_what_loses_ground_never_waits_for_a_schedule(condition):
     for name in ("auto", "conservative"):
         response = PRESETS[name].responses[condition]
         assert (response.yields, response.ripe) == (False, 0.0)
+
+
+def test_a_budget_that_grew_makes_nobody_wait_for_what_has_passed():
+    """A run that is resumed with more epochs is less far than it was."""
+    policy = Policy("table", {C.PLATEAU: RIPENING, C.NON_FINITE: FIRM})
+    made = Run(Controller(Settings(policy=policy), [Says(C.PLATEAU, "yyyyyyyy")]), budget=4)
+    made.feed([1.0] * 4)
+    made.budget = 20
+    made.feed([1.0] * 4)
+    assert made.actions == ".r.r.r.r"

@@ -92,6 +92,7 @@ class Run:
             },
             snapshot_check=self.snapshot if self.snapshots else None,
             progress=None if self.budget is None else (check + 1) / self.budget,
+            budget=None if self.budget is None else 10 * self.budget,
         )
         decision = self.controller.step(reading)
         if self.controller.is_best:

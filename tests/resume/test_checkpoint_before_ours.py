@@ -11,7 +11,7 @@ import pytest
 from lightning.pytorch import Callback
 
 from lightning_lr import LearningRateController
-from tests.helpers.resume import Model, Recorder, Run, Trace, in_fork, listening, trace_of, trainer_of, unkilled
+from tests.helpers.resume import FIRM, Model, Recorder, Run, Trace, in_fork, listening, trace_of, trainer_of, unkilled
 
 AT = 8
 """The check at whose time the checkpoint is written: a restore, of the state of check 6."""
@@ -34,7 +34,7 @@ def trained(run: Run, first: Callback | None, controller: LearningRateController
 
 
 def ours() -> LearningRateController:
-    return LearningRateController("val_loss", patience=2)
+    return LearningRateController("val_loss", patience=2, policy=FIRM)
 
 
 def assert_alike(got: Trace, expected: Trace) -> None:

@@ -20,7 +20,7 @@ from torch.optim import lr_scheduler
 from lightning_lr import LearningRateController
 from lightning_lr.core.journal import read_line
 from tests.helpers import resume
-from tests.helpers.resume import Model, Recorder, Run, Trace, When, in_fork, killed, resumed, train, unkilled
+from tests.helpers.resume import FIRM, Model, Recorder, Run, Trace, When, in_fork, killed, resumed, train, unkilled
 from tests.helpers.schedulers import CASES, SchedulerCase
 
 MID_EPOCH, EPOCH_END = (next(w for w in resume.WHENS if w.name == name) for name in ("mid-epoch", "end of the epoch"))
@@ -207,7 +207,7 @@ def test_where_lightning_leaves_out_a_validation_there_is_one_check_fewer_and_no
 
 def test_fit_twice_with_one_callback_starts_afresh(tmp_path: Path) -> None:
     def twice() -> tuple[list[Any], ...]:
-        controller = LearningRateController("val_loss", patience=2)
+        controller = LearningRateController("val_loss", patience=2, policy=FIRM)
         runs = [Run(tmp_path / name, case=FLAT) for name in ("one", "two")]
         return tuple(_fit(run, controller) for run in runs)
 
@@ -228,7 +228,10 @@ def test_evaluating_a_checkpoint_before_a_fit_leaves_no_trace(tmp_path: Path, ex
     checkpoint = killed(run, EPOCH_END)
 
     def validate_then_fit() -> Any:
-        controller, again = LearningRateController("val_loss", patience=2), replace(run, folder=tmp_path / "again")
+        controller, again = (
+            LearningRateController("val_loss", patience=2, policy=FIRM),
+            replace(run, folder=tmp_path / "again"),
+        )
         trainer = resume.trainer_of(again, [controller, *EPOCH_END.callbacks(run.folder)])
         trainer.validate(Model(again), ckpt_path=checkpoint, verbose=False)
         return controller.decisions, _fit(again, controller)
@@ -243,7 +246,7 @@ def test_evaluating_a_checkpoint_after_the_fit_keeps_what_the_fit_came_to(tmp_pa
     run = Run(tmp_path, case=CASES[0])
 
     def fit_then_validate() -> Any:
-        controller = LearningRateController("val_loss", patience=2)
+        controller = LearningRateController("val_loss", patience=2, policy=FIRM)
         trainer = resume.trainer_of(run, [controller, *EPOCH_END.callbacks(tmp_path)])
         model = Model(run)
         trainer.fit(model)
@@ -258,7 +261,7 @@ def test_a_checkpoint_written_after_the_fit_goes_on_with_its_snapshot(tmp_path: 
 
     def fit_and_save() -> None:
         short = replace(run, options={"max_epochs": 8})
-        trainer = resume.trainer_of(short, [LearningRateController("val_loss", patience=2)])
+        trainer = resume.trainer_of(short, [LearningRateController("val_loss", patience=2, policy=FIRM)])
         trainer.fit(Model(run))
         trainer.save_checkpoint(tmp_path / "after.ckpt")
 
@@ -321,7 +324,7 @@ def test_a_long_run_with_many_decisions_stays_under_64_kb(tmp_path: Path) -> Non
 )
 def test_a_copy_of_the_callback_is_as_good(copied: Callable[[Any], Any], tmp_path: Path, expected: Trace) -> None:
     def around_a_fit() -> Any:
-        before = copied(LearningRateController("val_loss", patience=2))
+        before = copied(LearningRateController("val_loss", patience=2, policy=FIRM))
         decisions, rates = _fit(Run(tmp_path / "one", case=CASES[0]), before)
         after = copied(before)
         told = ([str(d) for d in after.decisions], after.scale, after.state_dict() == before.state_dict())
@@ -346,7 +349,7 @@ class Copier(Callback):
 
 def test_a_copy_in_mid_run_changes_nothing(tmp_path: Path, expected: Trace) -> None:
     def run() -> Any:
-        controller = LearningRateController("val_loss", patience=2)
+        controller = LearningRateController("val_loss", patience=2, policy=FIRM)
         copier = Copier(controller)
         return _fit(Run(tmp_path, case=CASES[0]), controller, copier)[1], copier.decisions
 
