@@ -272,6 +272,8 @@ class LearningRateController(DualCallback):
             ended = session.after_batch(outputs, divided if divided == 1 or pl_module.automatic_optimization else 1)
             if ended:
                 session.go_on(Moment.of(trainer, epoch_over=False), ended)
+            if session.course.steps >= session.course.wakes_at:
+                session.before_batch()  # here already: whoever looks between two steps sees the next one's rate
 
     def on_validation_batch_start(
         self, trainer: Any, pl_module: Any, batch: Any, batch_idx: int, dataloader_idx: int = 0
