@@ -243,6 +243,7 @@ class LearningRateController(DualCallback):
             if trainer.check_val_every_n_epoch not in (None, 1):
                 # Epochs without a validation must not enter the gap of the one that has it.
                 self._session.reader.restart()
+            self._session.before_batch()
 
     def on_train_batch_start(self, trainer: Any, pl_module: Any, batch: Any, batch_idx: int) -> None:
         """Look again, for those that did so after our hook at the start of the epoch; set the step's rate.

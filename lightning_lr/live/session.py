@@ -102,6 +102,7 @@ class Session:
 
     def __post_init__(self) -> None:
         self.course.moved = self._pace_checks
+        self._due_at = math.inf
         self._pace_checks()
 
     def _pace_checks(self) -> None:
@@ -158,8 +159,12 @@ class Session:
     def before_batch(self) -> None:
         """Set the rate of the coming step, and say until which one there is nothing to do but to take the losses."""
         changes_at = self.course.before_batch()
-        sleeps = changes_at > 0 and not self.reader.probes.probes
-        self.course.wakes_at = min(changes_at, self._check_at()) if sleeps else 0.0
+        if not changes_at or self.reader.probes.probes:
+            self.course.wakes_at = 0.0
+            return
+        if not self.course.wakes_at:  # something has happened since, which may have moved the next check
+            self._due_at = self._check_at()
+        self.course.wakes_at = min(changes_at, self._due_at)
 
     def after_batch(self, outputs: Any, divided: int) -> Mapping[str, Any] | None:
         """Take the loss of a batch.

@@ -1,0 +1,44 @@
+"""Between two steps the parameter groups show the rate of the next one, whoever looks and in whichever order."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from lightning.pytorch import Trainer
+from lightning.pytorch.callbacks import Callback
+
+from lightning_lr import LearningRateController
+from tests.helpers.scripted import QUIET, Scripted, data
+
+FALLS = {"val_loss": [2.0 / (1 + i) for i in range(400)]}
+
+
+class Early(Callback):
+    """Listed before ours, as a LearningRateMonitor may be: what it sees as a batch begins."""
+
+    def __init__(self) -> None:
+        self.seen: list[float] = []
+
+    def on_train_batch_start(self, trainer: Any, *_: Any) -> None:
+        (group,) = trainer.optimizers[0].param_groups
+        self.seen.append(float(group["lr"]))
+
+
+@pytest.mark.parametrize("accumulated", [1, 2])
+@pytest.mark.parametrize(
+    ("why", "arguments"),
+    [
+        ("sweep, branches, warm-up, hold, end", {}),
+        ("warm-up, hold, end", {"find_lr": False}),
+        ("no curve", {"find_lr": False, "anneal": False}),
+    ],
+)
+def test_whoever_looks_before_us_sees_the_rate_that_the_step_will_use(why, arguments, accumulated):
+    early, module = Early(), Scripted(FALLS)
+    control = LearningRateController(verbose=False, **arguments)
+    options = {"max_epochs": 25 * accumulated, "accumulate_grad_batches": accumulated}
+    Trainer(callbacks=[early, control], **{**QUIET, **options}).fit(module, data(20), data(1))
+    assert len(module.used) == 500
+    assert early.seen[accumulated - 1 :: accumulated] == module.used, why
+    assert arguments or len(set(module.used)) > 200, "the rate did move"
