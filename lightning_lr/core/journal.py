@@ -72,7 +72,7 @@ def entry_line(entry: JournalEntry) -> str:
         {
             "kind": "check",
             "reading": entry.reading,
-            "decision": entry.decision,
+            "decision": {**_opened(entry.decision), "evidence": _worded(entry.decision.evidence)},
             "adjustment": entry.adjustment,
             "signals": _signal_numbers(entry.signals),
             "suspected": sorted(entry.diagnosis.suspected),
@@ -169,7 +169,7 @@ def _dump(record: Mapping[str, Any]) -> str:
     whole = {"schema": SCHEMA, **record}
     try:
         line = json.dumps(whole, ensure_ascii=False, allow_nan=False, default=_opened)
-    except ValueError:  # a number that is not finite, which few lines have: to look for one in all would cost tenfold
+    except ValueError:  # a metric or a rate that is not finite, which few lines have: to look for one costs tenfold
         line = json.dumps(plain(whole), ensure_ascii=False, allow_nan=False)
     # JSON leaves these three as they are, and `str.splitlines` takes them for line ends.
     return line.replace("\x85", "\\u0085").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
@@ -201,17 +201,24 @@ def plain(value: Any) -> Any:
     return value
 
 
-def _signal_numbers(signals: Signals) -> dict[str, dict[str, float]]:
+def _worded(numbers: Mapping[str, float]) -> dict[str, float | str]:
+    """Those that are not finite as words: at a new best no slope is known yet, and nearly every line says so."""
+    return {name: number if math.isfinite(number) else str(number) for name, number in numbers.items()}
+
+
+def _signal_numbers(signals: Signals) -> dict[str, dict[str, float | str]]:
     """The numbers of each signal that a reader wants to see; the values themselves stand in the readings already."""
     series = [*signals.monitors, *signals.gaps.values(), *([signals.train] if signals.train else [])]
     return {
-        s.name: {
-            "best": s.shown(s.best),
-            "since_best": s.since_best,
-            "noise": s.noise,
-            "slope": s.shown(s.trend.slope),
-            "slope_error": s.trend.error,
-        }
+        s.name: _worded(
+            {
+                "best": s.shown(s.best),
+                "since_best": s.since_best,
+                "noise": s.noise,
+                "slope": s.shown(s.trend.slope),
+                "slope_error": s.trend.error,
+            }
+        )
         for s in series
     }
 
