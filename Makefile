@@ -19,7 +19,7 @@ help:  ## list the targets
 demo: $(VENV)/.stamp-demo  ## train on digits from three learning rates, with and without the controller, on the CPU
 	$(BIN)/python examples/any_start.py $(ARGS)
 
-quickstart: $(VENV)/.stamp-demo  ## one run on digits with wrong labels: explored, overfitting, a plateau
+quickstart: $(VENV)/.stamp-demo  ## one run on digits with wrong labels: explored, restored twice, annealed
 	$(BIN)/python examples/quickstart.py $(ARGS)
 
 test: $(VENV)/.stamp-dev  ## every test, and the examples in the docstrings
