@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable
-from typing import Any
-
 import pytest
 
 from benchmarks.overhead.checks import LIMIT, Core, grown_bytes, weight
 from benchmarks.overhead.figures import Figure
 from benchmarks.overhead.table import changes
 from lightning_lr.core.controller import Controller
+from tests.helpers.calls import calls_of
 
 MILLION = 1_000_000
 
@@ -23,25 +20,9 @@ def aged(checks: int) -> Core:
     return core.run(100)
 
 
-def calls(run: Callable[[], Any]) -> int:
-    """Function calls, Python's and C's: unlike seconds they are the same each time."""
-    count = 0
-
-    def seen(frame: Any, event: str, argument: Any) -> None:
-        nonlocal count
-        count += event in ("call", "c_call")
-
-    sys.setprofile(seen)
-    try:
-        run()
-    finally:
-        sys.setprofile(None)
-    return count
-
-
 def test_a_check_costs_the_same_after_a_million_checks():
     young, old = aged(1_000), aged(MILLION)
-    assert calls(lambda: old.run(300)) == pytest.approx(calls(lambda: young.run(300)), rel=0.05)
+    assert calls_of(lambda: old.run(300)) == pytest.approx(calls_of(lambda: young.run(300)), rel=0.05)
 
 
 def test_memory_does_not_grow_with_the_checks():

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import sys
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from torch.utils.data import DataLoader
 
 from lightning_lr import LearningRateController
 from lightning_lr.live.lr_control import LearningRateControl
+from tests.helpers.calls import calls_of
 from tests.helpers.watched import Watched
 
 STEPS, EVERY = 1200, 60
@@ -84,22 +84,6 @@ class Counted(LearningRateController):
         before = Watched.calls.total()
         super().on_validation_end(*args)
         self.checks.append(Watched.calls.total() - before)
-
-
-def calls_of(run: Callable[[], None]) -> int:
-    """How many functions are called, Python's and C's: what costs time at a step, and is the same each time."""
-    count = 0
-
-    def seen(frame: Any, event: str, argument: Any) -> None:
-        nonlocal count
-        count += event in ("call", "c_call")
-
-    sys.setprofile(seen)
-    try:
-        run()
-    finally:
-        sys.setprofile(None)
-    return count
 
 
 PHASES = {"conservative": ("no curve",), "auto": ("holding", "annealing")}
