@@ -5,6 +5,8 @@ the same seed. *False actions*: short runs with each schedule at its best start,
 action is false where the run acted and its test loss is worse than its twin's by more than the spread of the seeds.
 
 Which schedule and start are the best is read from the results of ``python -m benchmarks.any_start``, on validation.
+Twins are pairs only on one machine: another processor adds in another order. The report counts pairs without an action
+that differ all the same; where there are any, move the file of results away and run both anew.
 """
 
 from __future__ import annotations
@@ -116,9 +118,10 @@ def report(records: Sequence[Record], ours: str, command: str) -> str:
     if tuned:
         mean, worst = fmean(pair.ratio for pair in tuned), max(pair.ratio for pair in tuned)
         same = sum(pair.identical for pair in tuned)
+        strange = sum(not pair.identical and not pair.actions for pair in found)
         parts.append(
             f"{len(tuned)} pairs: mean ratio of the test losses {mean:.4f} (target 1.005), worst {worst:.4f} (target "
-            f"1.02); {same} ended bit for bit alike.\n"
+            f"1.02); {same} ended bit for bit alike; {strange} of all pairs without an action differ.\n"
         )
         header = ("task", "schedule", "start", "seed", "ratio", "actions")
         parts.append(table(header, (_row(pair) for pair in sorted(tuned, key=lambda pair: -pair.ratio))))
