@@ -12,8 +12,8 @@ LOST = 0.1
 """Share of the best value by which the end must be worse. On digits the states that were 6 and 9 % better on 300
 validation images were no better on the test images (the best of thirty noisy values is a lucky one); those that were
 12 to 19 % better were, nine of nine; one that was 39 % better was 22 % worse (benchmarks/any_start/HARM.md). The noise
-from check to check is no measure of that luck: the validation set is the same each time, so what wanders is the weights,
-and the test loss wanders with them."""
+from check to check is no measure of that luck: the validation set is the same each time, so what wanders is the
+weights, and the test loss wanders with them."""
 
 
 def ended_worse(reading: Reading, monitor: Signal, settings: Settings) -> Decision | None:
