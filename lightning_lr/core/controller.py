@@ -80,9 +80,10 @@ class Controller:
             self.diagnosis = Diagnosis(decision.condition, (), decision.reason)
             return decision
         self.signals = signals = self.series.update(reading)
-        if self._new_best:
+        new_best = self._new_best
+        if new_best:
             self.restores_in_vain = 0
-        self.restraint.look(reading, self._new_best)
+        self.restraint.look(reading, new_best)
         audited = self.probation.tick(signals.monitors[0], reading)
         findings = [finding for detector in self.detectors for finding in detector.examine(signals)]
         self.diagnosis = diagnosis = diagnose(findings, signals, self.settings.vote)
