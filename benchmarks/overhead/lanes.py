@@ -5,8 +5,9 @@ from __future__ import annotations
 import logging
 import tempfile
 import warnings
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from time import thread_time
 from typing import Any
 
 import torch
@@ -21,12 +22,20 @@ from lightning_lr import LearningRateController
 
 EMPTY, AGAIN = "an empty Callback", "an empty Callback, again"
 MONITOR = "LearningRateMonitor(step)"
-CONSERVATIVE, HOLDING, ANNEALING = "ours, conservative", "ours, auto, holding", "ours, auto, annealing"
+CONSERVATIVE, HOLDING = "ours, conservative", "ours, auto, holding"
+ANNEALING, ENDING = "ours, auto, annealing a long run", "ours, auto, the last 2000 steps"
 PEERS = "EarlyStopping + ReduceLROnPlateau"
-LANES = (AGAIN, MONITOR, CONSERVATIVE, HOLDING, ANNEALING, PEERS)
+LANES = (AGAIN, MONITOR, CONSERVATIVE, HOLDING, ANNEALING, ENDING, PEERS)
+OURS = (CONSERVATIVE, HOLDING, ANNEALING, ENDING)
 
-PHASES = {HOLDING: "holding", ANNEALING: "annealing"}
+PHASES = {HOLDING: "holding", ANNEALING: "annealing", ENDING: "annealing"}
 """Where a run has to be before it is timed."""
+
+LONG, LAST = 100_000, 1950
+"""Steps of a run that is annealed, and those that are left when the last ones are timed."""
+
+JUMPS = {ANNEALING: LONG // 2, ENDING: LONG - LAST}
+"""Steps that such a run believes to have made once it is warm: to train so far would take all the time."""
 
 WARMUP = 8
 """Turns before the first one that is timed, at the least."""
@@ -81,25 +90,31 @@ class Course:
         model: what is trained.
         block: timed steps of one turn.
         rounds: turns of each side.
+        trainer: further arguments of the Trainer.
+        clock: what the times are read from.
     """
 
     model: Callable[[bool], Boring]
     block: int
     rounds: int
+    trainer: Mapping[str, Any] = field(default_factory=lambda: {"accelerator": "cpu"})
+    clock: Callable[[], float] = thread_time
 
 
-def run(lane: str, course: Course, switches: Switches = with_and_without) -> Sides:
-    """Train, with the callbacks of a lane and without them in turn, and return the times."""
+def run(
+    lane: str, course: Course, switches: Switches = with_and_without, theirs: Sequence[Callback] | None = None
+) -> Sides:
+    """Train, with the callbacks of a lane, or those given, and without them in turn, and return the times."""
     quiet()
     torch.manual_seed(0)
     turn = course.block + 2
     timed = 2 * course.rounds * turn
-    model, theirs = course.model(lane == PEERS), callbacks(lane)
+    model, theirs = course.model(lane == PEERS), callbacks(lane) if theirs is None else theirs
     with tempfile.TemporaryDirectory() as folder:
         trainer = Trainer(
-            accelerator="cpu",
+            **course.trainer,
             max_epochs=1,
-            callbacks=theirs,
+            callbacks=list(theirs),
             logger=TensorBoardLogger(folder, name=lane),
             log_every_n_steps=turn // 2,  # all losses are logged, and the learning rate monitored, once in each block
             val_check_interval=turn,
@@ -112,15 +127,23 @@ def run(lane: str, course: Course, switches: Switches = with_and_without) -> Sid
             trainer,
             model,
             theirs,
-            ready=lambda: model.validations >= WARMUP and _phase(theirs[0]) == PHASES.get(lane),
+            ready=lambda: model.validations >= WARMUP and _arrived(theirs[0], lane),
             block=course.block,
             rounds=course.rounds,
-            # Long enough to hold all the time, or short enough to anneal after a while.
-            length=12 * timed if lane == HOLDING else 3 * timed,
+            length=LONG if lane in JUMPS else 12 * timed,  # that one explores a part of it, and then holds all the time
             switches=switches,
+            clock=course.clock,
         )
         trainer.fit(model, sides, DataLoader([model.batch], batch_size=None))  # type: ignore[arg-type]
     return sides
+
+
+def _arrived(callback: Any, lane: str) -> bool:
+    """Whether a run has come to what is to be timed; if not, it is helped."""
+    if lane in JUMPS and _phase(callback) == "holding":
+        course = callback._session.course
+        course.steps, course.wakes_at = JUMPS[lane], 0.0
+    return _phase(callback) == PHASES.get(lane)
 
 
 def _phase(callback: Any) -> str | None:
@@ -139,11 +162,17 @@ def callbacks(lane: str) -> list[Callback]:
         return [LearningRateMonitor(logging_interval="step")]
     if lane == PEERS:
         return [EarlyStopping("val_loss", patience=10**9)]
-    if lane in (HOLDING, ANNEALING, CONSERVATIVE):
-        policy = "conservative" if lane == CONSERVATIVE else "auto"
-        # Decisions would change what is compared: patience without end, and nothing to restore.
-        return [LearningRateController("val_loss", policy=policy, patience=10**9, verbose=False)]  # type: ignore[arg-type]
-    return [Empty()]
+    return [LearningRateController("val_loss", **arguments(lane))] if lane in OURS else [Empty()]
+
+
+def arguments(lane: str) -> dict[str, Any]:
+    """How ours is asked for in a lane."""
+    return {
+        "policy": "conservative" if lane == CONSERVATIVE else "auto",
+        "find_lr": False if lane in JUMPS else "auto",
+        "patience": 10**9,  # decisions would change what is compared, and restoring takes its time
+        "verbose": False,
+    }
 
 
 def quiet() -> None:

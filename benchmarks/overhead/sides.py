@@ -38,6 +38,7 @@ class Sides:
         rounds: turns of each side.
         length: batches of the run, as the Trainer is told; it ends when all has been measured.
         switches: makes, from the Trainer and the callbacks, what puts the run on either side.
+        clock: what is read before and after: by default the CPU time of this thread.
         steps: side → seconds of a step, turn by turn.
         checks: side → seconds of the step with the validation.
     """
@@ -50,6 +51,7 @@ class Sides:
     rounds: int
     length: int
     switches: Switches
+    clock: Callable[[], float] = thread_time
     steps: dict[str, list[float]] = field(default_factory=lambda: {ON: [], OFF: []})
     checks: dict[str, list[float]] = field(default_factory=lambda: {ON: [], OFF: []})
 
@@ -74,12 +76,12 @@ class Sides:
 
     def _turn(self, side: str) -> Iterator[Any]:
         yield self.model.batch
-        validations, began = self.model.validations, thread_time()
+        validations, began = self.model.validations, self.clock()
         for _ in range(self.block):
             yield self.model.batch
-        ended, within = thread_time(), self.model.validations - validations
+        ended, within = self.clock(), self.model.validations - validations
         yield self.model.batch
-        checked = thread_time()
+        checked = self.clock()
         if (within, self.model.validations - validations) != (0, 1):
             raise RuntimeError("the validations are not where they are timed")
         self.steps[side].append((ended - began) / self.block)

@@ -13,6 +13,9 @@ linear to zero is also what the large study of decays found best (Bergsma et al.
 WARMUP = 0.02
 """Share of the budget over which the rate rises: adaptive optimizers have no estimate of the gradient's size before."""
 
+STAIR = 1000
+"""While it falls, the rate goes down a stair each time that it would have lost a thousandth of itself: nobody sees it in a
+curve, and a long end costs next to nothing. Of the last 2000 steps each has a stair of its own."""
 
 EARLY = 0.5
 """Steps of an end that begins early, because EarlyStopping has run out of patience, as a share of those before it; see
@@ -58,25 +61,30 @@ class Curve:
 
     def at(self, step: int) -> float:
         """The multiple of the level at one optimizer step, above 0 as long as the budget lasts."""
-        if step <= self.anneals_from and self._holds(step):
+        if step <= self.anneals_from and self._risen(step):
             return 1.0
         start, top = self.bend or (self.anneals_from, 1.0)
-        left, length = self.budget - step, self.budget - start
+        left, length = stair(self.budget - step), self.budget - start
         # A run that goes on beyond its budget keeps the last step's rate: zero would be a stop that nobody decided.
         falls = top * (left if left > 1 else 1.0) / (length if length > 1 else 1.0)
         return min(1.0, (step - self.first + 1) / self.rise, falls)
 
-    def holds_until(self, step: int) -> float:
-        """The step up to which the multiple stays 1; 0 where it changes at the next one.
+    def stays_until(self, step: int) -> float:
+        """The first step after this one at which the multiple may be another.
 
         >>> curve = Curve(first=0, budget=100)
-        >>> curve.holds_until(0), curve.holds_until(1), curve.holds_until(75)
-        (0.0, 50.0, 0.0)
+        >>> curve.stays_until(0), curve.stays_until(1), curve.stays_until(75)
+        (1, 50.0, 76)
+        >>> curve = Curve(first=0, budget=100_000)
+        >>> curve.stays_until(60_001), [curve.at(60_000 + i) for i in (0, 1, 32, 33)]
+        (60033, [0.8, 0.79936, 0.79936, 0.79872])
         """
-        return self.anneals_from if self._holds(step) else 0.0
+        if step <= self.anneals_from and self._risen(step):
+            return max(self.anneals_from, step + 1)
+        return step + 1 if step + 1 < self.first + self.rise else self.budget - stair(self.budget - step) + 1
 
-    def _holds(self, step: int) -> bool:
-        return step <= self.anneals_from and self.bend is None and self.first + self.rise <= step + 1
+    def _risen(self, step: int) -> bool:
+        return self.bend is None and self.first + self.rise <= step + 1
 
     def moved_to(self, budget: int, step: int) -> Curve:
         """The curve with another end: as if it had always been there while the rate is held, bent where it falls.
@@ -98,6 +106,19 @@ class Curve:
         (1.0, 0.5, 0.05)
         """
         return replace(self, budget=budget, bend=(step, self.at(step)))
+
+
+def stair(left: int) -> int:
+    """The steps that are left, as few as they will be on this stair: the line itself is never exceeded.
+
+    Stairs lie on a grid of powers of two, so that a run that is resumed, or whose end moves, finds the same ones.
+
+    >>> [stair(left) for left in (1, 1999, 2000, 2001, 100_000, 100_063, 100_064)]
+    [1, 1999, 2000, 2000, 99968, 100032, 100032]
+    """
+    if left < 2 * STAIR:
+        return left
+    return left - left % (1 << (left // STAIR).bit_length() - 1)
 
 
 def early_end(steps: int, budget: int | None, check: float) -> int:

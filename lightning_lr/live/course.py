@@ -79,7 +79,7 @@ class Course:
         """Set the rate of the coming step, where it changes from step to step.
 
         Returns:
-            The step at which there is something to do again: the next one, save where the rate is held.
+            The step at which there is something to do again; 0 where it is the next batch, if no optimizer step ends it.
         """
         if self.explorer is not None:
             self.explorer.before_batch()
@@ -87,9 +87,9 @@ class Course:
             self.groups.set_part(CURVE, self.curve.at(self.steps))
         if self.explorer is not None or self.opens is not None:
             return 0.0  # each batch counts, not only those after which the optimizer steps
-        if self.annealing or self.pace is not None:
+        if self.pace is not None:
             return self.steps + 1
-        return math.inf if self.curve is None else self.curve.holds_until(self.steps)
+        return math.inf if self.curve is None else self.curve.stays_until(self.steps)
 
     def after_batch(self, outputs: Any, divided: int, stepped: bool) -> dict[str, Any]:
         """Go on to the next part of the run where one has ended; the step is counted already.

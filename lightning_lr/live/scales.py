@@ -59,8 +59,7 @@ class Scales:
 
     def set(self, owner: str, scales: float | Sequence[float]) -> None:
         """Replace the scale of one owner."""
-        if type(scales) is float:  # at each step while a curve falls
-            check_scale(scales)
+        if type(scales) is float and 0 < scales < math.inf:  # while a curve falls
             wanted, idle = [scales] * self._count, scales == 1.0
         else:
             wanted = self._per_group(scales, "scales")

@@ -24,7 +24,7 @@ from lightning_lr.live import snapshot
 from lightning_lr.live.explorer import Explorer
 from lightning_lr.live.write_back import Plan
 from tests.helpers.ranks import run_on_ranks
-from tests.helpers.strategy_runs import STEPS, TIMEOUT, Outcome, Task, checkpoints, train
+from tests.helpers.strategy_runs import BATCH, STEPS, TIMEOUT, Outcome, Task, checkpoints, train
 
 pytestmark = [
     pytest.mark.ranks,
@@ -37,8 +37,8 @@ NAN = math.nan
 #                 a new best each      no number: restored at 5
 SCRIPTED = Task([1.0, 0.8, 0.6, 0.5, NAN, NAN, 0.4, 0.3], epochs=8)
 ARGUMENTS: dict[str, Any] = {"find_lr": False, "anneal": False}
-EXPLORED = Task(epochs=34, lr=1e-4, noise=0.3)
-"""Long enough for a sweep and a tournament: 51 steps and 12 for each branch."""
+EXPLORED = Task(epochs=34, lr=1e-4, samples=BATCH)
+"""Long enough for a sweep and a tournament: 51 steps and 12 for each branch. One batch again and again: the loss falls."""
 
 
 def die(folder: Path) -> None:

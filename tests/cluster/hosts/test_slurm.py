@@ -22,7 +22,7 @@ from lightning_lr import LearningRateController
 from tests.cluster.hosts.witness import installed, steps_seen
 from tests.helpers.ranks import run_on_ranks
 from tests.helpers.replays import assert_replays
-from tests.helpers.resume import Model, Recorder, Run, Trace, listening, trace_of, train, trainer_of
+from tests.helpers.resume import FIRM, Model, Recorder, Run, Trace, listening, trace_of, train, trainer_of
 
 ROOT = Path(__file__).parents[3]
 EXAMPLES = ROOT / "examples" / "cluster"
@@ -93,7 +93,7 @@ def job(run: Run, slurm: dict[str, str], rank: int) -> Trace | None:
     """One turn of the job, on one rank; ``None`` where it died."""
     os.environ.update(slurm, SLURM_PROCID=str(rank), SLURM_LOCALID=str(rank), SLURM_NODEID="0")
     recorder, model = Recorder(None), Model(run)
-    controller = LearningRateController("val_loss", patience=2)
+    controller = LearningRateController("val_loss", patience=2, policy=FIRM)
     callbacks = [Signalled(), Dying(), recorder, controller, RequeueBetweenBatches(every_n_batches=2)]
     with listening() as sentences:
         trainer = trainer_of(run, callbacks)
