@@ -14,8 +14,8 @@ WARMUP = 0.02
 """Share of the budget over which the rate rises: adaptive optimizers have no estimate of the gradient's size before."""
 
 STAIR = 1000
-"""While it falls, the rate goes down a stair each time that it would have lost a thousandth of itself: nobody sees it in a
-curve, and a long end costs next to nothing. Of the last 2000 steps each has a stair of its own."""
+"""While it falls, the rate goes down a stair each time that it would have lost a thousandth of itself: nobody sees it,
+and a long end costs next to nothing. Of the last 2000 steps each has a stair; see docs/decisions/0013-stairs.md."""
 
 EARLY = 0.5
 """Steps of an end that begins early, because EarlyStopping has run out of patience, as a share of those before it; see

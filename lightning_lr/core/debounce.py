@@ -70,9 +70,12 @@ class Debounce:
         return "" if seen >= patience else f"{seen} of {patience} checks in a row"
 
     def _counted(self, diagnosis: Diagnosis) -> dict[str, int]:
-        asked = {finding.condition.value for finding in diagnosis.findings}
-        unasked = {name: seen for name, seen in self.state.streaks.items() if name not in asked}
-        return unasked | {c.value: self.state.streaks.get(c.value, 0) + 1 for c in sorted(diagnosis.suspected)}
+        streaks = self.state.streaks
+        if not streaks and not diagnosis.suspected:
+            return streaks
+        asked = {finding.condition for finding in diagnosis.findings}
+        unasked = {name: seen for name, seen in streaks.items() if name not in asked}
+        return unasked | {c.value: streaks.get(c.value, 0) + 1 for c in sorted(diagnosis.suspected)}
 
     def adjusted(self) -> None:
         """Start the cooldown, and every streak anew."""

@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 from lightning_lr.core.deferred import Deferred
@@ -269,7 +270,7 @@ class Signals:
     probes: Mapping[str, Signal] = field(default_factory=dict)
     rate_share: float | None = None
 
-    @property
+    @cached_property
     def fresh(self) -> tuple[Signal, ...]:
         """The monitors that brought a value at this check."""
         return tuple(signal for signal in self.monitors if signal.fresh)

@@ -75,7 +75,7 @@ def robust_level(values: Sequence[float]) -> tuple[float, float]:
     (1.0, 0.0)
     """
     middle = median(values)
-    return middle, MAD_TO_SD * median(abs(v - middle) for v in values)
+    return middle, MAD_TO_SD * median([abs(v - middle) for v in values])
 
 
 def least_squares(values: Sequence[float]) -> tuple[float, float, float]:

@@ -79,7 +79,7 @@ class Course:
         """Set the rate of the coming step, where it changes from step to step.
 
         Returns:
-            The step at which there is something to do again; 0 where it is the next batch, if no optimizer step ends it.
+            The step at which there is something to do again; 0 where each batch counts, not only those that step.
         """
         if self.explorer is not None:
             self.explorer.before_batch()

@@ -71,9 +71,12 @@ def untouched(optimizer: Any, rates: Sequence[float]) -> Sequence[Group]:
     groups: Sequence[Group] = getattr(optimizer, "param_groups", None) or ()
     if len(groups) != len(rates):
         return ()
-    for i, group in enumerate(groups):
-        if group.get("lr") is not rates[i]:
-            return ()
+    try:
+        for group, rate in zip(groups, rates, strict=True):
+            if group["lr"] is not rate:
+                return ()
+    except KeyError:
+        return ()
     return groups
 
 

@@ -232,14 +232,20 @@ class LearningRateControl:
         self._notes.clear()
         return notes
 
-    def _before_step(self, *_: Any) -> None:
+    def _before_step(self, optimizer: Any, *_: Any) -> None:
         # A compiled step would be compiled anew for each rate. The second question is the first one of `before_step`.
         if not is_dynamo_compiling() and not self._scales.neutral:
-            self.before_step()
+            self.before_step(optimizer)
 
-    def before_step(self) -> None:
-        """Scale what somebody wrote since the last look, before the optimizer uses it; quick where nobody did."""
-        if self._scales.neutral or (not self._depth and untouched(self._optimizer(), self._written)):
+    def before_step(self, optimizer: Any = None) -> None:
+        """Scale what somebody wrote since the last look, before the optimizer uses it; quick where nobody did.
+
+        Args:
+            optimizer: this one, where it is at hand.
+        """
+        if self._scales.neutral:
+            return
+        if not self._depth and untouched(self._optimizer() if optimizer is None else optimizer, self._written):
             return
         marked = marks(self._optimizer())
         if marked == self._written or marked == self._marked or marked == self._ignored:

@@ -8,14 +8,16 @@ its tab "Learning rate". What others get in place of the texts: :mod:`~lightning
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lightning_lr.core.records import Decision, JournalEntry, Signal
 from lightning_lr.core.vocabulary import Action, Condition
 from lightning_lr.core.wording import markdown_cell
 from lightning_lr.live.decision_history import DecisionHistory
 from lightning_lr.live.decision_tables import HEADS, DecisionTables, decision_row, is_a, newest, tables_due
-from lightning_lr.live.tab_data import TabData
+
+if TYPE_CHECKING:
+    from lightning_lr.live.tab_data import TabData
 
 CONDITIONS = tuple(Condition)
 
@@ -33,7 +35,7 @@ class DecisionLog:
         self.loggers = tuple(loggers)
         self.prefix = prefix
         self.tables = DecisionTables(loggers, prefix, warn)
-        self.tab = TabData(prefix)
+        self.tab = _tab_data(prefix) if any(map(is_tensorboard, loggers)) else None
 
     def card(self, text: str, step: int) -> None:
         """The set-up card, once at the start."""
@@ -50,7 +52,9 @@ class DecisionLog:
         numbers = {f"{self.prefix}/{name}": value for name, value in entry_numbers(entry).items()}
         for logger in self.loggers:
             logger.log_metrics(numbers, step=step)
-        self.tab.write(entry, len(history), [logger.experiment for logger in self.loggers if is_tensorboard(logger)])
+        if self.tab is not None:
+            boards = [logger.experiment for logger in self.loggers if is_tensorboard(logger)]
+            self.tab.write(entry, len(history), boards)
         if entry.decision.action is Action.HOLD:
             return
         table = decision_table(newest(history))
@@ -65,6 +69,12 @@ class DecisionLog:
         for logger in self.loggers:
             if is_tensorboard(logger):
                 logger.experiment.add_text(f"{self.prefix}/{tag}", text, global_step=step)
+
+
+def _tab_data(prefix: str) -> TabData:
+    from lightning_lr.live.tab_data import TabData  # here, so that only runs which have a board load it
+
+    return TabData(prefix)
 
 
 def is_tensorboard(logger: Any) -> bool:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 from lightning_lr.core.records import Finding, Signal, Signals
 from lightning_lr.core.statistics import mean, trend
@@ -61,16 +64,21 @@ class ConvergedDetector:
     def _examine(self, signal: Signal, rate: float, asked: bool) -> Finding:
         # In all but the last checks of a run the rate alone says no: nothing is worked out then.
         verdict, left = self._flat(signal) if asked else (Verdict.NO, math.inf)
-        return Finding(
+        return Finding.deferred(
+            partial(self._told, signal.name, rate, left),
             condition=self.condition,
             verdict=verdict,
             monitor=signal.name,
             score=left,
             threshold=self.share,
-            reason=f"{signal.name} is flat over {self.window} checks at {100 * rate:.2g} % of the highest learning "
-            "rate: stopping would cost nothing",
-            evidence={"gain_left": left, "rate_share": rate},
         )
+
+    def _told(self, name: str, rate: float, left: float) -> Mapping[str, Any]:
+        return {
+            "reason": f"{name} is flat over {self.window} checks at {100 * rate:.2g} % of the highest learning rate: "
+            "stopping would cost nothing",
+            "evidence": {"gain_left": left, "rate_share": rate},
+        }
 
     def _flat(self, signal: Signal) -> tuple[Verdict, float]:
         """Whether it is flat, and the most it can have gained over the window as a share of the gain of the run."""
