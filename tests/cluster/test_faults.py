@@ -38,7 +38,7 @@ NAN = math.nan
 SCRIPTED = Task([1.0, 0.8, 0.6, 0.5, NAN, NAN, 0.4, 0.3], epochs=8)
 ARGUMENTS: dict[str, Any] = {"find_lr": False, "anneal": False}
 EXPLORED = Task(epochs=34, lr=1e-4, samples=BATCH)
-"""Long enough for a sweep and a tournament: 51 steps and 12 for each branch. One batch, again and again: its loss falls."""
+"""Long enough for a sweep and a tournament: 51 steps and 12 for each branch; one batch, so that its loss falls."""
 
 
 def die(folder: Path) -> None:
