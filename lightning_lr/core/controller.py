@@ -20,7 +20,7 @@ from lightning_lr.core.debounce import Debounce
 from lightning_lr.core.detectors import Detector, default_detectors
 from lightning_lr.core.diagnosis import diagnose
 from lightning_lr.core.ending import ended_worse
-from lightning_lr.core.learned import has_learned
+from lightning_lr.core.learned import has_learned, has_surely_learned
 from lightning_lr.core.moves import hold, move
 from lightning_lr.core.open_end import begins_end, the_end, the_stop
 from lightning_lr.core.opening import annealing, explored
@@ -83,7 +83,7 @@ class Controller:
         new_best = self._new_best
         if new_best:
             self.restores_in_vain = 0
-        self.restraint.look(reading, new_best)
+        self.restraint.look(reading, new_best, learned=self.restraint.state.cut is None and has_surely_learned(signals))
         audited = self.probation.tick(signals.monitors[0], reading)
         findings = [finding for detector in self.detectors for finding in detector.examine(signals)]
         self.diagnosis = diagnosis = diagnose(findings, signals, self.settings.vote)
@@ -155,7 +155,7 @@ class Controller:
         if answer is None or waiting:
             return hold(reading, diagnosis, partial(_said, reading, diagnosis, waiting if answer else ""))
         said = _said(reading, diagnosis)
-        if against := self.restraint.against(answer, reading):
+        if against := self.restraint.against(diagnosis.condition, answer, reading):
             return hold(reading, diagnosis, f"{said}; left alone: {against}")
         if diagnosis.condition is Condition.SLOW_PROGRESS and answer.action is Action.RAISE:
             answer = answer.further(diagnosis.room)
@@ -179,6 +179,7 @@ class Controller:
 
     def _after(self, decision: Decision, undoes: bool = False) -> None:
         self.debounce.adjusted()
+        self.restraint.moved(decision.factor)
         if self.recipe is None and self.signals is not None:
             self.probation.moved(decision, self.signals.monitors[0])
         if self.recipe is None:

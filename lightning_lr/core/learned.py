@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from statistics import fmean
+from typing import TypeGuard
 
 from lightning_lr.core.records import Signal, Signals
 
@@ -36,11 +37,19 @@ def has_learned(signals: Signals) -> bool:
     >>> [has_fallen(signal) for signal in signals]
     [True, False]
     """
+    return not _tells(signals.blocks) or has_surely_learned(signals)
+
+
+def has_surely_learned(signals: Signals) -> bool:
+    """The same, and false where there is no training loss to tell and the monitor has not fallen."""
     blocks = signals.blocks
-    if blocks is None or len(blocks.values) < LEVEL or math.isnan(blocks.noise):
+    if _tells(blocks) and fmean(blocks.values[-LEVEL:]) < blocks.first - 2 * blocks.noise / math.sqrt(LEVEL):
         return True
-    below = fmean(blocks.values[-LEVEL:]) < blocks.first - 2 * blocks.noise / math.sqrt(LEVEL)
-    return below or (bool(signals.monitors) and has_fallen(signals.monitors[0]))
+    return bool(signals.monitors) and has_fallen(signals.monitors[0])
+
+
+def _tells(blocks: Signal | None) -> TypeGuard[Signal]:
+    return blocks is not None and len(blocks.values) >= LEVEL and not math.isnan(blocks.noise)
 
 
 def has_fallen(signal: Signal) -> bool:

@@ -1,8 +1,11 @@
-"""When a plateau is left alone: while the user's own schedule moves the rate, and while it is young for its budget.
+"""When a run is left alone: a plateau that the schedule may end, or that is young, and a run that no cut has helped.
 
 A plateau is the mildest of the conditions: nothing is lost while it lasts, and a schedule that falls by itself ends it.
 A cut in its midst would be undone by nobody. So it is answered only where the schedule holds still, and where it has
 lasted for a fair part of a known budget: three checks are a tenth of thirty epochs, and nothing of two hundred.
+
+A run that has seen its best may look like a plateau, or overfit, until its end. Cut for ever its rate would be so small
+that it could as well have stopped; a policy that wants it stopped says so.
 """
 
 from __future__ import annotations
@@ -11,34 +14,47 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from lightning_lr.core.debounce import URGENT
 from lightning_lr.core.policy import Response
 from lightning_lr.core.records import Reading
+from lightning_lr.core.vocabulary import Action, Condition
 
 MOVES = 1e-4
 """Relative change of the scheduled rate from one check to the next beyond which the schedule moves. A cosine over a
 thousand checks moves by more than that from its first tenth on."""
 
+LEAST = 1e-3
+"""Cuts since the best, multiplied, from which on no further one is made: usual schedules end between a tenth and a
+thousandth of their highest rate, so whatever a lower rate could bring has come by then."""
+
 
 @dataclass
 class RestraintState:
-    """What is remembered from check to check; plain values, saved whole."""
+    """What is remembered from check to check; plain values, saved whole.
+
+    Attributes:
+        scheduled: parameter group → rate that the user's schedule asked for.
+        moves: whether that was another one at the check before.
+        best_step: step of the best so far, where the budget is known.
+        cut: product of the adjustments since the best, or since the run has learned; ``None`` before.
+    """
 
     scheduled: dict[str, float] = field(default_factory=dict)
     moves: bool = False
     best_step: float | None = None
+    cut: float | None = None
 
 
 class Restraint:
     """Follows the user's schedule, and how far the run was at its best.
 
     >>> from lightning_lr.core.records import Rate
-    >>> from lightning_lr.core.vocabulary import Action
     >>> restraint, cut = Restraint(), Response(Action.REDUCE, 0.3, yields=True, ripe=0.05)
     >>> for check, rate in enumerate([0.1, 0.1, 0.08]):
     ...     rates, far = {"lr-SGD": Rate(rate, 1.0, rate)}, {"progress": check / 100, "budget": 100}
     ...     reading = Reading(check, check, check, {}, rates=rates, **far)
     ...     restraint.look(reading, new_best=check == 0)
-    ...     print(restraint.against(cut, reading))
+    ...     print(restraint.against(Condition.PLATEAU, cut, reading))
     it has lasted for 0 % of the budget, of 5 %
     it has lasted for 1 % of the budget, of 5 %
     the schedule itself is changing the rate
@@ -47,12 +63,13 @@ class Restraint:
     def __init__(self) -> None:
         self.state = RestraintState()
 
-    def look(self, reading: Reading, new_best: bool) -> None:
+    def look(self, reading: Reading, new_best: bool, learned: bool = False) -> None:
         """Take note of one check.
 
         Args:
             reading: the check.
             new_best: whether the first monitor has a new best at it.
+            learned: whether the run has surely learned: before that its rate may be too high by any factor.
         """
         state = self.state
         scheduled = {name: rate.scheduled for name, rate in reading.rates.items()}
@@ -60,11 +77,21 @@ class Restraint:
         state.scheduled = scheduled
         if new_best or state.best_step is None:
             state.best_step = _step(reading)
+        if learned if state.cut is None else new_best:
+            state.cut = 1.0
 
-    def against(self, response: Response, reading: Reading) -> str:
-        """Why this response must wait; empty where nothing speaks against it."""
+    def moved(self, factor: float) -> None:
+        """Take note of an adjustment."""
+        if self.state.cut is not None:
+            self.state.cut *= factor
+
+    def against(self, condition: Condition, response: Response, reading: Reading) -> str:
+        """Why this response to a condition must wait; empty where nothing speaks against it."""
         if response.yields and self.state.moves:
             return "the schedule itself is changing the rate"
+        cut = self.state.cut
+        if cut is not None and cut <= LEAST and response.action is Action.REDUCE and condition not in URGENT:
+            return f"the cuts since the best, to {cut:.2g} of its rate, have brought nothing"
         step, best = _step(reading), self.state.best_step
         if not response.ripe or step is None or best is None or reading.budget is None:
             return ""

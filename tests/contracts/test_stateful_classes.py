@@ -109,6 +109,9 @@ def feed_probation(probation: Probation, reading: Reading) -> str:
     return f"{audited} {probation.against(2.0)}"
 
 
+YIELDS_OR_NOT: tuple[dict[str, Any], ...] = ({"yields": True, "ripe": 0.03}, {})
+
+
 def feed_restraint(restraint: Restraint, reading: Reading) -> str:
     """A schedule that moves at every third check, over a budget of sixty; a new best at every fourth."""
     scheduled = 0.1 * 0.5 ** (reading.check // 3)
@@ -118,8 +121,10 @@ def feed_restraint(restraint: Restraint, reading: Reading) -> str:
         rates={"lr-SGD": Rate(scheduled, 1.0, scheduled)},
         progress=reading.check / 60 if reading.check else None,
     )
-    restraint.look(moved, new_best=reading.check % 4 == 1)
-    return restraint.against(Response(Action.REDUCE, 0.5, yields=True, ripe=0.03), moved)
+    restraint.look(moved, new_best=reading.check % 4 == 1, learned=reading.check > 4)
+    restraint.moved(0.05)
+    said = [restraint.against(Condition.PLATEAU, Response(Action.REDUCE, 0.5, **how), moved) for how in YIELDS_OR_NOT]
+    return "; ".join(said)
 
 
 def feed_layers(rule: LayerRule, value: float | None) -> object:

@@ -82,3 +82,32 @@ def test_a_budget_that_grew_makes_nobody_wait_for_what_has_passed():
     made.budget = 20
     made.feed([1.0] * 4)
     assert made.actions == ".r.r.r.r"
+
+
+def cut_for_ever(says: str, values: list[float], condition: Condition = C.PLATEAU) -> str:
+    """What a rate is in for that is cut by nine tenths on every second check."""
+    policy = Policy("table", {condition: Response(Action.REDUCE, 0.09, patience=1 if condition is C.DIVERGENCE else 2)})
+    made = Run(Controller(Settings(policy=policy), [Says(condition, says)]))
+    for value in values:
+        made.check(value)
+    return made.actions
+
+
+LEARNS = [1.0, 0.9, 0.8, 0.7]
+WORSE = LEARNS + [0.75] * 10
+BETTER = LEARNS + [0.75] * 6 + [0.5] + [0.75] * 5
+FLAT = [1.0, 0.999, *[1.0] * 10]
+
+
+@pytest.mark.parametrize(
+    ("why", "condition", "says", "values", "expected"),
+    [
+        ("less than a thousandth of the rate at the best", C.PLATEAU, "nnnnyyyyyyyyyy", WORSE, ".....r.r.r...."),
+        ("so may overfitting be cut", C.OVERFITTING, "nnnnyyyyyyyyyy", WORSE, ".....r.r.r...."),
+        ("a new best, and it may be cut again", C.PLATEAU, "nnnnyyyyyynyyyyy", BETTER, ".....r.r.r..r.r."),
+        ("what never learned may need any rate", C.PLATEAU, "yyyyyyyyyyyy", FLAT, ".r.r.r.r.r.r"),
+        ("what diverges is cut at any rate", C.DIVERGENCE, "nnnnyyyyyyyyyy", WORSE, "....rrrrrrrrrr"),
+    ],
+)
+def test_cuts_that_brought_nothing_come_to_an_end(why, condition, says, values, expected):
+    assert cut_for_ever(says, values, condition) == expected, why
