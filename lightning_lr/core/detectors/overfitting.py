@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from operator import mul
 from typing import Any
 
 from lightning_lr.core.records import Finding, Signal, Signals, Trend
@@ -171,9 +172,12 @@ def since_best(signal: Signal, count: int) -> Trend:
 def climbs(signal: Signal, count: int) -> bool:
     """Whether the newest ``count`` values rise beyond their error.
 
-    The noise of the series can only widen the error: it is read where they rise without it.
+    Asked at each check, and nearly always they do not: the sign of the slope tells so first. The noise of a series can
+    only widen the error, so it is read where they rise without it.
     """
     values = signal.values[-count:]
+    if 2 * sum(map(mul, range(len(values)), values)) <= (len(values) - 1) * sum(values):
+        return False
     alone = trend(values)
     if alone.points > 2 and alone.rising is not Verdict.YES:
         return False
