@@ -109,6 +109,8 @@ def run(
     torch.manual_seed(0)
     turn = course.block + 2
     timed = 2 * course.rounds * turn
+    if lane == ENDING and timed > LAST:
+        raise ValueError(f"{timed} steps are more than the last {LAST}: ask for fewer rounds")
     model, theirs = course.model(lane == PEERS), callbacks(lane) if theirs is None else theirs
     with tempfile.TemporaryDirectory() as folder:
         trainer = Trainer(
@@ -127,7 +129,7 @@ def run(
             trainer,
             model,
             theirs,
-            ready=lambda: model.validations >= WARMUP and _arrived(theirs[0], lane),
+            ready=lambda: model.validations >= WARMUP and _brought_there(theirs[0], lane),
             block=course.block,
             rounds=course.rounds,
             length=LONG if lane in JUMPS else 12 * timed,  # that one explores a part of it, and then holds all the time
@@ -138,8 +140,8 @@ def run(
     return sides
 
 
-def _arrived(callback: Any, lane: str) -> bool:
-    """Whether a run has come to what is to be timed; if not, it is helped."""
+def _brought_there(callback: Any, lane: str) -> bool:
+    """Whether a run has come to what is to be timed; where that is far away it is taken there."""
     if lane in JUMPS and _phase(callback) == "holding":
         course = callback._session.course
         course.steps, course.wakes_at = JUMPS[lane], 0.0

@@ -61,10 +61,13 @@ class Curve:
 
     def at(self, step: int) -> float:
         """The multiple of the level at one optimizer step, above 0 as long as the budget lasts."""
+        return self._with_left(step, stair(self.budget - step))
+
+    def _with_left(self, step: int, left: int) -> float:
         if step <= self.anneals_from and self._risen(step):
             return 1.0
         start, top = self.bend or (self.anneals_from, 1.0)
-        left, length = stair(self.budget - step), self.budget - start
+        length = self.budget - start
         # A run that goes on beyond its budget keeps the last step's rate: zero would be a stop that nobody decided.
         falls = top * (left if left > 1 else 1.0) / (length if length > 1 else 1.0)
         return min(1.0, (step - self.first + 1) / self.rise, falls)
@@ -96,7 +99,7 @@ class Curve:
         moved = replace(self, budget=budget)
         if step < min(self.anneals_from, moved.anneals_from) and self.bend is None:
             return moved
-        return replace(moved, bend=(step, self.at(step)))
+        return replace(moved, bend=self._bent_at(step))
 
     def ending(self, budget: int, step: int) -> Curve:
         """The curve that from this step on falls linearly to zero at another end.
@@ -105,13 +108,17 @@ class Curve:
         >>> curve.at(39), curve.at(50), curve.at(59)
         (1.0, 0.5, 0.05)
         """
-        return replace(self, budget=budget, bend=(step, self.at(step)))
+        return replace(self, budget=budget, bend=self._bent_at(step))
+
+    def _bent_at(self, step: int) -> tuple[int, float]:
+        """On the line, not on the stair below it: else each of many moves would lose a little, and all of them much."""
+        return step, self._with_left(step, self.budget - step)
 
 
 def stair(left: int) -> int:
     """The steps that are left, as few as they will be on this stair: the line itself is never exceeded.
 
-    Stairs lie on a grid of powers of two, so that a run that is resumed, or whose end moves, finds the same ones.
+    Stairs lie on a grid of powers of two, so that a run that is resumed stands on the same one.
 
     >>> [stair(left) for left in (1, 1999, 2000, 2001, 100_000, 100_063, 100_064)]
     [1, 1999, 2000, 2000, 99968, 100032, 100032]

@@ -155,7 +155,7 @@ class Controller:
         if answer is None or waiting:
             return hold(reading, diagnosis, partial(_said, reading, diagnosis, waiting if answer else ""))
         said = _said(reading, diagnosis)
-        if against := self.restraint.against(diagnosis.condition, answer, reading):
+        if against := self.restraint.against(answer, reading):
             return hold(reading, diagnosis, f"{said}; left alone: {against}")
         if diagnosis.condition is Condition.SLOW_PROGRESS and answer.action is Action.RAISE:
             answer = answer.further(diagnosis.room)
@@ -166,9 +166,11 @@ class Controller:
         response = answer.escalated(self.restores_in_vain)
         if response.action in (Action.RESTORE, Action.STOP) and self.restores_in_vain:
             said += f"; {self._vain()}"
-        if response.action is Action.RESTORE and reading.snapshot_check is None:
-            response = replace(response, action=Action.REDUCE)
-            said += "; no snapshot: cut without restore"
+        lost = response.action is Action.RESTORE and reading.snapshot_check is None
+        response = replace(response, action=Action.REDUCE) if lost else response
+        if against := self.restraint.against_cutting(diagnosis.condition, response):
+            return hold(reading, diagnosis, f"{said}; left alone: {against}")
+        said += "; no snapshot: cut without restore" if lost else ""
         return move(reading, diagnosis, response, said, self.settings)
 
     def _against_raising(self, factor: float) -> str:

@@ -46,7 +46,7 @@ class RestraintState:
 
 
 class Restraint:
-    """Follows the user's schedule, and how far the run was at its best.
+    """Follows the user's schedule, how far the run was at its best, and what was cut since.
 
     >>> from lightning_lr.core.records import Rate
     >>> restraint, cut = Restraint(), Response(Action.REDUCE, 0.3, yields=True, ripe=0.05)
@@ -54,7 +54,7 @@ class Restraint:
     ...     rates, far = {"lr-SGD": Rate(rate, 1.0, rate)}, {"progress": check / 100, "budget": 100}
     ...     reading = Reading(check, check, check, {}, rates=rates, **far)
     ...     restraint.look(reading, new_best=check == 0)
-    ...     print(restraint.against(Condition.PLATEAU, cut, reading))
+    ...     print(restraint.against(cut, reading))
     it has lasted for 0 % of the budget, of 5 %
     it has lasted for 1 % of the budget, of 5 %
     the schedule itself is changing the rate
@@ -85,13 +85,10 @@ class Restraint:
         if self.state.cut is not None:
             self.state.cut *= factor
 
-    def against(self, condition: Condition, response: Response, reading: Reading) -> str:
-        """Why this response to a condition must wait; empty where nothing speaks against it."""
+    def against(self, response: Response, reading: Reading) -> str:
+        """Why this response must wait; empty where nothing speaks against it."""
         if response.yields and self.state.moves:
             return "the schedule itself is changing the rate"
-        cut = self.state.cut
-        if cut is not None and cut <= LEAST and response.action is Action.REDUCE and condition not in URGENT:
-            return f"the cuts since the best, to {cut:.2g} of its rate, have brought nothing"
         step, best = _step(reading), self.state.best_step
         if not response.ripe or step is None or best is None or reading.budget is None:
             return ""
@@ -99,6 +96,26 @@ class Restraint:
         if lasted >= response.ripe:
             return ""
         return f"it has lasted for {100 * lasted:.0f} % of the budget, of {100 * response.ripe:.0f} %"
+
+    def against_cutting(self, condition: Condition, response: Response) -> str:
+        """Why there is no further cut for this condition; empty where nothing speaks against it.
+
+        >>> restraint, cut = Restraint(), Response(Action.REDUCE, 0.1)
+        >>> restraint.look(Reading(0, 0, 0, {}), new_best=True, learned=True)
+        >>> for _ in range(3):
+        ...     print(restraint.against_cutting(Condition.PLATEAU, cut) or "cut")
+        ...     restraint.moved(0.1)
+        cut
+        cut
+        cut
+        >>> restraint.against_cutting(Condition.PLATEAU, cut), restraint.against_cutting(Condition.DIVERGENCE, cut)
+        ('the adjustments since the best amount to × 0.001, and none has brought a new one', '')
+        """
+        cut = self.state.cut
+        # A little more than the least: three cuts to a tenth are a thousandth but for rounding.
+        if cut is None or cut > 1.001 * LEAST or response.action is not Action.REDUCE or condition in URGENT:
+            return ""
+        return f"the adjustments since the best amount to × {cut:.2g}, and none has brought a new one"
 
     def state_dict(self) -> dict[str, Any]:
         """All that is remembered, as plain values."""

@@ -11,9 +11,7 @@ from lightning_lr.errors import ArgumentError
 from lightning_lr.live.group_rates import ORIGIN, innermost, rated_groups, read
 from lightning_lr.live.lr_control import LearningRateControl
 from lightning_lr.live.rate_names import rate_names
-
-PARTS = ("curve", "exploration")
-"""Scales that stand beside the one of the decisions: that of the curve over the budget, and that of a sweep."""
+from lightning_lr.live.scales import PARTS
 
 
 class ControlledGroups:
@@ -95,7 +93,7 @@ class ControlledGroups:
     def set_part(self, part: str, scale: float) -> None:
         """Set a scale of every controlled group that stands beside the decisions' own, and is multiplied with it.
 
-        Made for each step: nothing is done where the scale is the one of the step before.
+        Made to be called often: nothing is done where the scale is the one of before.
         """
         if self._parts.get(part) == scale:
             return

@@ -259,9 +259,11 @@ class LearningRateController(DualCallback):
             session.before_batch()
 
     def on_before_optimizer_step(self, trainer: Any, pl_module: Any, optimizer: Any) -> None:
-        """Let the probes see gradients and weights before the step."""
-        if self.probes and self._session is not None:
-            self._session.before_step(optimizer)
+        """Scale a rate that ``training_step`` wrote; let the probes see gradients and weights before the step."""
+        if self._session is not None:
+            self._session.groups.before_step()
+            if self.probes:
+                self._session.before_step(optimizer)
 
     def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
         """Take the step's loss, without waiting for the device; scale a rate that the module wrote after its step."""

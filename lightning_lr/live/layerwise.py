@@ -160,8 +160,12 @@ class LayerwiseLearningRate(DualCallback):
             self._session.apply()
 
     def on_before_optimizer_step(self, trainer: Any, pl_module: Any, optimizer: Any) -> None:
-        """Measure: the gradients are whole, unscaled and not yet clipped (clipping by norm changes no cosine)."""
+        """Measure: the gradients are whole, unscaled and not yet clipped (clipping by norm changes no cosine).
+
+        And scale a rate that ``training_step`` wrote.
+        """
         if self._session is not None:
+            self._session.control.before_step()
             self._session.before_step()
 
     def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:

@@ -107,7 +107,7 @@ class LearningRateControl:
             looked_at = self._look()
             self._scales.set(owner, scales)
             self.apply(looked_at)
-        else:  # as at nearly each step while a curve falls: all of them hold numbers then, and need not be read
+        else:  # as nearly always while a curve falls: all of them hold numbers then, and need not be read
             self._scales.set(owner, scales)
             self._written = put_numbers(groups, self._scales.applied(self._scheduled))
 

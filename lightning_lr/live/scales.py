@@ -14,6 +14,9 @@ from operator import mul
 from lightning_lr.core.bounds import bounded, check_bounds, check_scale
 from lightning_lr.errors import ArgumentError
 
+PARTS = ("curve", "exploration")
+"""Scales of a callback beside that of its decisions: of the curve over the budget, and of a sweep; ``owner/part``."""
+
 
 @dataclass
 class Share:
@@ -90,9 +93,15 @@ class Scales:
         self._narrow()
 
     def grow(self, likes: Sequence[int | None]) -> None:
-        """Add groups, each with the scales of the group named, or with 1 for ``None``; bounds as the last group's."""
-        for share in self._shares.values():
-            share.scale += [1.0 if like is None else share.scale[like] for like in likes]
+        """Add groups, each with the scales of the group named, or with 1 for ``None``; bounds as the last group's.
+
+        Where all of them follow a curve, or a sweep, a new one does as well.
+        """
+        for owner, share in self._shares.items():
+            follows = owner.rpartition("/")[2] in PARTS and len({*share.scale}) == 1
+            shared = share.scale[0] if follows else 1.0
+            share.scale += [shared if like is None else share.scale[like] for like in likes]
+            share.idle = share.scale.count(1.0) == len(share.scale)
             share.lower += share.lower[-1:] * len(likes)
             share.upper += share.upper[-1:] * len(likes)
         self._count += len(likes)
@@ -127,7 +136,7 @@ class Scales:
         self.neutral = self._unbounded and self.product.count(1.0) == self._count
 
     def _multiply(self) -> None:
-        """The product of all scales: at each step while a curve falls, hence apart from the bounds."""
+        """The product of all scales: at each stair while a curve falls, hence apart from the bounds."""
         product: list[float] = []
         for share in self._shares.values():
             if not share.idle:

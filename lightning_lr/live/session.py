@@ -143,6 +143,8 @@ class Session:
         totals = self.ranks.sum(self.reader.own(between))
         reading = self._read(totals, moment, between)
         if reading is None:
+            if between:
+                self.checked_at = self.course.steps  # no step returns a loss: not to be asked again at each of them
             return None
         reading, decision = self._ask(reading, totals)
         self.reader.carry(reading)

@@ -109,9 +109,6 @@ def feed_probation(probation: Probation, reading: Reading) -> str:
     return f"{audited} {probation.against(2.0)}"
 
 
-YIELDS_OR_NOT: tuple[dict[str, Any], ...] = ({"yields": True, "ripe": 0.03}, {})
-
-
 def feed_restraint(restraint: Restraint, reading: Reading) -> str:
     """A schedule that moves at every third check, over a budget of sixty; a new best at every fourth."""
     scheduled = 0.1 * 0.5 ** (reading.check // 3)
@@ -123,8 +120,8 @@ def feed_restraint(restraint: Restraint, reading: Reading) -> str:
     )
     restraint.look(moved, new_best=reading.check % 4 == 1, learned=reading.check > 4)
     restraint.moved(0.05)
-    said = [restraint.against(Condition.PLATEAU, Response(Action.REDUCE, 0.5, **how), moved) for how in YIELDS_OR_NOT]
-    return "; ".join(said)
+    cut = Response(Action.REDUCE, 0.5, yields=True, ripe=0.03)
+    return f"{restraint.against(cut, moved)}; {restraint.against_cutting(Condition.PLATEAU, cut)}"
 
 
 def feed_layers(rule: LayerRule, value: float | None) -> object:

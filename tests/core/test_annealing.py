@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+from unittest import mock
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lightning_lr.core import annealing
 from lightning_lr.core.annealing import STAIR, Curve
 
 budgets = st.integers(2, 10**7)
@@ -42,3 +44,16 @@ def test_a_long_end_changes_the_rate_seldom(budget: int, times: int) -> None:
     while step < budget:
         step, changes = max(step + 1, int(curve.stays_until(step))), changes + 1
     assert changes == pytest.approx(times, abs=1)
+
+
+@given(moves=st.lists(st.integers(-20_000, 20_000), min_size=1, max_size=300))
+def test_an_end_that_moves_often_stays_a_thousandth_below_its_line(moves: list[int]) -> None:
+    """As under a time limit, where each check tells the budget anew."""
+    curve = line = Curve(first=0, budget=1_000_000)
+    for step, move in zip(range(510_000, 900_000, 1300), moves, strict=False):
+        budget = max(950_000, curve.budget + move)
+        curve = curve.moved_to(budget, step)
+        with mock.patch.object(annealing, "STAIR", 10**9):
+            line = line.moved_to(budget, step)
+            on_line = line.at(step + 700)
+        assert on_line * (1 - 1 / STAIR) <= curve.at(step + 700) <= on_line * (1 + 1e-9)

@@ -9,6 +9,7 @@ import pytest
 
 from lightning_lr.core.controller import Controller
 from lightning_lr.core.policy import PRESETS, Policy, Response
+from lightning_lr.core.records import Reading
 from lightning_lr.core.settings import Settings
 from lightning_lr.core.vocabulary import Action, Condition
 from tests.helpers.readings import Run, Says
@@ -111,3 +112,26 @@ FLAT = [1.0, 0.999, *[1.0] * 10]
 )
 def test_cuts_that_brought_nothing_come_to_an_end(why, condition, says, values, expected):
     assert cut_for_ever(says, values, condition) == expected, why
+
+
+def test_a_restore_without_a_snapshot_comes_to_an_end_as_well():
+    policy = Policy("table", {C.PLATEAU: Response(Action.RESTORE, 0.1, patience=2)})
+    made = Run(Controller(Settings(policy=policy), [Says(C.PLATEAU, "nnnn" + "y" * 10)]), snapshots=False)
+    made.feed(WORSE)
+    assert made.actions == ".....r.r.r...."
+    assert made.decisions[-1].reason == (
+        "plateau: val_loss is said to be so; left alone: the adjustments since the best amount to × 0.001, "
+        "and none has brought a new one"
+    )
+
+
+def test_a_run_without_a_budget_ends_all_the_same():
+    """The end that a plateau begins is no further cut."""
+    cuts = {C.OVERFITTING: Response(Action.REDUCE, 0.01), C.PLATEAU: Response(Action.REDUCE, 0.1, patience=2)}
+    settings = Settings(policy=Policy("table", cuts, ends_at_plateau=True))
+    controller = Controller(settings, [Says(C.OVERFITTING, "nnnnyynnnn"), Says(C.PLATEAU, "nnnnnnyyyy")])
+    actions = [
+        controller.step(Reading(check, check, check, {"val_loss": value}, ends=2 * check)).action
+        for check, value in enumerate(WORSE[:10])
+    ]
+    assert actions.index(Action.ANNEAL) == 7

@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from lightning_lr import LearningRateController
+from lightning_lr.live.ranks import Ranks
 from lightning_lr.offline.commands import report
 from lightning_lr.offline.sources import Watch
 from tests.helpers.ranks import run_on_ranks
@@ -50,6 +51,27 @@ def fit(model: Scripted, folder: Path | None, epochs: int = 4, **arguments: Any)
     settings = {"max_epochs": epochs, "num_sanity_val_steps": 0}
     trainer([control], folder, **settings).fit(model, data(EPOCH), data(1))
     return control
+
+
+class ByHand(Trains):
+    """Optimizes by hand and returns no loss, as many a GAN."""
+
+    def __init__(self) -> None:
+        super().__init__(falls)
+        self.automatic_optimization = False
+
+    def training_step(self, batch: Any, batch_idx: int) -> None:
+        optimizer = self.optimizers()
+        optimizer.zero_grad()
+        self.manual_backward(self.layer(batch[0]).pow(2).mean())
+        optimizer.step()
+
+
+def test_where_no_step_returns_a_loss_it_is_asked_for_no_more_often(monkeypatch: pytest.MonkeyPatch) -> None:
+    sums, plain = [], Ranks.sum
+    monkeypatch.setattr(Ranks, "sum", lambda self, numbers: sums.append(1) or plain(self, numbers))
+    fit(ByHand(), None, epochs=3)
+    assert len(sums) <= 3 * EPOCH / EVERY
 
 
 def readings(folder: Path) -> list[dict[str, Any]]:

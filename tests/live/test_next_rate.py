@@ -14,7 +14,7 @@ from lightning_lr.core.annealing import Curve
 from lightning_lr.live.controlled_groups import ControlledGroups
 from lightning_lr.live.course import Course
 from lightning_lr.live.ranks import Ranks
-from tests.helpers.scripted import QUIET, Scripted, data
+from tests.helpers.scripted import QUIET, Scripted, data, eager
 
 FALLS = {"val_loss": [2.0 / (1 + i) for i in range(400)]}
 
@@ -60,3 +60,34 @@ def test_a_long_end_wakes_us_for_each_stair_and_the_rate_is_that_of_the_curve_at
             wakes_at, times = course.before_batch(), times + 1
         assert optimizer.param_groups[0]["lr"] == 0.1 * course.curve.at(course.steps)
     assert times == woken
+
+
+class Writes(Scripted):
+    """Sets the rate within the training step, when the optimizer's own hook has been called already."""
+
+    def training_step(self, batch: Any, batch_idx: int) -> torch.Tensor:
+        self.trainer.optimizers[0].param_groups[0]["lr"] = 0.1
+        return super().training_step(batch, batch_idx)
+
+
+def test_a_rate_that_the_training_step_writes_is_scaled_before_the_step_uses_it():
+    module, control = Writes(), eager()
+    used: list[float] = []
+
+    class Looks(Callback):
+        def on_train_start(self, trainer: Any, *_: Any) -> None:
+            trainer.optimizers[0].register_step_post_hook(lambda o, *_: used.append(o.param_groups[0]["lr"]))
+
+    Trainer(callbacks=[control, Looks()], **QUIET, max_epochs=3).fit(module, data(4), data(1))
+    assert used == pytest.approx([0.1] * 4 + [0.05] * 4 + [0.025] * 4)
+
+
+@pytest.mark.parametrize(("rate", "used"), [({}, 0.05), ({"lr": 0.03}, 0.015)])
+def test_a_group_that_joins_between_two_stairs_follows_the_curve_at_once(rate, used):
+    optimizer, groups = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=0.1), ControlledGroups("ours/val")
+    groups.scan([optimizer], [])
+    groups.multiply(0.5)  # a decision on the groups of then
+    groups.set_part("curve", 0.5)
+    optimizer.add_param_group({"params": [torch.nn.Parameter(torch.zeros(1))], **rate})
+    groups.before_step()
+    assert optimizer.param_groups[1]["lr"] == (used if rate else used / 2)
