@@ -32,8 +32,9 @@ Written by `make bench-overhead`; the notes at the end stand in `notes.md`.
   process): the median of the paired ratios, and in brackets where that median lies with 95 % confidence.
 - Times are CPU time of the thread that works, so that others on the machine count for little. *Here* is the same on
   this machine: for microseconds the ratio to a fixed piece of plain Python, at the fastest that this one ran.
-- Steps and checks: one run with the callback and, in every other turn, with an empty one in its place. The row with an
-  empty Callback on both sides shows what is noise.
+- Steps and checks: each run goes with the callback and, in every other turn, with an empty one in its place; a row is
+  the median of several runs, and its interval that between them. The row with an empty Callback on both sides shows
+  what is noise.
 """
 
 
