@@ -1,4 +1,8 @@
-"""The callback: each hook reads, asks, applies and writes, through the session of the fit."""
+"""The callback: each hook reads, asks, applies and writes, through the session of the fit.
+
+What a fit needs is loaded when one begins: a program that only names the callback, or a notebook's first cell, need not
+wait for it.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +11,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
 from functools import cached_property
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from lightning_lr.core.arguments import check_options, checked_cadence, settings_from
 from lightning_lr.core.policy import Policy
@@ -17,12 +21,13 @@ from lightning_lr.errors import ArgumentError
 from lightning_lr.live.callback_base import DualCallback, warn
 from lightning_lr.live.decision_history import DecisionHistory
 from lightning_lr.live.moment import Moment
-from lightning_lr.live.session import Session
 from lightning_lr.live.shard_files import keep_beside
-from lightning_lr.live.start import begin_session, to_checkpoint
 from lightning_lr.live.strategies import is_sharded
 from lightning_lr.live.uninterrupted import uninterrupted
 from lightning_lr.metrics.probe import Probe
+
+if TYPE_CHECKING:
+    from lightning_lr.live.session import Session
 
 __all__ = ["LearningRateController"]
 
@@ -226,6 +231,8 @@ class LearningRateController(DualCallback):
 
     def on_train_start(self, trainer: Any, pl_module: Any) -> None:
         """Find optimizers, schedulers and loggers; continue from a checkpoint if there was one."""
+        from lightning_lr.live.start import begin_session
+
         # Where validation runs once an epoch, its values and the epoch's training loss belong together.
         once = trainer.val_check_interval == 1.0 and trainer.check_val_every_n_epoch == 1
         self.checks_on_train_epoch_end = once or not trainer.enable_validation
@@ -340,7 +347,12 @@ class LearningRateController(DualCallback):
         if self._session is not None:
             # The whole history: a checkpoint has no room for more than some fifty.
             self._history, self._state = self._session.history, self.state_dict()
-            self._checkpointed = to_checkpoint(self._session, self.save_snapshot, together)
+            self._checkpointed = self._to_checkpoint(self._session, together)
+
+    def _to_checkpoint(self, session: Session, together: bool = True) -> dict[str, Any]:
+        from lightning_lr.live.start import to_checkpoint
+
+        return to_checkpoint(session, self.save_snapshot, together)
 
     def _end(self) -> None:
         if self._session is not None:
@@ -363,7 +375,7 @@ class LearningRateController(DualCallback):
     def on_save_checkpoint(self, trainer: Any, pl_module: Any, checkpoint: dict[str, Any]) -> None:
         """Add the snapshot that a decision after the resume may need, and the readings of the other ranks."""
         if self._session is not None:
-            checkpoint[self._checkpoint_key] = to_checkpoint(self._session, self.save_snapshot)
+            checkpoint[self._checkpoint_key] = self._to_checkpoint(self._session)
         elif self._checkpointed:  # after the fit, or before it: a learning rate finder saves and loads at its start
             checkpoint[self._checkpoint_key] = self._checkpointed
 
