@@ -20,7 +20,7 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
-from lightning_lr.live.ranks import Ranks
+from lightning_lr.run.distributed import Ranks
 
 READINGS, DECISION = 102, 108
 """Numbers in the two messages, eight bytes each."""

@@ -27,8 +27,8 @@ from benchmarks.any_start.methods import Method, Plan, plain
 from benchmarks.any_start.tasks import TASKS, Task
 from benchmarks.any_start.training import Learner, _evaluate, _quiet, load
 from lightning_lr import LearningRateController
-from lightning_lr.core import annealing
-from lightning_lr.live import start
+from lightning_lr.engine import schedule
+from lightning_lr.run import setup
 
 DEFAULT = ["digits-noisy-adamw", "digits-sgd", "digits-adamw", "red-wine-sgd"]
 METHOD = Method("early stopping", plain)
@@ -58,10 +58,10 @@ def train(task: Task, variant: str, patience: int, seed: int, folder: Path | Non
 @contextmanager
 def _ending(share: float | None) -> Iterator[None]:
     if share:
-        with mock.patch.object(annealing, "EARLY", share):
+        with mock.patch.object(schedule, "EARLY", share):
             yield
     else:
-        with mock.patch.object(start, "anneal_before_stopping"):
+        with mock.patch.object(setup, "anneal_before_stopping"):
             yield
 
 

@@ -17,8 +17,8 @@ import torch
 from sklearn.datasets import load_digits
 from torch import nn
 
-from lightning_lr.core import annealing
-from lightning_lr.core.annealing import Curve
+from lightning_lr.engine import schedule
+from lightning_lr.engine.schedule import Curve
 
 LINE = 10**9
 STAIRS = {"a line": LINE, "1/1000": 1000, "1/100": 100, "1/30": 30, "1/10": 10, "1/3": 3}
@@ -43,7 +43,7 @@ def train(optimizer: str, stair: int, steps: int, seed: int) -> float:
     net = nn.Sequential(nn.Linear(64, 32), nn.ReLU(), nn.Linear(32, 10))
     made = {"SGD": torch.optim.SGD, "AdamW": torch.optim.AdamW}[optimizer](net.parameters(), lr=RATE[optimizer])
     curve = Curve(first=0, budget=steps)
-    with mock.patch.object(annealing, "STAIR", stair):
+    with mock.patch.object(schedule, "STAIR", stair):
         for step in range(steps):
             made.param_groups[0]["lr"] = RATE[optimizer] * curve.at(step)
             batch = torch.randint(0, len(images), (32,))

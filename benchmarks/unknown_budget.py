@@ -26,12 +26,12 @@ from benchmarks.any_start.results import append, read
 from benchmarks.any_start.tasks import TASKS, Task
 from benchmarks.any_start.training import Learner, _evaluate, _quiet, load
 from lightning_lr import LearningRateController
-from lightning_lr.core import annealing, controller
-from lightning_lr.core.controller import Controller
-from lightning_lr.core.moves import hold
-from lightning_lr.core.policy import PRESETS, Policy, Response
-from lightning_lr.core.records import Decision, Diagnosis, Reading
-from lightning_lr.core.vocabulary import Action, Condition
+from lightning_lr.engine import controller
+from lightning_lr.engine.decisions import hold
+from lightning_lr.engine.engine import DecisionEngine
+from lightning_lr.engine.policies.policy import PRESETS, Policy, Response
+from lightning_lr.engine.records import Decision, Diagnosis, Reading
+from lightning_lr.engine.vocabulary import Action, Condition
 
 DEFAULT = ["digits-sgd", "digits-adamw", "digits-noisy-adamw", "red-wine-sgd", "housing-adamw", "bikes-adamw"]
 ADVISED = replace(
@@ -54,7 +54,7 @@ class Variant:
 
     Attributes:
         begins: how many plateaus come before the one with which it begins; ``None``: it never does.
-        in_vain: whether only those count since whose restore nothing was better.
+        failed_adjustments: whether only those count since whose restore nothing was better.
         share: its steps, as a share of those before it.
         restores: whether the best state comes back first.
         overfitting: whether overfitting counts as well.
@@ -64,7 +64,7 @@ class Variant:
     """
 
     begins: int | None = 0
-    in_vain: bool = False
+    failed_adjustments: bool = False
     share: float = annealing.OPEN
     restores: bool = False
     overfitting: bool = False
@@ -84,7 +84,7 @@ VARIANTS = {
     "1st, 1/2, calm": Variant(share=0.5, calm=True),
     "1st, 1, calm": Variant(calm=True),
     "2nd, 1/2": Variant(begins=1, share=0.5),
-    "1 in vain, 1/2": Variant(begins=1, in_vain=True, share=0.5),
+    "1 in vain, 1/2": Variant(begins=1, failed_adjustments=True, share=0.5),
     "or overfitting, 1/2": Variant(restores=True, overfitting=True, share=0.5),
     "converged, 1/2": Variant(converged=True, share=0.5),
 }
@@ -124,7 +124,7 @@ class Patience(pl.Callback):
 @contextmanager
 def _ending(variant: Variant) -> Iterator[None]:
     plateaus = 0
-    core: Controller | None = None
+    core: DecisionEngine | None = None
 
     def begins(reading: Reading, diagnosis: Diagnosis, policy: Policy) -> bool:
         nonlocal plateaus
@@ -133,23 +133,23 @@ def _ending(variant: Variant) -> Iterator[None]:
         if diagnosis.condition not in asked or reading.ends is None or core is None or variant.begins is None:
             return False
         plateaus += 1
-        return (core.restores_in_vain if variant.in_vain else plateaus - 1) >= variant.begins
+        return (core.failed_restores if variant.failed_adjustments else plateaus - 1) >= variant.begins
 
     def end(reading: Reading, diagnosis: Diagnosis, said: str) -> Decision:
         return replace(the_end(reading, diagnosis, said), snapshot_check=reading.snapshot_check)
 
-    def decide(self: Controller, reading: Reading, diagnosis: Diagnosis) -> Decision:
+    def decide(self: DecisionEngine, reading: Reading, diagnosis: Diagnosis) -> Decision:
         nonlocal core
         core = self
         if variant.calm and self.end_began is not None and diagnosis.condition is Condition.PLATEAU:
             return hold(reading, diagnosis, str(diagnosis))
         return decided(self, reading, diagnosis)
 
-    the_end, decided = controller.the_end, Controller._decide
+    the_end, decided = controller.the_end, DecisionEngine._decide
     with ExitStack() as stack:
         stack.enter_context(mock.patch.object(annealing, "OPEN", variant.share))
         stack.enter_context(mock.patch.object(controller, "begins_end", begins))
-        stack.enter_context(mock.patch.object(Controller, "_decide", decide))
+        stack.enter_context(mock.patch.object(DecisionEngine, "_decide", decide))
         if variant.restores:
             stack.enter_context(mock.patch.object(controller, "the_end", end))
         yield

@@ -66,7 +66,7 @@ def digits_with_wrong_labels(share: float = 0.3) -> tuple[DataLoader, DataLoader
 def quiet() -> None:
     """Keep Lightning's advice out of the way of the decisions; the decisions are printed by the same logger."""
     warnings.filterwarnings("ignore", module="lightning")
-    warnings.filterwarnings("ignore", message=".*LeafSpec.*")
+    warnings.filterwarnings("ignore", reduction_format=".*LeafSpec.*")
     # Where the older package is installed as well, what either says goes through the logger of the newer import.
     for name in ("lightning.pytorch", "lightning.fabric", "pytorch_lightning", "lightning_fabric"):
         for handler in logging.getLogger(name).handlers:
@@ -113,8 +113,8 @@ def main() -> None:
     console.print(f"validation loss {metrics['val_loss']:.3f}, accuracy {metrics['val_acc']:.1%}")
     journal = Path(trainer.log_dir) / "lr_journal.jsonl"
     if options.figure:
-        from lightning_lr.offline.figure import draw
-        from lightning_lr.offline.journal_reader import read_journal
+        from lightning_lr.offline.logs.journal_reader import read_journal
+        from lightning_lr.offline.report.figure import draw
 
         draw(read_journal(journal).lines).savefig(options.figure, dpi=120)
         console.print(f"figure: {options.figure}")

@@ -20,11 +20,11 @@ from typing import TYPE_CHECKING, Any
 from lightning_lr.__about__ import __version__
 
 if TYPE_CHECKING:
-    from lightning_lr.core.policy import Policy
-    from lightning_lr.core.records import Decision
-    from lightning_lr.core.vocabulary import Action, Condition, Mode
-    from lightning_lr.live.controller import LearningRateController
-    from lightning_lr.live.layerwise import LayerwiseLearningRate
+    from lightning_lr.callbacks.controller import LearningRateController
+    from lightning_lr.callbacks.layerwise import LayerwiseLearningRate
+    from lightning_lr.engine.policies.policy import Policy
+    from lightning_lr.engine.records import Decision
+    from lightning_lr.engine.vocabulary import Action, Condition, Mode
     from lightning_lr.metrics.critical_ratio import CriticalRatio
     from lightning_lr.metrics.gradient_disparity import GradientDisparity
     from lightning_lr.metrics.neuron_coherence import NeuronCoherence
@@ -48,16 +48,16 @@ __all__ = [
 ]
 
 _HOME = {
-    "Action": "lightning_lr.core.vocabulary",
-    "Condition": "lightning_lr.core.vocabulary",
+    "Action": "lightning_lr.engine.vocabulary",
+    "Condition": "lightning_lr.engine.vocabulary",
     "CriticalRatio": "lightning_lr.metrics.critical_ratio",
-    "Decision": "lightning_lr.core.records",
+    "Decision": "lightning_lr.engine.records",
     "GradientDisparity": "lightning_lr.metrics.gradient_disparity",
-    "LayerwiseLearningRate": "lightning_lr.live.layerwise",
-    "LearningRateController": "lightning_lr.live.controller",
-    "Mode": "lightning_lr.core.vocabulary",
+    "LayerwiseLearningRate": "lightning_lr.callbacks.layerwise",
+    "LearningRateController": "lightning_lr.callbacks.controller",
+    "Mode": "lightning_lr.engine.vocabulary",
     "NeuronCoherence": "lightning_lr.metrics.neuron_coherence",
-    "Policy": "lightning_lr.core.policy",
+    "Policy": "lightning_lr.engine.policies.policy",
     "UpdateRatio": "lightning_lr.metrics.update_ratio",
     "plot": "lightning_lr.offline.plot",
 }

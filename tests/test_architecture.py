@@ -185,7 +185,7 @@ def metrics_import_torch_and_nothing_of_ours(module: Module) -> Iterator[str]:
                     module,
                     found.line,
                     f"a metric imports {found.target}",
-                    "A metric measures and works alone: the detectors say what it means, and live/probes.py drives it.",
+                    "A metric measures and works alone: the detectors say what it means, and run/readings/probes.py drives it.",
                 )
 
 
@@ -377,16 +377,16 @@ def test_core_and_the_command_line_load_no_torch():
         (
             detectors_import_neither_each_other_nor_the_policy,
             "core.detectors.plateau",
-            "from lightning_lr.core.policy import Policy",
+            "from lightning_lr.engine.policies.policy import Policy",
         ),
         (offline_never_imports_torch_lightning_or_live, "offline.replay", "def f():\n    import torch"),
-        (offline_never_imports_torch_lightning_or_live, "offline.replay", "from lightning_lr.live import lr_control"),
+        (offline_never_imports_torch_lightning_or_live, "offline.replay", "from lightning_lr.optim import lr_scale"),
         (offline_loads_only_core_and_the_standard_library, "offline.sources", "import rich"),
         (offline_loads_only_core_and_the_standard_library, "offline.cli", "import matplotlib.pyplot as plt"),
         (only_the_callback_files_import_lightning, "live.ranks", "from lightning.pytorch import Trainer"),
         (only_the_callback_files_import_lightning, "live.ranks", "import pytorch_lightning"),
         (live_never_imports_offline, "live.ranks", "from lightning_lr.offline.curves import plateau"),
-        (metrics_import_torch_and_nothing_of_ours, "metrics.probe", "from lightning_lr.core.records import Reading"),
+        (metrics_import_torch_and_nothing_of_ours, "metrics.probe", "from lightning_lr.engine.records import Reading"),
         (the_tab_imports_neither_torch_nor_lightning_nor_live, "tensorboard_plugin.plugin", "import torch"),
         (the_learning_rate_is_written_in_one_place, "live.snapshot", "group['lr'] = 0.1"),
         (the_learning_rate_is_written_in_one_place, "live.snapshot", "o.param_groups[0]['lr'] *= 0.5"),
@@ -418,7 +418,7 @@ def test_a_violation_is_noticed(rule, name, source):
             "if TYPE_CHECKING:\n    from matplotlib.figure import Figure",
         ),
         (only_the_callback_files_import_lightning, "live.controller", "from lightning.pytorch import Callback"),
-        (only_the_callback_files_import_lightning, "live.controller", "import lightning_lr.core.records"),
+        (only_the_callback_files_import_lightning, "live.controller", "import lightning_lr.engine.records"),
         (the_learning_rate_is_written_in_one_place, "live.lr_control", "group['lr'] = 0.1"),
         (the_learning_rate_is_written_in_one_place, "live.snapshot", "rate = group['lr']\nrecord = {'lr': rate}"),
         (every_public_name_of_core_has_a_docstring, "core.signals", "'''Module.'''\ndef _f(): ..."),

@@ -14,10 +14,10 @@ from pathlib import Path
 
 import pytest
 
-from lightning_lr.core.controller import Controller
-from lightning_lr.core.policy import Policy, Response
-from lightning_lr.core.settings import Settings
-from lightning_lr.core.vocabulary import Action, Condition, Mode
+from lightning_lr.engine.engine import DecisionEngine
+from lightning_lr.engine.policies.policy import Policy, Response
+from lightning_lr.engine.settings import Settings
+from lightning_lr.engine.vocabulary import Action, Condition, Mode
 from tests.helpers.readings import INF, NAN, Run, Says, actions, swapped
 
 PACKAGE = Path(__file__).resolve().parent.parent / "lightning_lr"
@@ -47,7 +47,7 @@ PLATEAU_3 = table(Condition.PLATEAU, Response(Action.REDUCE, 0.5, patience=3))
     ],
 )
 def test_1_a_metric_that_stands_still_or_gets_worse_never_improves_whatever_its_sign(mode, values, rel_delta):
-    run = Run(Controller(Settings(mode=mode, rel_delta=rel_delta), []))
+    run = Run(DecisionEngine(Settings(mode=mode, rel_delta=rel_delta), []))
     for check, value in enumerate(values):
         run.check(value)
         assert run.controller.is_best == (check == 0)
@@ -65,7 +65,7 @@ def test_1_so_the_learning_rate_falls(mode, value):
 @pytest.mark.parametrize("first", [NAN, INF, -INF])
 @pytest.mark.parametrize(("mode", "sign"), [(Mode.MIN, 1), (Mode.MAX, -1)])
 def test_2_a_first_value_that_is_no_number_does_not_become_the_best(first, mode, sign):
-    run = Run(Controller(Settings(mode=mode)))
+    run = Run(DecisionEngine(Settings(mode=mode)))
     run.feed([first])
     assert not run.controller.is_best
     for value in [1.0, 0.75, 0.5, 0.4, 0.3, 0.25]:
@@ -93,7 +93,7 @@ def test_3_after_one_nan_every_condition_is_still_heard(condition, junk):
     values, train = HEARD[condition]
     policy = table(Condition(condition), Response(Action.REDUCE, 0.5))
     for losses in ([1.0, *values], [junk, *values], [1.0, junk, *values]):
-        run = Run(Controller(Settings(policy=policy)))
+        run = Run(DecisionEngine(Settings(policy=policy)))
         run.feed(losses, [2.5] * (len(losses) - len(values)) + train if train else ())
         assert "r" in run.actions, losses
 
@@ -113,7 +113,7 @@ def numbers_of(pattern: str, reason: str) -> tuple[float, ...]:
 @pytest.mark.parametrize("offset", [0.0, 5.0, -5.0])
 def test_5_the_sentence_of_a_plateau_is_true_in_both_modes(mode, sign, offset):
     values = [sign * value + offset for value in [1.0, 0.8, 0.7, 0.65, 0.65, 0.65, 0.65]]
-    run = Run(Controller(Settings(mode=mode, policy=PLATEAU_3)))
+    run = Run(DecisionEngine(Settings(mode=mode, policy=PLATEAU_3)))
     decision = run.feed(values)[-1]
     assert decision.action is Action.REDUCE
     count, best, check = numbers_of("no new best for # checks (best # at check #", decision.reason)
@@ -129,7 +129,7 @@ def test_5_the_sentence_of_overfitting_is_true_in_both_modes(mode, sign, word):
     values = [sign * value + 2 * (1 - sign) for value in OVERFIT]
     train = [sign * value + 2 * (1 - sign) for value in MEMORIZED]
     settings = Settings(("val_score",), mode, table(Condition.OVERFITTING, Response(Action.REDUCE, 0.5)), "train_score")
-    run = Run(Controller(settings))
+    run = Run(DecisionEngine(settings))
     for value, measured in zip(values, train, strict=True):
         run.check(value, train_metric=measured)
     decision = run.decisions[run.actions.index("r")]
@@ -142,7 +142,7 @@ def test_5_the_sentence_of_overfitting_is_true_in_both_modes(mode, sign, word):
 @pytest.mark.parametrize("offset", [0.0, 10.0, -10.0])
 def test_5_the_sentence_of_a_divergence_is_true(offset):
     train = [loss + offset for loss in HEARD["divergence"][1]]
-    run = Run(Controller(Settings(policy=table(Condition.DIVERGENCE, Response(Action.REDUCE, 0.5)))))
+    run = Run(DecisionEngine(Settings(policy=table(Condition.DIVERGENCE, Response(Action.REDUCE, 0.5)))))
     run.feed([1.0] * len(train), train)
     decision = run.decisions[run.actions.index("r")]
     low, high = numbers_of("rose from # to #:", decision.reason)
@@ -153,7 +153,7 @@ def test_5_the_sentence_of_a_divergence_is_true(offset):
 def test_5_the_sentence_of_a_divergence_is_true_of_an_accuracy():
     values = [0.1, 0.3, 0.5, 0.6, 0.7, 0.75, 0.8, 0.82, 0.84, 0.86, 0.87, 0.88, 0.6, 0.4, 0.3, 0.2, 0.1, 0.1, 0.1]
     policy = table(Condition.DIVERGENCE, Response(Action.REDUCE, 0.5))
-    run = Run(Controller(Settings(("val_acc",), Mode.MAX, policy)))
+    run = Run(DecisionEngine(Settings(("val_acc",), Mode.MAX, policy)))
     run.feed(values)
     reason = run.decisions[run.actions.index("r")].reason
     assert "val_acc" in reason
@@ -164,7 +164,7 @@ def test_5_the_sentence_of_a_divergence_is_true_of_an_accuracy():
 
 @pytest.mark.parametrize(("mode", "sign"), [(Mode.MIN, 1), (Mode.MAX, -1)])
 def test_5_a_healthy_sentence_is_true_in_both_modes(mode, sign):
-    run = Run(Controller(Settings(mode=mode)))
+    run = Run(DecisionEngine(Settings(mode=mode)))
     values = [sign * value for value in [1.0, 0.8, 0.6, 0.4]]
     decision = run.feed(values)[-1]
     newest, best, ago, slope = numbers_of("val_loss #, best # (# checks ago), slope #", decision.reason)
@@ -187,7 +187,7 @@ def test_5_a_healthy_sentence_is_true_in_both_modes(mode, sign):
 )
 def test_7_a_run_that_is_resumed_anywhere_counts_on(why, settings, script, expected):
     for position in range(len(script)):
-        run = Run(Controller(settings, [Says(Condition.PLATEAU, script)]))
+        run = Run(DecisionEngine(settings, [Says(Condition.PLATEAU, script)]))
         run.feed([1.0] * position)
         run.controller = swapped(run.controller, json.loads(json.dumps(run.controller.state_dict())))
         run.feed([1.0] * (len(script) - position))
@@ -203,14 +203,14 @@ def test_7_a_run_that_is_resumed_anywhere_counts_on(why, settings, script, expec
 def test_9_a_steady_descent_after_a_spike_is_no_plateau(mode, sign, checks):
     # value  1.0 ↘ 0.7  5.0  4.8 ↘ … ↘ 1.0: always falling, and never below 0.7 again
     values = [1.0, 0.9, 0.8, 0.7] + [5.0 - 0.2 * check for check in range(checks)]
-    run = Run(Controller(Settings(mode=mode, policy=PLATEAU_3)))
+    run = Run(DecisionEngine(Settings(mode=mode, policy=PLATEAU_3)))
     run.feed([sign * value for value in values])
     cuts = [decision for decision in run.decisions if decision.action is not Action.HOLD]
     assert cuts == []
 
 
 def test_9_but_standing_still_after_a_spike_is_one():
-    run = Run(Controller(Settings(policy=PLATEAU_3)))
+    run = Run(DecisionEngine(Settings(policy=PLATEAU_3)))
     run.feed([1.0, 0.9, 0.8, 0.7, 5.0, 4.0, 3.0, 2.0, 1.0] + [0.75] * 30)
     assert "r" in run.actions
 
@@ -235,8 +235,8 @@ def test_11_patience_n_acts_on_the_nth_check_in_a_row(patience):
 WAITING = re.compile(r"patience|cooldown|warmup|wait|streak|since|bad_|misses|countdown")
 FACTS = {
     # How long ago something was is said of a series; whether that is long enough to act is asked elsewhere.
-    ("core/signals.py", "since_best"),
-    ("core/signals.py", "non_finite_streak"),
+    ("engine/history/metric_history.py", "since_best"),
+    ("engine/history/metric_history.py", "non_finite_streak"),
 }
 
 
@@ -265,7 +265,7 @@ def sources() -> Iterator[tuple[str, ast.Module]]:
 
 def test_12_nothing_but_the_debounce_counts_what_is_waited_for():
     found = {(file, name) for file, tree in sources() for name in counted(tree) if WAITING.search(name)}
-    assert {(file, name) for file, name in found if file != "core/debounce.py"} - FACTS == set()
+    assert {(file, name) for file, name in found if file != "engine/debounce.py"} - FACTS == set()
 
 
 def test_12_there_is_one_debounce_and_the_controller_makes_it():
@@ -275,7 +275,7 @@ def test_12_there_is_one_debounce_and_the_controller_makes_it():
         for node in ast.walk(tree)
         if isinstance(node, ast.Call) and name_of(node.func) == "Debounce"
     ]
-    assert made == ["core/controller.py"]
+    assert made == ["engine/engine.py"]
 
 
 @pytest.mark.parametrize(

@@ -21,29 +21,29 @@ from lightning.pytorch.strategies import DDPStrategy
 
 import lightning_lr.live
 from lightning_lr import LearningRateController
-from lightning_lr.core.annealing import Curve
-from lightning_lr.core.exploration import Exploration
-from lightning_lr.core.records import Decision
-from lightning_lr.core.settings import Settings
-from lightning_lr.core.sweep import Sweep
-from lightning_lr.core.vocabulary import Action, Condition
-from lightning_lr.live.controlled_groups import ControlledGroups
-from lightning_lr.live.course import Course
-from lightning_lr.live.decision_history import DecisionHistory
-from lightning_lr.live.explorer import Explorer
-from lightning_lr.live.journal_file import JournalFile
-from lightning_lr.live.layer_probe import LayerProbe
-from lightning_lr.live.layer_session import LayerSession
-from lightning_lr.live.layerwise import LayerwiseLearningRate
-from lightning_lr.live.loss_window import LossWindow
-from lightning_lr.live.lr_control import LearningRateControl
-from lightning_lr.live.observer import MetricObserver
-from lightning_lr.live.pace import Pace
-from lightning_lr.live.ranks import Ranks
-from lightning_lr.live.reader import Reader
-from lightning_lr.live.replayed_batches import ReplayedBatches
-from lightning_lr.live.session import Session
-from lightning_lr.live.snapshot import Snapshot
+from lightning_lr.callbacks.layerwise import LayerwiseLearningRate
+from lightning_lr.engine.lr_search.plan import Exploration
+from lightning_lr.engine.lr_search.range_test import Sweep
+from lightning_lr.engine.records import Decision
+from lightning_lr.engine.schedule import Curve
+from lightning_lr.engine.settings import Settings
+from lightning_lr.engine.vocabulary import Action, Condition
+from lightning_lr.layerwise.fit_run import LayerwiseRun
+from lightning_lr.layerwise.probe import LayerProbe
+from lightning_lr.loggers.decision_history import DecisionHistory
+from lightning_lr.loggers.journal_file import JournalFile
+from lightning_lr.optim.controlled_groups import ControlledGroups
+from lightning_lr.optim.lr_scale import LRScale
+from lightning_lr.run.distributed import Ranks
+from lightning_lr.run.fit_run import FitRun
+from lightning_lr.run.lr_schedule import LRSchedule
+from lightning_lr.run.readings.check_reader import CheckReader
+from lightning_lr.run.readings.fresh_metrics import FreshMetrics
+from lightning_lr.run.readings.loss_window import LossWindow
+from lightning_lr.run.search_run import LRSearch
+from lightning_lr.run.trainer.batch_cache import BatchCache
+from lightning_lr.run.trainer.time_budget import TimeBudget
+from lightning_lr.snapshot.snapshot import Snapshot
 from tests.helpers.ranks import run_on_ranks
 from tests.helpers.recorded import BATCHES, EPOCHS, Small, fit, run
 from tests.helpers.schedulers import CASES, SchedulerCase
@@ -75,7 +75,7 @@ def hears_nothing(ours: LearningRateController) -> Callback:
 
     class Deaf(Callback):
         def on_train_start(self, *_: Any) -> None:
-            core = ours._session.core
+            core = ours._fit_run.core
             step = core.step
 
             def held(reading: Any) -> Decision:
@@ -143,10 +143,10 @@ def an_adam(lr: float = 0.1) -> torch.optim.Adam:
     return torch.optim.Adam(torch.nn.Linear(2, 1).parameters(), lr=lr)
 
 
-def cut_control(folder: Path) -> LearningRateControl:
+def cut_control(folder: Path) -> LRScale:
     # Kept alive by the attribute below: the control knows the optimizer only weakly.
     optimizer = an_adam()
-    control = LearningRateControl.of(optimizer)
+    control = LRScale.of(optimizer)
     control.multiply("us", 0.5)
     optimizer.param_groups[0]["lr"] = 0.099  # a habit shows
     control.notice()
@@ -154,9 +154,9 @@ def cut_control(folder: Path) -> LearningRateControl:
     return control
 
 
-def control_from(state: Any, folder: Path) -> LearningRateControl:
+def control_from(state: Any, folder: Path) -> LRScale:
     optimizer = an_adam(0.0495)
-    control = LearningRateControl.of(optimizer)
+    control = LRScale.of(optimizer)
     assert control.load("us", state) == []
     control.keep_alive = optimizer  # type: ignore[attr-defined]
     return control
@@ -169,10 +169,10 @@ def fed_window(folder: Path) -> LossWindow:
     return window
 
 
-def fed_observer(folder: Path) -> MetricObserver:
-    observer = MetricObserver(["val_loss", "acc"])
-    observer.look({"val_loss": torch.tensor(0.5)})
-    return observer
+def fed_observer(folder: Path) -> FreshMetrics:
+    fresh_metrics = FreshMetrics(["val_loss", "acc"])
+    fresh_metrics.look({"val_loss": torch.tensor(0.5)})
+    return fresh_metrics
 
 
 def loaded(fresh: Callable[[], Any]) -> Callable[[Any, Path], Any]:
@@ -210,15 +210,15 @@ def trained(folder: Path) -> LearningRateController:
     return ours
 
 
-def session_of(folder: Path, **options: Any) -> Session:
+def session_of(folder: Path, **options: Any) -> FitRun:
     """The session of a run, caught when a further epoch is about to begin."""
-    caught: list[Session] = []
+    caught: list[FitRun] = []
 
     class Catch(Callback):
         def on_train_epoch_start(self, trainer: Any, *_: Any) -> None:
             if trainer.current_epoch == 2 and not caught:
-                caught.append(ours._session)
-                states.append(ours._session.state_dict())
+                caught.append(ours._fit_run)
+                states.append(ours._fit_run.state_dict())
                 trainer.save_checkpoint(folder / "at.ckpt")
                 trainer.should_stop = True
 
@@ -236,20 +236,20 @@ def a_snapshot(folder: Path) -> Snapshot:
     return Snapshot.take(model, [optimizer])
 
 
-def begun_sweep(_: Path) -> Explorer:
+def begun_sweep(_: Path) -> LRSearch:
     groups = ControlledGroups("us")
     groups.scan([torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=0.1)], [])
     plan = Exploration(Sweep(20), branch_steps=12)
-    explorer = Explorer(plan, groups, Ranks(), restore=lambda: None, batches=lambda: ReplayedBatches(Small(plain_sgd)))
+    lr_search = LRSearch(plan, groups, Ranks(), restore=lambda: None, batches=lambda: BatchCache(Small(plain_sgd)))
     for number in range(50):  # the sweep, a branch, and the beginning of the next, each step made of two batches
-        explorer.before_batch()
-        explorer.after_batch(torch.tensor(1.5), divided=1, stepped=number % 2 == 0)
-    return explorer
+        lr_search.before_batch()
+        lr_search.after_batch(torch.tensor(1.5), divided=1, stepped=number % 2 == 0)
+    return lr_search
 
 
-def kept_batches(_: Path) -> ReplayedBatches:
+def kept_batches(_: Path) -> BatchCache:
     module = Small(plain_sgd)
-    batches = ReplayedBatches(module)
+    batches = BatchCache(module)
     for value in (1.0, 2.0):
         module.training_step((torch.full((4, 4), value), torch.zeros(4, 1)), 0)
     batches.rewind()
@@ -293,15 +293,15 @@ def tuned_layers(_: Path) -> LayerwiseLearningRate:
     return ours
 
 
-def layer_session_of(folder: Path, **options: Any) -> LayerSession:
+def layer_session_of(folder: Path, **options: Any) -> LayerwiseRun:
     """The session of a run, caught when a further epoch is about to begin."""
-    caught: list[LayerSession] = []
+    caught: list[LayerwiseRun] = []
 
     class Catch(Callback):
         def on_train_epoch_start(self, trainer: Any, *_: Any) -> None:
             if trainer.current_epoch == 2 and not caught:
-                caught.append(ours._session)
-                caught[0].at_the_catch = ours._session.state_dict()  # type: ignore[attr-defined]
+                caught.append(ours._fit_run)
+                caught[0].at_the_catch = ours._fit_run.state_dict()  # type: ignore[attr-defined]
                 trainer.save_checkpoint(folder / "layers.ckpt")
                 trainer.should_stop = True
 
@@ -310,82 +310,82 @@ def layer_session_of(folder: Path, **options: Any) -> LayerSession:
     return caught[0]
 
 
-def some_pace(_: Path) -> Pace:
-    pace = Pace(lambda: 1.5, 60.0)
+def some_pace(_: Path) -> TimeBudget:
+    time_budget = TimeBudget(lambda: 1.5, 60.0)
     for number in range(12):
-        pace.stepped()
+        time_budget.stepped()
         if number % 5 == 0:
-            pace.pauses()
-    return pace
+            time_budget.pauses()
+    return time_budget
 
 
-def some_course(folder: Path) -> Course:
-    course = Course(cut_groups(folder), Ranks(), curve=Curve(first=0, budget=10))
+def some_course(folder: Path) -> LRSchedule:
+    lr_schedule = LRSchedule(cut_groups(folder), Ranks(), curve=Curve(first=0, budget=10))
     for _ in range(6):
-        course.steps += 1
-        course.after_batch(None, 1, stepped=True)
-    course.adopt_budget(20)
-    assert course.annealing
-    return course
+        lr_schedule.steps += 1
+        lr_schedule.after_batch(None, 1, stepped=True)
+    lr_schedule.adopt_budget(20)
+    assert lr_schedule.annealing
+    return lr_schedule
 
 
-def fed_reader(folder: Path) -> Reader:
-    reader = Reader(Settings(), Ranks())
-    reader.window, reader.observer = fed_window(folder), MetricObserver(reader.names)
-    reader.observer.load_state_dict({"val_loss": 0.5})
+def fed_reader(folder: Path) -> CheckReader:
+    reader = CheckReader(Settings(), Ranks())
+    reader.window, reader.fresh_metrics = fed_window(folder), FreshMetrics(reader.names)
+    reader.fresh_metrics.load_state_dict({"val_loss": 0.5})
     reader.carried, reader.validated, reader.seen = (3.5, 2), True, {"val_loss"}
     return reader
 
 
 TRIPS: dict[type, RoundTrip] = {
     ControlledGroups: RoundTrip(cut_groups, lambda made: made.state_dict(), groups_from),
-    Course: RoundTrip(
+    LRSchedule: RoundTrip(
         some_course,
         lambda made: made.state_dict(),
-        lambda state, folder: loaded(lambda: Course(cut_groups(folder), Ranks()))(state, folder),
+        lambda state, folder: loaded(lambda: LRSchedule(cut_groups(folder), Ranks()))(state, folder),
     ),
     DecisionHistory: RoundTrip(
         some_history, lambda made: made.state_dict(), lambda state, _: DecisionHistory.from_state(state)
     ),
-    Explorer: RoundTrip(
+    LRSearch: RoundTrip(
         begun_sweep,
         lambda made: made.state_dict(),
         lambda state, folder: loaded(lambda: begun_sweep(folder))(state, folder),
     ),
     JournalFile: RoundTrip(written_journal, lambda made: made.state_dict(), journal_from),
     LayerProbe: RoundTrip(fed_probe, lambda made: made.state(), probe_from),
-    LayerSession: RoundTrip(
+    LayerwiseRun: RoundTrip(
         layer_session_of,
         lambda made: made.at_the_catch,
         lambda state, folder: layer_session_of(folder, ckpt_path=str(folder / "layers.ckpt")),
     ),
     LayerwiseLearningRate: RoundTrip(tuned_layers, lambda made: made.state_dict(), loaded(layerwise)),
-    LearningRateControl: RoundTrip(cut_control, lambda made: made.state("us"), control_from),
+    LRScale: RoundTrip(cut_control, lambda made: made.state("us"), control_from),
     LearningRateController: RoundTrip(
         trained,
         lambda made: made.state_dict(),
         loaded(lambda: controller(policy="auto", epochs=None, ratio=None)),
     ),
     LossWindow: RoundTrip(fed_window, lambda made: made.state_dict(), loaded(LossWindow)),
-    MetricObserver: RoundTrip(
-        fed_observer, lambda made: made.state_dict(), loaded(lambda: MetricObserver(["val_loss", "acc"]))
+    FreshMetrics: RoundTrip(
+        fed_observer, lambda made: made.state_dict(), loaded(lambda: FreshMetrics(["val_loss", "acc"]))
     ),
-    Pace: RoundTrip(
+    TimeBudget: RoundTrip(
         some_pace,
         lambda made: made.state_dict(),
-        loaded(lambda: Pace(lambda: 0.0, 60.0)),
+        loaded(lambda: TimeBudget(lambda: 0.0, 60.0)),
     ),
-    Reader: RoundTrip(
+    CheckReader: RoundTrip(
         fed_reader,
         lambda made: made.state_dict(),
-        loaded(lambda: Reader(Settings(), Ranks())),
+        loaded(lambda: CheckReader(Settings(), Ranks())),
     ),
-    ReplayedBatches: RoundTrip(
+    BatchCache: RoundTrip(
         kept_batches,
         lambda made: made.state_dict(),
-        loaded(lambda: ReplayedBatches(Small(plain_sgd))),
+        loaded(lambda: BatchCache(Small(plain_sgd))),
     ),
-    Session: RoundTrip(
+    FitRun: RoundTrip(
         session_of,
         lambda made: made.at_the_catch,
         lambda state, folder: session_of(folder, ckpt_path=str(folder / "at.ckpt")),

@@ -50,18 +50,18 @@ class Data:
         train: what the optimizer sees.
         validation: what the methods may see.
         test: what gives the score.
-        facts: what a model has to know (numbers of features and classes, the graph).
+        summary: what a model has to know (numbers of features and classes, the graph).
     """
 
     train: Dataset[Any]
     validation: Dataset[Any]
     test: Dataset[Any]
-    facts: dict[str, Any] = field(default_factory=dict)
+    summary: dict[str, Any] = field(default_factory=dict)
 
 
-def _cut(rows: Sequence[Tensor], parts: Sequence[Tensor], **facts: Any) -> Data:
+def _cut(rows: Sequence[Tensor], parts: Sequence[Tensor], **summary: Any) -> Data:
     train, validation, test = (Rows(*(column[part] for column in rows)) for part in parts)
-    return Data(train, validation, test, facts)
+    return Data(train, validation, test, summary)
 
 
 def _shuffled(n: int, *sizes: int) -> list[Tensor]:

@@ -16,11 +16,11 @@ from benchmarks.any_start.data import Data, Rows, fashion_half
 
 def perceptron(data: Data, width: int = 128, depth: int = 2) -> nn.Module:
     """Linear layers and ReLU; one output where there are no classes."""
-    sizes = [data.facts["features"]] + [width] * depth
+    sizes = [data.summary["features"]] + [width] * depth
     layers: list[nn.Module] = []
     for before, after in itertools.pairwise(sizes):
         layers += [nn.Linear(before, after), nn.ReLU()]
-    return nn.Sequential(*layers, nn.Linear(width, data.facts.get("classes", 1)))
+    return nn.Sequential(*layers, nn.Linear(width, data.summary.get("classes", 1)))
 
 
 def narrow_perceptron(data: Data) -> nn.Module:
@@ -51,12 +51,12 @@ class ConvNet(nn.Module):
 
 def plain_convnet(data: Data) -> nn.Module:
     """Without normalization a rate too high blows up."""
-    return ConvNet(data.facts["classes"], norm=False)
+    return ConvNet(data.summary["classes"], norm=False)
 
 
 def normed_convnet(data: Data) -> nn.Module:
     """With batch norm the loss never blows up under SGD, however wrong the rate."""
-    return ConvNet(data.facts["classes"], norm=True)
+    return ConvNet(data.summary["classes"], norm=True)
 
 
 class CharacterModel(nn.Module):
@@ -78,7 +78,7 @@ class CharacterModel(nn.Module):
 
 def character_model(data: Data) -> nn.Module:
     """For the alphabet and the window of this text."""
-    return CharacterModel(data.facts["classes"], data.facts["length"])
+    return CharacterModel(data.summary["classes"], data.summary["length"])
 
 
 class GraphConvNet(nn.Module):
@@ -105,18 +105,18 @@ class GraphConvNet(nn.Module):
 
 def graph_convnet(data: Data) -> nn.Module:
     """For this graph."""
-    return GraphConvNet(data.facts["words"], data.facts["graph"], data.facts["classes"])
+    return GraphConvNet(data.summary["words"], data.summary["graph"], data.summary["classes"])
 
 
 def pretrained_convnet(data: Data) -> nn.Module:
     """The body learnt the other half of the classes; the head is new."""
-    model = ConvNet(data.facts["classes"], norm=True)
+    model = ConvNet(data.summary["classes"], norm=True)
     path = Path(tempfile.gettempdir()) / f"lightning_lr-any_start-{torch.__version__}" / "pretrained.pt"
     if not path.exists():
         path.parent.mkdir(exist_ok=True)
         fresh = path.with_suffix(f".{os.getpid()}")
         with torch.random.fork_rng(devices=[]):
-            torch.save(_pretrain(data.facts["folder"]), fresh)
+            torch.save(_pretrain(data.summary["folder"]), fresh)
         fresh.replace(path)  # two that pretrain at once write the same
     model.body.load_state_dict(torch.load(path, weights_only=True))
     return model

@@ -6,14 +6,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from benchmarks.detection.peers import PATIENCES, PEERS
-from lightning_lr.core.controller import Controller
-from lightning_lr.core.debounce import Debounce
-from lightning_lr.core.detectors import default_detectors
-from lightning_lr.core.diagnosis import diagnose
-from lightning_lr.core.policy import PRESETS, Policy
-from lightning_lr.core.records import Diagnosis, Reading
-from lightning_lr.core.settings import Settings
-from lightning_lr.core.vocabulary import Action, Condition, Verdict
+from lightning_lr.engine.debounce import Debounce
+from lightning_lr.engine.detectors import default_detectors
+from lightning_lr.engine.diagnosis import diagnose
+from lightning_lr.engine.engine import DecisionEngine
+from lightning_lr.engine.policies.policy import PRESETS, Policy
+from lightning_lr.engine.records import Diagnosis, Reading
+from lightning_lr.engine.settings import Settings
+from lightning_lr.engine.vocabulary import Action, Condition, Verdict
 from lightning_lr.offline.curves import Curve
 from lightning_lr.offline.evaluate import signals_of
 
@@ -53,12 +53,12 @@ def judge(curve: Curve, family: str) -> Judged:
     }
     named: dict[Key, str] = {}
     seen = signals_of(readings)
-    found = [[f for detector in default_detectors() for f in detector.examine(signals)] for signals in seen]
+    found = [[f for detector in default_detectors() for f in detector.examine(views)] for views in seen]
     for detector in default_detectors():
         own = [[f.verdict for f in findings if f.condition is detector.condition] for findings in found]
         for patience in PATIENCES:
             alarms[f"{detector.condition} detector", patience] = debounced(own, patience)
-    diagnoses = [diagnose(findings, signals) for findings, signals in zip(found, seen, strict=False)]
+    diagnoses = [diagnose(findings, views) for findings, views in zip(found, seen, strict=False)]
     for patience in (DEFAULT, *PATIENCES):
         policy = PRESETS["auto"].tuned(patience=patience) if patience else PRESETS["auto"]
         acted = actions(readings, diagnoses, policy, curve.onset)
@@ -101,6 +101,6 @@ def actions(
 
 def whole(readings: Sequence[Reading], policy: Policy) -> list[tuple[int, Condition]]:
     """Every action of the real controller; the curve takes no notice of them."""
-    controller = Controller(replace(Settings(), policy=policy))
+    controller = DecisionEngine(replace(Settings(), policy=policy))
     decisions = [controller.step(reading) for reading in readings]
     return [(d.check, d.condition) for d in decisions if d.action is not Action.HOLD]

@@ -27,7 +27,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from statistics import fmean
 
-from lightning_lr.core.vocabulary import Condition
+from lightning_lr.engine.vocabulary import Condition
 from lightning_lr.offline.curves import Curve, readings_of
 
 

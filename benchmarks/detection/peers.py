@@ -10,8 +10,8 @@ import math
 from collections.abc import Callable, Sequence
 from statistics import NormalDist
 
-from lightning_lr.core.records import Reading
-from lightning_lr.core.statistics import least_squares
+from lightning_lr.engine.history.statistics import least_squares
+from lightning_lr.engine.records import Reading
 from lightning_lr.offline.curves import MONITOR
 
 

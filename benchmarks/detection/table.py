@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 
 from benchmarks.detection.judge import DEFAULT, Judged, Key
 from benchmarks.detection.peers import PATIENCES, PEERS
-from lightning_lr.core.vocabulary import Condition
+from lightning_lr.engine.vocabulary import Condition
 from lightning_lr.offline.evaluate import Score, bootstrap, charged_delay, delay_at, episodes, false_alarms, score
 
 QUESTIONS = (Condition.PLATEAU, Condition.OVERFITTING, Condition.DIVERGENCE)

@@ -6,10 +6,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from benchmarks.healthy.logs import Log
-from lightning_lr.core.arguments import settings_from
-from lightning_lr.core.records import Decision
-from lightning_lr.core.vocabulary import Action
-from lightning_lr.offline.replay import Replayer
+from lightning_lr.engine.arguments import settings_from
+from lightning_lr.engine.records import Decision
+from lightning_lr.engine.vocabulary import Action
+from lightning_lr.offline.replay.replay import Replayer
 
 POLICIES = ("conservative", "auto")
 """``auto`` without exploration and without an end of its own: the schedule is the user's."""

@@ -20,7 +20,7 @@ from pathlib import Path
 
 from benchmarks.detection.labels import numbers
 from benchmarks.healthy.plan import Run
-from lightning_lr.core.records import Rate, Reading
+from lightning_lr.engine.records import Rate, Reading
 from lightning_lr.offline.curves import readings_of
 
 LEARNED, WITHIN = 0.1, 0.05

@@ -26,11 +26,11 @@ import torch.nn.functional as F
 from benchmarks.any_start.tasks import Task
 from benchmarks.any_start.training import load
 from benchmarks.layerwise.tasks import TASKS
-from lightning_lr.core.layer_rule import LayerRule
-from lightning_lr.live.journal_file import JournalFile
-from lightning_lr.live.layer_session import LayerSession
-from lightning_lr.live.layers import layers_of
-from lightning_lr.live.ranks import Ranks
+from lightning_lr.layerwise.fit_run import LayerwiseRun
+from lightning_lr.layerwise.layers import layers_of
+from lightning_lr.layerwise.rule import LayerRule
+from lightning_lr.loggers.journal_file import JournalFile
+from lightning_lr.run.distributed import Ranks
 
 OVERHEAD = Path(__file__).with_name("overhead.json")
 BLOCK, BLOCKS = 10, 150
@@ -47,10 +47,10 @@ class Loop:
         make: Any = torch.optim.SGD if task.optimizer == "sgd" else torch.optim.AdamW
         self.optimizer = make(self.model.parameters(), task.lr)
         self.batches = itertools.cycle(list(itertools.islice(task.train_loader(loaded, 0), 20)))
-        self.session: LayerSession | None = None
+        self.fit_run: LayerwiseRun | None = None
         if layered:
             layers = layers_of(self.model)
-            self.session = LayerSession(
+            self.fit_run = LayerwiseRun(
                 self.optimizer,
                 layers,
                 LayerRule(list(layers)),
@@ -60,7 +60,7 @@ class Loop:
                 lambda: JournalFile(None, "", print),
                 False,
             )
-            self.session.scan([])
+            self.fit_run.scan([])
         self.steps = 0
         self.spent = 0.0
 
@@ -72,11 +72,11 @@ class Loop:
             inputs, targets = next(self.batches)
             self.optimizer.zero_grad()
             F.cross_entropy(self.model(inputs).flatten(0, -2), targets.flatten()).backward()  # type: ignore[no-untyped-call]
-            if self.session is not None:
-                self.timed(self.session.before_step)
+            if self.fit_run is not None:
+                self.timed(self.fit_run.before_step)
             self.optimizer.step()
-            if self.session is not None:
-                self.timed(self.session.after_step, self.steps)
+            if self.fit_run is not None:
+                self.timed(self.fit_run.after_step, self.steps)
             self.steps += 1
         return time.process_time() - begun, self.spent
 

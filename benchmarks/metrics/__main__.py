@@ -17,8 +17,8 @@ from benchmarks.detection.labels import label, numbers
 from benchmarks.metrics.cut_report import cut_figure, cut_table
 from benchmarks.metrics.judges import JUDGES, mean_of, readings, yes
 from benchmarks.metrics.record import RECORDED
-from lightning_lr.core.detectors import IncoherenceDetector, OscillationDetector, SlowProgressDetector
-from lightning_lr.core.vocabulary import Condition
+from lightning_lr.engine.detectors import IncoherenceDetector, OscillationDetector, SlowProgressDetector
+from lightning_lr.engine.vocabulary import Condition
 from lightning_lr.offline.evaluate import score
 
 FOLDER = Path(__file__).parent

@@ -23,8 +23,8 @@ from torch.utils.data import DataLoader
 from benchmarks.any_start.data import digits
 from benchmarks.metrics.record import model_of
 from lightning_lr import LearningRateController, NeuronCoherence
-from lightning_lr.core.journal import read_line
-from lightning_lr.core.vocabulary import Condition
+from lightning_lr.engine.journal import read_line
+from lightning_lr.engine.vocabulary import Condition
 
 CUT = Path(__file__).with_name("cut.json")
 CHECKS = 40

@@ -8,10 +8,10 @@ from dataclasses import replace
 from statistics import fmean
 from typing import Any
 
-from lightning_lr.core.detectors import GradientDisparityDetector, OverfittingDetector
-from lightning_lr.core.records import Reading
-from lightning_lr.core.series import TRAIN_LOSS
-from lightning_lr.core.vocabulary import Verdict
+from lightning_lr.engine.detectors import GradientDisparityDetector, OverfittingDetector
+from lightning_lr.engine.history.run_history import TRAIN_LOSS
+from lightning_lr.engine.records import Reading
+from lightning_lr.engine.vocabulary import Verdict
 from lightning_lr.offline.curves import readings_of
 from lightning_lr.offline.evaluate import Examines, signals_of
 

@@ -22,7 +22,7 @@ from torch.nn import functional
 
 from benchmarks.any_start.models import CharacterModel, ConvNet
 from lightning_lr import GradientDisparity, NeuronCoherence, UpdateRatio
-from lightning_lr.live.probes import Probes
+from lightning_lr.run.readings.probes import Probes
 
 STEPS = 100
 """Steps of a block, and so between two checks: a short epoch; a longer one makes the looks rarer."""

@@ -78,7 +78,7 @@ def model_of(task: str, data: Any) -> tuple[Any, Callable[..., Any]]:
 
     if task == "cora":
         return graph_convnet(data), functional.cross_entropy
-    features, classes = data.facts["features"], data.facts.get("classes", 1)
+    features, classes = data.summary["features"], data.summary.get("classes", 1)
     if task.endswith("linear"):
         return nn.Sequential(nn.Linear(features, 1), nn.Flatten(0)), functional.mse_loss
     body = [nn.Linear(features, 128), nn.ReLU(), nn.Linear(128, 128), nn.ReLU(), nn.Linear(128, classes)]
@@ -92,7 +92,7 @@ def record(run: Run, folder: Path | None) -> dict[str, Any]:
     import torch
 
     from lightning_lr import GradientDisparity, NeuronCoherence, UpdateRatio
-    from lightning_lr.live.probes import Probes
+    from lightning_lr.run.readings.probes import Probes
 
     torch.set_num_threads(1)
     torch.manual_seed(run.seed)

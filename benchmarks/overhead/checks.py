@@ -13,10 +13,10 @@ from statistics import median
 import torch
 
 from benchmarks.overhead.figures import Figure, alternately, over, paired, shown, undisturbed, yardstick
-from lightning_lr.core.arguments import settings_from
-from lightning_lr.core.controller import Controller
-from lightning_lr.core.records import Rate, Reading, TrainWindow
-from lightning_lr.live.decision_history import DecisionHistory
+from lightning_lr.engine.arguments import settings_from
+from lightning_lr.engine.engine import DecisionEngine
+from lightning_lr.engine.records import Rate, Reading, TrainWindow
+from lightning_lr.loggers.decision_history import DecisionHistory
 
 MONITORS = ("val_loss", "val_loss/dataloader_idx_1", "val_loss/dataloader_idx_2")
 BLOCKS = 32
@@ -28,7 +28,7 @@ class Core:
 
     def __init__(self, monitors: tuple[str, ...] = MONITORS, patience: int = 50) -> None:
         self.monitors = monitors
-        self.core = Controller(settings_from(monitor=list(monitors), mode="min", policy="auto", patience=patience))
+        self.core = DecisionEngine(settings_from(monitor=list(monitors), mode="min", policy="auto", patience=patience))
         self.chance, self.check = random.Random(0), 0
         self.history = DecisionHistory()
 

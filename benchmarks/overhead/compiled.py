@@ -9,7 +9,7 @@ from torch import nn
 from torch._dynamo.utils import counters
 
 from benchmarks.overhead.figures import Figure
-from lightning_lr.live.lr_control import LearningRateControl
+from lightning_lr.optim.lr_scale import LRScale
 
 STEPS = 20
 
@@ -32,7 +32,7 @@ def _graphs(tensor_rate: bool, backend: str, compile_step: bool, changes: bool) 
     model = nn.Sequential(nn.Linear(8, 8), nn.ReLU(), nn.Linear(8, 1))
     rate = torch.tensor(0.01) if tensor_rate else 0.01
     optimizer = torch.optim.Adam(model.parameters(), lr=rate)
-    control = LearningRateControl.of(optimizer)
+    control = LRScale.of(optimizer)
     control.attach([])
     forward = torch.compile(model, backend=backend)
     step = torch.compile(optimizer.step, backend=backend) if compile_step else optimizer.step

@@ -21,7 +21,7 @@ from torch import nn
 from torch._dynamo.utils import counters
 
 from benchmarks.overhead.figures import over, paired
-from benchmarks.overhead.lanes import ENDING, HOLDING, Boring, Course, arguments, run
+from benchmarks.overhead.lanes import ENDING, HOLDING, Boring, LRSchedule, arguments, run
 from benchmarks.overhead.networks import GPT, resnet18
 from benchmarks.overhead.sides import OFF, ON, with_and_without
 from lightning_lr import LearningRateController
@@ -37,7 +37,7 @@ class Strict(LearningRateController):
             super().on_train_batch_start(*args)
 
     def on_train_batch_end(self, *args: Any) -> None:
-        exploring = self._session is not None and self._session.course.explorer is not None
+        exploring = self._fit_run is not None and self._fit_run.lr_schedule.lr_search is not None
         with _no_synchronization(allowed=exploring):  # a sweep reads each loss: it has to know when to end
             super().on_train_batch_end(*args)
 
@@ -89,14 +89,14 @@ def compared(name: str, compiled: bool, lane: str, accelerator: str, rounds: int
         graphs.append(_graphs())
         return with_and_without(trainer, theirs)
 
-    course = Course(
+    lr_schedule = LRSchedule(
         model=partial(Net, name, compiled),
         block=BLOCK,
         rounds=rounds,
         trainer={"accelerator": accelerator, "devices": 1, "precision": "bf16-mixed"},
         clock=_emptied if torch.cuda.is_available() else perf_counter,
     )
-    steps = run(lane, course, switches, [Strict("val_loss", **arguments(lane))]).steps
+    steps = run(lane, lr_schedule, switches, [Strict("val_loss", **arguments(lane))]).steps
     ratio = paired(over(steps, ON, OFF))
     return (
         f"{name}{', compiled' if compiled else ''}, {lane}: × {ratio['ratio']:.4f} "

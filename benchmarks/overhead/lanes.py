@@ -83,7 +83,7 @@ class Convolutional(Boring):
 
 
 @dataclass(frozen=True)
-class Course:
+class LRSchedule:
     """How far the runs go.
 
     Attributes:
@@ -102,19 +102,19 @@ class Course:
 
 
 def run(
-    lane: str, course: Course, switches: Switches = with_and_without, theirs: Sequence[Callback] | None = None
+    lane: str, lr_schedule: LRSchedule, switches: Switches = with_and_without, theirs: Sequence[Callback] | None = None
 ) -> Sides:
     """Train, with the callbacks of a lane, or those given, and without them in turn, and return the times."""
     quiet()
     torch.manual_seed(0)
-    turn = course.block + 2
-    timed = 2 * course.rounds * turn
+    turn = lr_schedule.block + 2
+    timed = 2 * lr_schedule.rounds * turn
     if lane == ENDING and timed > LAST:
         raise ValueError(f"{timed} steps are more than the last {LAST}: ask for fewer rounds")
-    model, theirs = course.model(lane == PEERS), callbacks(lane) if theirs is None else theirs
+    model, theirs = lr_schedule.model(lane == PEERS), callbacks(lane) if theirs is None else theirs
     with tempfile.TemporaryDirectory() as folder:
         trainer = Trainer(
-            **course.trainer,
+            **lr_schedule.trainer,
             max_epochs=1,
             callbacks=list(theirs),
             logger=TensorBoardLogger(folder, name=lane),
@@ -130,11 +130,11 @@ def run(
             model,
             theirs,
             ready=lambda: model.validations >= WARMUP and _brought_there(theirs[0], lane),
-            block=course.block,
-            rounds=course.rounds,
+            block=lr_schedule.block,
+            rounds=lr_schedule.rounds,
             length=LONG if lane in JUMPS else 12 * timed,  # that one explores a part of it, and then holds all the time
             switches=switches,
-            clock=course.clock,
+            clock=lr_schedule.clock,
         )
         trainer.fit(model, sides, DataLoader([model.batch], batch_size=None))  # type: ignore[arg-type]
     return sides
@@ -143,19 +143,27 @@ def run(
 def _brought_there(callback: Any, lane: str) -> bool:
     """Whether a run has come to what is to be timed; where that is far away it is taken there."""
     if lane in JUMPS and _phase(callback) == "holding":
-        course = callback._session.course
-        course.steps, course.wakes_at = JUMPS[lane], 0.0
+        lr_schedule = callback._fit_run.lr_schedule
+        lr_schedule.steps, lr_schedule.next_action_step = JUMPS[lane], 0.0
     return _phase(callback) == PHASES.get(lane)
 
 
 def _phase(callback: Any) -> str | None:
     """Where a run of ours is; ``None`` for all others, and where it neither explores nor follows a curve."""
-    course = callback._session.course if isinstance(callback, LearningRateController) and callback._session else None
-    if course is None or (course.curve is None and not course.explores):
+    lr_schedule = (
+        callback._fit_run.lr_schedule if isinstance(callback, LearningRateController) and callback._fit_run else None
+    )
+    if lr_schedule is None or (lr_schedule.curve is None and not lr_schedule.searches):
         return None
-    if course.explores:
+    if lr_schedule.searches:
         return "explores"
-    return "annealing" if course.annealing else "holding" if course.curve.at(course.steps) == 1 else "rising"
+    return (
+        "annealing"
+        if lr_schedule.annealing
+        else "holding"
+        if lr_schedule.curve.at(lr_schedule.steps) == 1
+        else "rising"
+    )
 
 
 def callbacks(lane: str) -> list[Callback]:

@@ -14,17 +14,17 @@ from time import perf_counter_ns
 from typing import Any
 
 from benchmarks.overhead.figures import over, paired
-from benchmarks.overhead.lanes import ENDING, LAST, OURS, Boring, Course, run
+from benchmarks.overhead.lanes import ENDING, LAST, OURS, Boring, LRSchedule, run
 from benchmarks.overhead.sides import OFF, ON
 from lightning_lr import LearningRateController
-from lightning_lr.live.controlled_groups import ControlledGroups
-from lightning_lr.live.loss_window import LossWindow
-from lightning_lr.live.lr_control import LearningRateControl
+from lightning_lr.optim.controlled_groups import ControlledGroups
+from lightning_lr.optim.lr_scale import LRScale
+from lightning_lr.run.readings.loss_window import LossWindow
 
 PARTS: tuple[tuple[type, str], ...] = (
     (LearningRateController, "on_train_batch_start"),
     (LearningRateController, "on_before_optimizer_step"),
-    (LearningRateControl, "_before_step"),
+    (LRScale, "_before_step"),
     (LearningRateController, "on_train_batch_end"),
     (ControlledGroups, "before_step"),
     (LossWindow, "append"),
@@ -64,7 +64,7 @@ def left_out(lane: str, owner: type, name: str, rounds: int) -> str:
 
         return {ON: lambda: to(True), OFF: lambda: to(False)}
 
-    steps = run(lane, Course(Boring, block=48, rounds=rounds), switches).steps
+    steps = run(lane, LRSchedule(Boring, block=48, rounds=rounds), switches).steps
     figure = paired(over(steps, ON, OFF))
     extra = median(a - b for a, b in zip(steps[ON], steps[OFF], strict=True)) * 1e6
     return f"{figure['ratio']:.4f} [{figure['low']:.4f}, {figure['high']:.4f}], {extra:.1f} µs"
@@ -88,7 +88,7 @@ def in_place(lane: str, owner: type, name: str, rounds: int) -> str:
         return result
 
     with _put(owner, name, timed):
-        run(lane, Course(Boring, block=48, rounds=rounds), lambda trainer, theirs: {ON: _nothing, OFF: _nothing})
+        run(lane, LRSchedule(Boring, block=48, rounds=rounds), lambda trainer, theirs: {ON: _nothing, OFF: _nothing})
     half = len(first) // 2  # the run has come to its phase by then
     took, again = ((median(found[-half:]) - median(clock)) / 1e3 if found else None for found in (first, second))
     return f"{took:.1f} µs in place" + (f", {again:.1f} µs straight after" if again is not None else "")

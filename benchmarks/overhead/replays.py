@@ -17,12 +17,12 @@ from typing import Any
 
 from benchmarks.overhead.checks import Core
 from benchmarks.overhead.figures import Figure, paired, shown
-from lightning_lr.core.arguments import settings_from
-from lightning_lr.core.journal import entry_line, header_line
-from lightning_lr.core.records import Adjustment, JournalEntry
-from lightning_lr.core.settings import Settings
-from lightning_lr.offline.replay import Replayer, replay
-from lightning_lr.offline.sources import open_run
+from lightning_lr.engine.arguments import settings_from
+from lightning_lr.engine.journal import entry_line, header_line
+from lightning_lr.engine.records import Adjustment, JournalEntry
+from lightning_lr.engine.settings import Settings
+from lightning_lr.offline.logs.sources import open_run
+from lightning_lr.offline.replay.replay import Replayer, replay
 
 CHECKS = 100_000
 LIMIT = 2.0
@@ -83,9 +83,9 @@ def write_journal(folder: Path, checks: int) -> Path:
         for _ in range(checks):
             reading = core.reading()
             decision, done = core.core.step(reading), Adjustment(reading.rates)
-            assert core.core.signals is not None
+            assert core.core.views is not None
             assert core.core.diagnosis is not None
-            entry = JournalEntry(reading, core.core.signals, core.core.diagnosis, decision, done)
+            entry = JournalEntry(reading, core.core.views, core.core.diagnosis, decision, done)
             file.write(entry_line(entry) + "\n")
     return path
 

@@ -12,8 +12,8 @@ import torch.distributed as dist
 
 from benchmarks.overhead.checks import Core
 from benchmarks.overhead.figures import Figure, alternately, over, paired, shown, undisturbed, yardstick
-from lightning_lr.live.controlled_groups import ControlledGroups
-from lightning_lr.live.ranks import Ranks
+from lightning_lr.optim.controlled_groups import ControlledGroups
+from lightning_lr.run.distributed import Ranks
 
 GROUPS, OPTIMIZERS, MONITORS, RANKS = (1, 100, 10_000), (1, 10), (1, 10, 50), (1, 2, 4, 8)
 
@@ -135,7 +135,7 @@ def _messages(rank: int, count: int, rounds: int) -> list[tuple[float, float]]:
     for _ in range(rounds):
         began = perf_counter()
         ranks.from_rank_zero(ranks.sum(message) + [0.0] * 5)
-        between = perf_counter()
+        train_only = perf_counter()
         dist.all_reduce(one)
-        found.append((between - began, perf_counter() - between))
+        found.append((train_only - began, perf_counter() - train_only))
     return found[5:]

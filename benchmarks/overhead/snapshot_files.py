@@ -14,8 +14,8 @@ import torch
 from torch import nn
 
 from benchmarks.overhead.figures import Figure, alternately, over, paired, shown
-from lightning_lr.live.snapshot import Snapshot
-from lightning_lr.live.snapshot_file import SnapshotFile
+from lightning_lr.snapshot.file_storage import SnapshotFile
+from lightning_lr.snapshot.snapshot import Snapshot
 
 STATUS = Path("/proc/self/status")
 """Linux tells there how much memory is this process's own; pages of a file are not, the system may drop them."""

@@ -11,7 +11,7 @@ from torch import nn
 
 from benchmarks.overhead.figures import Figure, alternately, over, paired, shown
 from benchmarks.overhead.snapshot_files import file_figures
-from lightning_lr.live.snapshot import Snapshot
+from lightning_lr.snapshot.snapshot import Snapshot
 
 STEPS = 500
 """Of an epoch. The share is that of the worst case: a new best, hence a snapshot, after each one."""

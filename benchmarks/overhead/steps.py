@@ -22,7 +22,7 @@ from benchmarks.overhead.lanes import (
     OURS,
     Boring,
     Convolutional,
-    Course,
+    LRSchedule,
     callbacks,
     quiet,
     run,
@@ -37,11 +37,11 @@ Seconds = Sequence[dict[str, list[float]]]
 
 def step_figures(quick: bool) -> Iterator[Figure]:
     """One row a lane and model, and one for its steps that end in a validation."""
-    for name, course, runs in (
-        ("BoringModel", Course(Boring, block=48, rounds=10 if quick else 18), 1 if quick else 16),
-        ("CNN", Course(Convolutional, block=24, rounds=5 if quick else 10), 1 if quick else 12),
+    for name, lr_schedule, runs in (
+        ("BoringModel", LRSchedule(Boring, block=48, rounds=10 if quick else 18), 1 if quick else 16),
+        ("CNN", LRSchedule(Convolutional, block=24, rounds=5 if quick else 10), 1 if quick else 12),
     ):
-        sides = _in_turn(course, runs)
+        sides = _in_turn(lr_schedule, runs)
         monitor = _ratio([side.steps for side in sides[MONITOR]])["ratio"]
         for lane, found in sides.items():
             yield _step(name, lane, [side.steps for side in found], monitor)
@@ -57,7 +57,7 @@ def step_figures(quick: bool) -> Iterator[Figure]:
             )
 
 
-def _in_turn(course: Course, runs: int) -> dict[str, list[Sides]]:
+def _in_turn(lr_schedule: LRSchedule, runs: int) -> dict[str, list[Sides]]:
     """Several runs of each lane, in another order and elsewhere in memory each time.
 
     Where its objects lie makes the same run faster or slower than its twin by a percent and more, as long as it goes
@@ -67,7 +67,7 @@ def _in_turn(course: Course, runs: int) -> dict[str, list[Sides]]:
     for _ in range(runs):
         for lane in chance.sample(LANES, len(LANES)):
             elsewhere.append([object() for _ in range(chance.randrange(20_000))])
-            found[lane].append(run(lane, course))
+            found[lane].append(run(lane, lr_schedule))
     return found
 
 
@@ -147,7 +147,7 @@ def _hooks(lane: str, length: int, at: int, rounds: int) -> dict[str, list[float
             ours.on_train_batch_start(trainer, model, None, 1)
             for hook in before:
                 hook(optimizer, (), {})
-            ours._session.counter.completed += 1  # type: ignore[attr-defined]  # as the Trainer would have counted
+            ours._fit_run.counter.completed += 1  # type: ignore[attr-defined]  # as the Trainer would have counted
             ours.on_train_batch_end(trainer, model, outputs, None, 1)
 
         bare_model = torch.nn.Linear(32, 2)

@@ -11,9 +11,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from lightning_lr.metrics.isolation import untouched
 from lightning_lr.metrics.mute import muted
 from lightning_lr.metrics.probe import Named, Probe, local
-from lightning_lr.metrics.untouched import untouched
 
 MULTIPLES = (0, 2, 6, 20, 60, 200)
 """How often the update is repeated: five forward passes beside the one at the weights as they are, a third of a decade

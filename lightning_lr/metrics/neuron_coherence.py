@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves, tree_map
 
 from lightning_lr.metrics.activations import PRODUCERS, Watched, outside_fused, rows_of, watched_layers
+from lightning_lr.metrics.isolation import untouched
 from lightning_lr.metrics.probe import Named, Probe, local
-from lightning_lr.metrics.untouched import untouched
 
 ROWS = 256
 """Samples (and positions) of one layer that are looked at: the error of a share is then below 0.001 with 1000 units."""

@@ -1,1 +1,4 @@
-"""What runs the core over logs that exist already; never torch."""
+"""Runs that exist already: read, replayed, reported.
+
+Imports the engine only; no torch.
+"""

@@ -73,7 +73,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _wrong(message: str) -> int:
-    from lightning_lr.offline.terminal import safe
+    from lightning_lr.offline.report.terminal import safe
 
     print(f"lightning-lr: {safe(message)}", file=sys.stderr)
     return WRONG
@@ -112,7 +112,7 @@ COMMANDS: dict[str, Callable[[Any], None]] = {
 
 
 def _watch(options: Any) -> Any:
-    from lightning_lr.offline.sources import Watch
+    from lightning_lr.offline.logs.sources import Watch
 
     return Watch(tuple(options.monitor), options.mode, options.train, options.train_monitor, options.partial)
 

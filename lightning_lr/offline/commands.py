@@ -9,18 +9,18 @@ import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from lightning_lr.core.arguments import settings_from
-from lightning_lr.core.vocabulary import Action
-from lightning_lr.core.wording import plural
+from lightning_lr.engine.arguments import settings_from
+from lightning_lr.engine.text import plural
+from lightning_lr.engine.vocabulary import Action
 from lightning_lr.errors import ArgumentError
-from lightning_lr.offline import terminal
-from lightning_lr.offline.sources import Watch, open_run, without_search
+from lightning_lr.offline.logs.sources import Watch, open_run, without_search
+from lightning_lr.offline.report import terminal
 
 
 def demo(policy: str | None, sets: Sequence[str], seed: int, curve: str | None, png: str | None) -> None:
     """The engine over curves whose end is known, as sentences."""
     from lightning_lr.offline.demo import CURVES, decided, first_answer
-    from lightning_lr.offline.variants import parsed
+    from lightning_lr.offline.replay.variants import parsed
 
     settings = without_search(settings_from(**parsed([*([f"policy={policy}"] if policy else []), *sets])))
     if curve is not None and curve not in CURVES:
@@ -36,7 +36,7 @@ def demo(policy: str | None, sets: Sequence[str], seed: int, curve: str | None, 
         terminal.say(out, f"{drawn}; {first_answer(lines, drawn)}", style="bold")
         terminal.say(out, *(f"  {line.decision}" for line in lines if line.decision.action is not Action.HOLD))
         if png:
-            from lightning_lr.offline.figure import draw
+            from lightning_lr.offline.report.figure import draw
 
             draw(lines).savefig(png, dpi=100)
 
@@ -45,8 +45,8 @@ def replay(
     path: str, watch: Watch, policy: str | None, sets: Sequence[str], others: Sequence[str], as_json: bool
 ) -> None:
     """A run decided once more, beside what really happened."""
-    from lightning_lr.offline import replay_report
-    from lightning_lr.offline.variants import variants_of
+    from lightning_lr.offline.replay import replay_report
+    from lightning_lr.offline.replay.variants import variants_of
 
     run = open_run(path, watch)
     outcome = replay_report.outcome_of(run, variants_of(run, policy, sets, others))
@@ -63,11 +63,11 @@ def report(path: str, watch: Watch, html: str | None, png: str | None) -> None:
     found = made.report_of(open_run(path, watch))
     files: dict[str, bytes] = {}
     if html:
-        from lightning_lr.offline.html_report import page
+        from lightning_lr.offline.report.html_report import page
 
         files[html] = page(found).encode()
     if png:
-        from lightning_lr.offline.figure import draw
+        from lightning_lr.offline.report.figure import draw
 
         drawn = io.BytesIO()
         draw(found.story.lines).savefig(drawn, dpi=100, format="png")
@@ -89,7 +89,7 @@ def _write(files: Mapping[str, bytes]) -> None:
 
 def evaluate(paths: Sequence[str], watch: Watch, onsets: Sequence[str], condition: str | None, seeds: int) -> None:
     """How late and how often wrong the detectors are."""
-    from lightning_lr.offline import labelled
+    from lightning_lr.offline import labelled_curves
 
     if not paths:
         _evaluate_curves(seeds, onsets, condition)
@@ -102,7 +102,7 @@ def evaluate(paths: Sequence[str], watch: Watch, onsets: Sequence[str], conditio
     for place, path in enumerate(paths):
         onset = onsets[place % len(onsets)]
         run = open_run(path, watch)
-        for alarms in labelled.run_alarms(run, onset, condition):
+        for alarms in labelled_curves.run_alarms(run, onset, condition):
             first = "none" if alarms.first is None else f"check {alarms.first[0]} (epoch {alarms.first[1]})"
             delay = "–" if math.isnan(alarms.delay) else f"{alarms.delay:g} check{plural(alarms.delay)}"
             false = ", ".join(map(str, alarms.false[:8])) + (" …" if len(alarms.false) > 8 else "") or "none"
@@ -112,14 +112,14 @@ def evaluate(paths: Sequence[str], watch: Watch, onsets: Sequence[str], conditio
 
 
 def _evaluate_curves(seeds: int, onsets: Sequence[str], condition: str | None) -> None:
-    from lightning_lr.offline import labelled
+    from lightning_lr.offline import labelled_curves
 
     if onsets:
         raise ArgumentError("Expected a run to go with --onset but got none.")
     if seeds < 1:
         raise ArgumentError(f"Expected `seeds` to be an integer ≥ 1 but got {seeds}.")
     rows = []
-    for name, onsets_there, score in labelled.curve_scores(seeds):
+    for name, onsets_there, score in labelled_curves.curve_scores(seeds):
         if condition in (None, str(name)):
             false = f"{100 * score.false_runs:.3g} % of {score.runs} runs"
             missed = f"{100 * score.missed:.3g} %"

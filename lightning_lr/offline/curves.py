@@ -1,6 +1,6 @@
 """Seeded curves with a known onset: the tests, the docs, the demo and the detection benchmark use the same ones.
 
-A :class:`Curve` is a run that never took place, as the list of :class:`~lightning_lr.core.records.Reading` that it
+A :class:`Curve` is a run that never took place, as the list of :class:`~lightning_lr.engine.records.Reading` that it
 would have
 given. The noise-free shape is known, so the check at which its condition sets in is a fact, not an opinion. All lengths
 are in checks; all noise is in shares of the *gain*, the distance that the curve falls in all; so each curve means
@@ -14,8 +14,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from random import Random
 
-from lightning_lr.core.records import Reading, TrainWindow
-from lightning_lr.core.vocabulary import Condition
+from lightning_lr.engine.records import Reading, TrainWindow
+from lightning_lr.engine.vocabulary import Condition
 
 MONITOR = "val_loss"
 """Name of the monitor in every curve."""

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 
-from lightning_lr.core.journal import JournalLine
-from lightning_lr.core.records import Adjustment, Rate
-from lightning_lr.core.settings import Settings
-from lightning_lr.core.vocabulary import Action
+from lightning_lr.engine.journal import JournalLine
+from lightning_lr.engine.records import Adjustment, Rate
+from lightning_lr.engine.settings import Settings
+from lightning_lr.engine.vocabulary import Action
 from lightning_lr.offline import curves
 from lightning_lr.offline.curves import Curve
-from lightning_lr.offline.replay import Replayer
+from lightning_lr.offline.replay.replay import Replayer
 
 RATE = 0.1
 """The learning rate that the curves are said to have, so that a decision has something to change."""

@@ -16,15 +16,15 @@ from random import Random
 from statistics import fmean
 from typing import Protocol
 
-from lightning_lr.core.records import Finding, Reading, Signals
-from lightning_lr.core.series import Series
-from lightning_lr.core.vocabulary import Mode, Verdict
+from lightning_lr.engine.history.run_history import RunHistory
+from lightning_lr.engine.records import Finding, MetricViews, Reading
+from lightning_lr.engine.vocabulary import Mode, Verdict
 
 
 class Examines(Protocol):
     """Anything with an ``examine``: a detector of the package, or one of your own."""
 
-    def examine(self, signals: Signals) -> Sequence[Finding]:
+    def examine(self, views: MetricViews) -> Sequence[Finding]:
         """Findings at one check."""
         ...
 
@@ -62,9 +62,9 @@ class Score:
 
 def signals_of(
     readings: Sequence[Reading], monitors: Sequence[str] = ("val_loss",), mode: Mode = Mode.MIN, rel_delta: float = 1e-3
-) -> list[Signals]:
+) -> list[MetricViews]:
     """What a detector sees at each check of a run in which nothing is ever adjusted."""
-    series = Series(monitors, mode, rel_delta=rel_delta)
+    series = RunHistory(monitors, mode, rel_delta=rel_delta)
     return [series.update(reading) for reading in readings]
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from lightning_lr.offline.figure import draw
-from lightning_lr.offline.journal_reader import Journal
-from lightning_lr.offline.sources import open_run
+from lightning_lr.offline.logs.journal_reader import Journal
+from lightning_lr.offline.logs.sources import open_run
+from lightning_lr.offline.report.figure import draw
 
 
 def plot(journal: str | Path | Journal) -> tuple[Any, Any]:

@@ -15,7 +15,7 @@ from werkzeug import wrappers
 
 from lightning_lr.tensorboard_plugin.assets import TYPES, compressed, plotly_file, static_files
 from lightning_lr.tensorboard_plugin.pages import PLUGIN
-from lightning_lr.tensorboard_plugin.reader import Reader
+from lightning_lr.tensorboard_plugin.reader import CheckReader
 
 DAY = 24 * 3600
 
@@ -30,7 +30,7 @@ class LearningRateTab(base_plugin.TBPlugin):  # type: ignore[misc]  # tensorboar
     plugin_name = PLUGIN
 
     def __init__(self, context: Any) -> None:
-        self.reader = Reader(context.data_provider)
+        self.reader = CheckReader(context.data_provider)
 
     def get_plugin_apps(self) -> dict[str, Any]:
         """Route → what answers it."""

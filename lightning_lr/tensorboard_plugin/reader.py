@@ -13,7 +13,7 @@ from tensorboard.data.provider import DataProvider, RunTagFilter
 from lightning_lr.tensorboard_plugin.pages import PLUGIN, PageError, PageName, read_page
 
 
-class Reader:
+class CheckReader:
     """Reads our summaries.
 
     Args:

@@ -7,7 +7,7 @@ import pytest
 from benchmarks.overhead.checks import LIMIT, Core, grown_bytes, weight
 from benchmarks.overhead.figures import Figure
 from benchmarks.overhead.table import changes
-from lightning_lr.core.controller import Controller
+from lightning_lr.engine.engine import DecisionEngine
 from tests.helpers.calls import calls_of
 
 MILLION = 1_000_000
@@ -42,7 +42,7 @@ def test_windows_come_back_from_a_state_whether_they_went_whole_or_as_a_differen
     core.core.step(type(lone)(lone.check, lone.epoch, lone.step, lone.metrics))
     for _ in range(2):
         state = core.core.state_dict()
-        again = Controller(core.core.settings)
+        again = DecisionEngine(core.core.settings)
         again.load_state_dict(state)
         for name, gap in core.core.series.gaps.items():
             assert again.series.gaps[name].state == gap.state

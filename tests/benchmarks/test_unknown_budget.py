@@ -5,19 +5,19 @@ from __future__ import annotations
 import pytest
 
 from benchmarks.unknown_budget import ADVISED, VARIANTS, _ending, table
-from lightning_lr.core import controller
-from lightning_lr.core.records import Rate, Reading
-from lightning_lr.core.settings import Settings
-from lightning_lr.core.vocabulary import Action, Condition
+from lightning_lr.engine import engine
+from lightning_lr.engine.records import Rate, Reading
+from lightning_lr.engine.settings import Settings
+from lightning_lr.engine.vocabulary import Action, Condition
 from tests.helpers.readings import Says
 
 LETTERS = {Action.HOLD: ".", Action.RESTORE: "b", Action.ANNEAL: "a", Action.STOP: "s"}
 
 
-def decided(variant: str, script: str, condition: Condition = Condition.PLATEAU) -> list[controller.Decision]:
+def decided(variant: str, script: str, condition: Condition = Condition.PLATEAU) -> list[engine.Decision]:
     """A run whose monitor never betters itself after its first check."""
     settings = Settings(policy=ADVISED) if VARIANTS[variant].converged else Settings()
-    core, made, rates = controller.Controller(settings, [Says(condition, script)]), [], {"lr": Rate(0.1, 1.0, 0.1)}
+    core, made, rates = engine.DecisionEngine(settings, [Says(condition, script)]), [], {"lr": Rate(0.1, 1.0, 0.1)}
     with _ending(VARIANTS[variant]):
         for check in range(len(script)):
             begun = any(decision.action is Action.ANNEAL for decision in made)

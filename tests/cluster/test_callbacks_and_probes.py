@@ -10,7 +10,7 @@ import pytest
 from lightning.pytorch import Callback
 
 from lightning_lr import LayerwiseLearningRate
-from lightning_lr.core.journal import read_line
+from lightning_lr.engine.journal import read_line
 from lightning_lr.metrics import GradientDisparity, NeuronCoherence, UpdateRatio
 from tests.helpers.ranks import run_on_ranks
 from tests.helpers.strategy_runs import Outcome, Task, one, train

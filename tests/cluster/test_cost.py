@@ -12,7 +12,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.strategies import DDPStrategy
 
 from lightning_lr import LearningRateController
-from lightning_lr.core.exploration import plan_exploration
+from lightning_lr.engine.lr_search.plan import plan_exploration
 from tests.helpers.counting_group import COUNTER, NAME, Sent, register
 from tests.helpers.ranks import run_on_ranks
 from tests.helpers.scripted import QUIET
@@ -103,7 +103,7 @@ def test_one_all_reduce_and_one_broadcast_a_check(size: int, model: type[Lightni
     """And none a step; the same bytes for a large model with many groups, and for more ranks."""
     without, watched = (sent_by(model, size, tmp_path / str(i), make) for i, make in enumerate((None, plain)))
     assert more(watched, without, ("step",)) == {}
-    a_check = more(watched, without, ("check", "between"))
+    a_check = more(watched, without, ("check", "watches_training"))
     assert a_check == {("allreduce", A_CHECK[0]): EPOCHS, ("broadcast", A_CHECK[1]): EPOCHS}
     assert sum(more(watched, without, ("set-up", "end")).values()) <= 2
 

@@ -18,11 +18,11 @@ import pytest
 from lightning.pytorch import Callback
 from lightning.pytorch.callbacks import ModelCheckpoint
 
-from lightning_lr.core.controller import Controller
-from lightning_lr.core.journal import read_line
-from lightning_lr.live import snapshot
-from lightning_lr.live.explorer import Explorer
-from lightning_lr.live.write_back import Plan
+from lightning_lr.engine.engine import DecisionEngine
+from lightning_lr.engine.journal import read_line
+from lightning_lr.run.search_run import LRSearch
+from lightning_lr.snapshot import snapshot
+from lightning_lr.snapshot.restore import Plan
 from tests.helpers.ranks import run_on_ranks
 from tests.helpers.strategy_runs import BATCH, STEPS, TIMEOUT, Outcome, Task, checkpoints, train
 
@@ -73,12 +73,12 @@ def in_validation(end: Callable[[], None]) -> Sequence[Callback]:
 
 def in_a_decision(end: Callable[[], None]) -> Sequence[Callback]:
     """Rank 0 between the all-reduce and the broadcast, another one after both."""
-    plain = Controller.step
+    plain = DecisionEngine.step
 
-    def step(self: Controller, reading: Any) -> Any:
+    def step(self: DecisionEngine, reading: Any) -> Any:
         return end() if reading.check == 4 else plain(self, reading)
 
-    Controller.step = step  # type: ignore[method-assign]
+    DecisionEngine.step = step  # type: ignore[method-assign]
     return []
 
 
@@ -112,40 +112,43 @@ def in_a_restore(end: Callable[[], None]) -> Sequence[Callback]:
 
 def in_the_sweep(end: Callable[[], None]) -> Sequence[Callback]:
     """At its twentieth rate."""
-    plain = Explorer.before_batch
+    plain = LRSearch.before_batch
 
-    def before_batch(self: Explorer) -> None:
+    def before_batch(self: LRSearch) -> None:
         if len(self.rates) == 20:
             end()
         plain(self)
 
-    Explorer.before_batch = before_batch  # type: ignore[method-assign]
+    LRSearch.before_batch = before_batch  # type: ignore[method-assign]
     return []
 
 
 def between_two_branches(end: Callable[[], None]) -> Sequence[Callback]:
     """The first branch is scored, the state of the start is back, and the batches are about to come again."""
-    plain = Explorer._begin_branch
+    plain = LRSearch._begin_branch
 
-    def begin_branch(self: Explorer, level: float) -> None:
+    def begin_branch(self: LRSearch, level: float) -> None:
         if self.branches:
             self.restore()
             end()
         plain(self, level)
 
-    Explorer._begin_branch = begin_branch  # type: ignore[method-assign]
+    LRSearch._begin_branch = begin_branch  # type: ignore[method-assign]
     return []
 
 
 MOMENTS = [
-    (SCRIPTED, moment) for moment in (in_training, in_validation, in_a_decision, in_a_snapshot, in_a_restore)
-] + [(EXPLORED, moment) for moment in (in_the_sweep, between_two_branches)]
+    (SCRIPTED, trainer_state)
+    for trainer_state in (in_training, in_validation, in_a_decision, in_a_snapshot, in_a_restore)
+] + [(EXPLORED, trainer_state) for trainer_state in (in_the_sweep, between_two_branches)]
 FAST = [(in_a_decision, 0), (in_a_restore, 1)]
 CASES = [
-    pytest.param(task, moment, rank, id=f"{moment.__name__}-rank-{rank}", marks=() if fast else pytest.mark.cluster)
-    for task, moment in MOMENTS
+    pytest.param(
+        task, trainer_state, rank, id=f"{trainer_state.__name__}-rank-{rank}", marks=() if fast else pytest.mark.cluster
+    )
+    for task, trainer_state in MOMENTS
     for rank in (0, 1)
-    for fast in [(moment, rank) in FAST]
+    for fast in [(trainer_state, rank) in FAST]
 ]
 
 
@@ -186,11 +189,11 @@ def explored(tmp_path_factory: pytest.TempPathFactory) -> Unkilled:
 
 
 @pytest.mark.parametrize(("task", "moment", "dying"), CASES)
-def test_a_rank_is_killed(task: Task, moment: Any, dying: int, tmp_path: Path, request: Any) -> None:
+def test_a_rank_is_killed(task: Task, trainer_state: Any, dying: int, tmp_path: Path, request: Any) -> None:
     unkilled: Unkilled = request.getfixturevalue("fine" if task is SCRIPTED else "explored")
 
     def run(rank: int) -> tuple[float, str]:
-        callbacks = moment(lambda: die(tmp_path)) if rank == dying else []
+        callbacks = trainer_state(lambda: die(tmp_path)) if rank == dying else []
         try:
             one_rank(task, tmp_path, callbacks)
         except RuntimeError as error:

@@ -17,7 +17,7 @@ from lightning.pytorch.strategies import DeepSpeedStrategy, FSDPStrategy, Single
 
 from lightning_lr import LayerwiseLearningRate, LearningRateController
 from lightning_lr.errors import UnsupportedError
-from lightning_lr.live.strategies import NOT_RESTORED
+from lightning_lr.run.trainer.strategies import NOT_RESTORED
 from tests.helpers.resume import listening
 from tests.helpers.scripted import Scripted, data, trainer
 from tests.helpers.strategy_runs import STRATEGIES
@@ -109,7 +109,7 @@ def test_auto_does_not_explore(strategy: Any, lacks: str) -> None:
     """With steps enough to explore; the set-up card says why not."""
     module, control = Scripted(), LearningRateController(verbose=False)
     cards = []
-    control.on_train_epoch_start = lambda *_: cards.append(control._session.facts["exploration"])
+    control.on_train_epoch_start = lambda *_: cards.append(control._fit_run.summary["exploration"])
     fit(control, strategy(), module, batches=25)
     assert cards[0].startswith(f"none: {lacks}")
     assert "explore" not in {d.action for d in control.decisions}

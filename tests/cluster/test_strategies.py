@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from lightning_lr.core.journal import read_line
+from lightning_lr.engine.journal import read_line
 from tests.helpers.ranks import run_on_ranks
 from tests.helpers.strategy_runs import STEPS, Leave, Outcome, Task, best_epoch, checkpoints, train
 

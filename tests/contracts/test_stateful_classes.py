@@ -22,19 +22,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import lightning_lr.core
-from lightning_lr.core.audit import Probation
-from lightning_lr.core.controller import Controller
-from lightning_lr.core.debounce import Debounce
-from lightning_lr.core.layer_rule import LayerRule, Products
-from lightning_lr.core.moves import move
-from lightning_lr.core.policy import PRESETS, Policy, Response
-from lightning_lr.core.recipes import Exponential, Halving, Recipe
-from lightning_lr.core.records import Diagnosis, Finding, Rate, Reading
-from lightning_lr.core.restraint import Restraint
-from lightning_lr.core.series import Series
-from lightning_lr.core.settings import Settings
-from lightning_lr.core.signals import SignalTracker
-from lightning_lr.core.vocabulary import Action, Condition, Mode, Verdict
+from lightning_lr.engine.debounce import Debounce
+from lightning_lr.engine.decisions import move
+from lightning_lr.engine.engine import DecisionEngine
+from lightning_lr.engine.gates import Restraint
+from lightning_lr.engine.history.metric_history import MetricHistory
+from lightning_lr.engine.history.run_history import RunHistory
+from lightning_lr.engine.policies.policy import PRESETS, Policy, Response
+from lightning_lr.engine.policies.recipes import Exponential, Halving, Recipe
+from lightning_lr.engine.records import Diagnosis, Finding, Rate, Reading
+from lightning_lr.engine.review import RaiseGuard
+from lightning_lr.engine.settings import Settings
+from lightning_lr.engine.vocabulary import Action, Condition, Mode, Verdict
+from lightning_lr.layerwise.rule import LayerRule, Products
 from tests.helpers.readings import INF, NAN, few, negated, reading_lists, settings_of, swapped, values, window
 
 # --- the classes, and how each is fed ---------------------------------------------------------------------------------
@@ -90,23 +90,23 @@ def feed_debounce(debounce: Debounce, reading: Reading) -> str:
 
 def feed_recipe(recipe: Recipe, reading: Reading) -> tuple[float, str]:
     """The signals are those of a series of its own, so that the recipe's memory is the only one that is swapped."""
-    series = Series(("val_loss",))
+    series = RunHistory(("val_loss",))
     for earlier in READINGS[: reading.check + 1]:
-        signals = series.update(earlier)
-    return recipe.propose(reading, signals, diagnosis(reading))
+        views = series.update(earlier)
+    return recipe.propose(reading, views, diagnosis(reading))
 
 
-def feed_probation(probation: Probation, reading: Reading) -> str:
+def feed_probation(raise_guard: RaiseGuard, reading: Reading) -> str:
     """A raise every fourth check, a divergence at the eleventh."""
-    series = Series(("val_loss",))
+    series = RunHistory(("val_loss",))
     for earlier in READINGS[: reading.check + 1]:
         monitor = series.update(earlier).monitors[0]
-    audited = probation.tick(monitor, reading)
+    reviewed = raise_guard.tick(monitor, reading)
     if reading.check % 4 == 1:
         condition = Condition.DIVERGENCE if reading.check == 9 else Condition.SLOW_PROGRESS
         response = Response(Action.REDUCE, 0.5) if reading.check == 9 else Response(Action.RAISE, 2.0)
-        probation.moved(move(reading, Diagnosis(condition, (), ""), response, "", Settings()), monitor)
-    return f"{audited} {probation.against(2.0)}"
+        raise_guard.moved(move(reading, Diagnosis(condition, (), ""), response, "", Settings()), monitor)
+    return f"{reviewed} {raise_guard.against(2.0)}"
 
 
 def feed_restraint(restraint: Restraint, reading: Reading) -> str:
@@ -120,7 +120,7 @@ def feed_restraint(restraint: Restraint, reading: Reading) -> str:
     )
     restraint.look(moved, new_best=reading.check % 4 == 1, learned=reading.check > 4)
     restraint.moved(0.05)
-    cut = Response(Action.REDUCE, 0.5, yields=True, ripe=0.03)
+    cut = Response(Action.REDUCE, 0.5, defer_to_scheduler=True, min_plateau_fraction=0.03)
     return f"{restraint.against(cut, moved)}; {restraint.against_cutting(Condition.PLATEAU, cut)}"
 
 
@@ -132,19 +132,19 @@ def feed_layers(rule: LayerRule, value: float | None) -> object:
 
 SETTINGS = Settings(monitors=("val_loss", "val_loss_b"), cooldown=1, warmup_checks=2, rel_delta=0.01)
 STREAMS: Mapping[type, Stream] = {
-    SignalTracker: Stream(
-        lambda: SignalTracker("val_loss", -1, 0.01, 0.01),
+    MetricHistory: Stream(
+        lambda: MetricHistory("val_loss", -1, 0.01, 0.01),
         lambda tracker, item: tracker.update(item[1], item[0]),
         [*enumerate(SERIES)],
     ),
-    Series: Stream(lambda: Series(("val_loss", "val_loss_b")), Series.update, READINGS),
+    RunHistory: Stream(lambda: RunHistory(("val_loss", "val_loss_b")), RunHistory.update, READINGS),
     Debounce: Stream(lambda: Debounce(cooldown=2, warmup_checks=3), feed_debounce, READINGS),
-    Probation: Stream(Probation, feed_probation, READINGS),
+    RaiseGuard: Stream(RaiseGuard, feed_probation, READINGS),
     Restraint: Stream(Restraint, feed_restraint, READINGS),
     Halving: Stream(lambda: Halving(Policy("h", recipe="halving", epochs=2)), feed_recipe, READINGS),
     Exponential: Stream(lambda: Exponential(Policy("e", recipe="exponential", epochs=2)), feed_recipe, READINGS),
     LayerRule: Stream(lambda: LayerRule(["a", "b", "c"], step=0.5), feed_layers, SERIES),
-    Controller: Stream(lambda: Controller(SETTINGS), Controller.step, READINGS),
+    DecisionEngine: Stream(lambda: DecisionEngine(SETTINGS), DecisionEngine.step, READINGS),
 }
 
 
@@ -187,7 +187,7 @@ def restored(stream: Stream, state: dict[str, Any]) -> Any:
 
 
 def test_the_stateful_classes_are_found():
-    assert {SignalTracker, Series, Debounce, Halving, Exponential, Controller} <= set(CLASSES)
+    assert {MetricHistory, RunHistory, Debounce, Halving, Exponential, DecisionEngine} <= set(CLASSES)
 
 
 @every_class
@@ -271,7 +271,7 @@ def test_its_state_is_whole(cls):
     run(stream, check)
 
 
-ANSWERS = {"signals", "diagnosis"}
+ANSWERS = {"views", "diagnosis"}
 """What the controller keeps of its last answer for others to look at; the next one does not depend on it."""
 
 
@@ -337,9 +337,9 @@ def test_two_of_them_do_not_share_anything(cls):
 
 @given(st.lists(st.none() | values, max_size=30), st.sampled_from([0.0, 0.01]), st.sampled_from([0.0, 0.1]))
 def test_a_tracker_swapped_at_every_position(series, min_delta, rel_delta):
-    whole, resumed = (SignalTracker("m", 1, min_delta, rel_delta) for _ in range(2))
+    whole, resumed = (MetricHistory("m", 1, min_delta, rel_delta) for _ in range(2))
     for check, value in enumerate(series):
-        fresh = SignalTracker("m", 1, min_delta, rel_delta)
+        fresh = MetricHistory("m", 1, min_delta, rel_delta)
         fresh.load_state_dict(json.loads(json.dumps(resumed.state_dict())))
         resumed = fresh
         assert repr(resumed.update(value, check)) == repr(whole.update(value, check))
@@ -348,7 +348,7 @@ def test_a_tracker_swapped_at_every_position(series, min_delta, rel_delta):
 @few
 @given(settings_of(("val_loss", "val_b")), reading_lists(("val_loss", "val_b")))
 def test_a_controller_swapped_at_every_position(settings, readings):
-    whole = resumed = Controller(settings)
+    whole = resumed = DecisionEngine(settings)
     expected, states = [], []
     for reading in readings:
         states.append(json.dumps(whole.state_dict()))
@@ -363,7 +363,7 @@ def test_a_controller_swapped_at_every_position(settings, readings):
 
 @given(st.lists(st.none() | values, max_size=30), st.sampled_from([0.0, 0.01]), st.sampled_from([0.0, 0.1]))
 def test_min_of_x_is_max_of_minus_x_for_a_tracker(series, min_delta, rel_delta):
-    low, high = SignalTracker("m", 1, min_delta, rel_delta), SignalTracker("m", -1, min_delta, rel_delta)
+    low, high = MetricHistory("m", 1, min_delta, rel_delta), MetricHistory("m", -1, min_delta, rel_delta)
     for check, value in enumerate(series):
         one, other = low.update(value, check), high.update(None if value is None else -value, check)
         assert repr(one) == repr(replace(other, sign=1))
@@ -392,7 +392,7 @@ def test_min_of_x_is_max_of_minus_x_for_every_preset(name, monitor):
 
 
 def assert_mirrored(settings: Settings, readings: Sequence[Reading]) -> None:
-    low, high = Controller(replace(settings, mode=Mode.MIN)), Controller(replace(settings, mode=Mode.MAX))
+    low, high = DecisionEngine(replace(settings, mode=Mode.MIN)), DecisionEngine(replace(settings, mode=Mode.MAX))
     for reading, turned in zip(readings, negated(readings), strict=True):
         one, other = low.step(reading), high.step(turned)
         assert (one.action, one.condition, one.factor, one.new_lr, one.snapshot_check) == (

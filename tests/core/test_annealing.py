@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lightning_lr.core import annealing
-from lightning_lr.core.annealing import STAIR, Curve
+from lightning_lr.engine import schedule
+from lightning_lr.engine.schedule import STAIR, Curve
 
 budgets = st.integers(2, 10**7)
 shares = st.floats(0, 1)
@@ -53,7 +53,7 @@ def test_an_end_that_moves_often_stays_a_thousandth_below_its_line(moves: list[i
     for step, move in zip(range(510_000, 900_000, 1300), moves, strict=False):
         budget = max(950_000, curve.budget + move)
         curve = curve.moved_to(budget, step)
-        with mock.patch.object(annealing, "STAIR", 10**9):
+        with mock.patch.object(schedule, "STAIR", 10**9):
             line = line.moved_to(budget, step)
             on_line = line.at(step + 700)
         assert on_line * (1 - 1 / STAIR) <= curve.at(step + 700) <= on_line * (1 + 1e-9)

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 
 import pytest
 
-from lightning_lr.core.controller import Controller
-from lightning_lr.core.detectors import Detector
-from lightning_lr.core.records import Decision, Finding, Rate, Reading, Signals
-from lightning_lr.core.settings import Settings
-from lightning_lr.core.vocabulary import Condition, Verdict
+from lightning_lr.engine.detectors import Detector
+from lightning_lr.engine.engine import DecisionEngine
+from lightning_lr.engine.records import Decision, Finding, MetricViews, Rate, Reading
+from lightning_lr.engine.settings import Settings
+from lightning_lr.engine.vocabulary import Condition, Verdict
 
 
 class Slow:
@@ -19,20 +19,20 @@ class Slow:
     def __init__(self, *checks: int) -> None:
         self.checks = checks
 
-    def examine(self, signals: Signals) -> Sequence[Finding]:
-        verdict = Verdict.YES if signals.check in self.checks else Verdict.NO
+    def examine(self, views: MetricViews) -> Sequence[Finding]:
+        verdict = Verdict.YES if views.check in self.checks else Verdict.NO
         return [Finding(Condition.SLOW_PROGRESS, verdict, "val_loss", 15.0, 10.0, "the critical ratio is 15")]
 
 
 class Diverges(Slow):
-    def examine(self, signals: Signals) -> Sequence[Finding]:
-        verdict = Verdict.YES if signals.check in self.checks else Verdict.NO
+    def examine(self, views: MetricViews) -> Sequence[Finding]:
+        verdict = Verdict.YES if views.check in self.checks else Verdict.NO
         return [Finding(Condition.DIVERGENCE, verdict, "val_loss", 1.0, 0.5, "all progress is lost")]
 
 
 def run(losses: Sequence[float], *detectors: Detector) -> tuple[list[Decision], list[bool]]:
     """The decisions, and whether the state of each check was kept."""
-    controller = Controller(Settings(), detectors)
+    controller = DecisionEngine(Settings(), detectors)
     rate, snapshot, decisions, kept = 0.1, -1, [], []
     for check, loss in enumerate(losses):
         rates = {"lr": Rate(0.1, rate / 0.1, rate)}
@@ -61,7 +61,7 @@ def test_a_raise_that_helps_stays_and_says_what_it_brought() -> None:
         "the raise of check 3 helped: gain of val_loss a check 0.01 before (0.01 expected without it), "
         "0.09 in the 3 since"
     )
-    assert decisions[6].evidence["audit_helped"] == 1.0
+    assert decisions[6].evidence["review_helped"] == 1.0
     # the state before the raise is kept until it has proved itself
     assert kept == [True, True, True, True, False, False, True, True]
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lightning_lr.core.bounds import bounded, check_bounds
+from lightning_lr.engine.bounds import bounded, check_bounds
 from lightning_lr.errors import ArgumentError
 
 RATES = st.floats(min_value=1e-12, max_value=1e3)

@@ -6,10 +6,10 @@ import math
 
 import pytest
 
-from lightning_lr.core.cadence import block_size, steps_between_checks
-from lightning_lr.core.debounce import Debounce
-from lightning_lr.core.records import Diagnosis
-from lightning_lr.core.vocabulary import Condition
+from lightning_lr.engine.debounce import Debounce
+from lightning_lr.engine.records import Diagnosis
+from lightning_lr.engine.vocabulary import Condition
+from lightning_lr.run.check_interval import block_size, steps_between_checks
 
 # asked, budget, steps from one validation to the next → steps from one check to the next
 CADENCES = [
@@ -42,10 +42,10 @@ def test_waiting_is_counted_in_validations():
     # validation · between · between · validation: two of three warm-up checks
     debounce = Debounce(cooldown=2, warmup_checks=3)
     healthy = Diagnosis(Condition.HEALTHY, (), "")
-    told = [debounce.wait(healthy, 1, between) for between in (False, True, True, False)]
+    told = [debounce.wait(healthy, 1, train_only) for train_only in (False, True, True, False)]
     assert told[-1] == "2 of 3 warm-up checks left"
     debounce.adjusted()
-    debounce.wait(healthy, 1, between=True)
+    debounce.wait(healthy, 1, train_only=True)
     assert debounce.state.cooldown_left == 2
     lost = Diagnosis(Condition.NON_FINITE, (), "", frozenset({Condition.NON_FINITE}))
-    assert debounce.wait(lost, 1, between=True) == ""
+    assert debounce.wait(lost, 1, train_only=True) == ""

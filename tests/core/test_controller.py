@@ -14,12 +14,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lightning_lr.core.controller import STATE_VERSION, Controller
-from lightning_lr.core.moves import evidence_of, snapshot_name
-from lightning_lr.core.policy import ESCALATIONS, PRESETS, Policy, Response
-from lightning_lr.core.records import Diagnosis, Finding, Rate, Reading
-from lightning_lr.core.settings import Settings
-from lightning_lr.core.vocabulary import Action, Condition, Mode, Verdict, Vote
+from lightning_lr.engine.decisions import evidence_of, snapshot_name
+from lightning_lr.engine.engine import STATE_VERSION, DecisionEngine
+from lightning_lr.engine.policies.policy import ESCALATIONS, PRESETS, Policy, Response
+from lightning_lr.engine.records import Diagnosis, Finding, Rate, Reading
+from lightning_lr.engine.settings import Settings
+from lightning_lr.engine.vocabulary import Action, Condition, Mode, Verdict, Vote
 from lightning_lr.errors import StateError
 from tests.helpers.readings import INF, NAN, Run, Says, actions, few, reading_lists, settings_of, swapped
 
@@ -34,7 +34,7 @@ SETTINGS = Settings(policy=Policy("table", TABLE))
 
 def run(script: str, condition: Condition = C.PLATEAU, settings: Settings = SETTINGS, **options) -> Run:
     """A run in which one detector says what the script says, and the metric never improves."""
-    made = Run(Controller(settings, [Says(condition, script)]), **options)
+    made = Run(DecisionEngine(settings, [Says(condition, script)]), **options)
     made.feed([1.0] * len(script))
     return made
 
@@ -135,7 +135,7 @@ def test_a_reduction_names_the_rates_of_each_group_before_and_after():
 
 
 def test_a_restore_names_the_check_whose_state_comes_back():
-    made = Run(Controller(SETTINGS, [Says(C.OVERFITTING, "nnnyy")]))
+    made = Run(DecisionEngine(SETTINGS, [Says(C.OVERFITTING, "nnnyy")]))
     made.feed([1.0, 0.5, 0.9, 0.9, 0.9])
     assert made.decisions[-1].snapshot_check == 1
 
@@ -176,7 +176,7 @@ def test_restores_that_bring_no_new_best_end_in_a_stop():
     # value     1  2  2  2  2  2
     # action    .  b  b  b  b  s
     # factor       ½  ½  ½  ½
-    made = Run(Controller(SETTINGS, [Says(C.DIVERGENCE, "nyyyyy")]))
+    made = Run(DecisionEngine(SETTINGS, [Says(C.DIVERGENCE, "nyyyyy")]))
     made.feed([1.0] + [2.0] * 5)
     assert ESCALATIONS == 4
     assert made.actions == ".bbbbs"
@@ -193,7 +193,7 @@ def test_restores_that_bring_no_new_best_end_in_a_stop():
 def test_a_new_best_ends_the_escalation():
     # value     1  2  2  ½  2  2
     # action    .  b  b  .  b  b
-    made = Run(Controller(SETTINGS, [Says(C.DIVERGENCE, "nyynyy")]))
+    made = Run(DecisionEngine(SETTINGS, [Says(C.DIVERGENCE, "nyynyy")]))
     made.feed([1.0, 2.0, 2.0, 0.5, 2.0, 2.0])
     assert made.actions == ".bb.bb"
     assert [decision.factor for decision in made.decisions] == pytest.approx([1, 1 / 2, 1 / 2, 1, 1 / 2, 1 / 2])
@@ -201,12 +201,12 @@ def test_a_new_best_ends_the_escalation():
 
 def test_a_restore_never_resets_the_memory_of_the_best():
     # Else the state that was restored would be "a new best" again and again, and the loop would never end.
-    made = Run(Controller(SETTINGS, [Says(C.DIVERGENCE, "nynnn")]))
+    made = Run(DecisionEngine(SETTINGS, [Says(C.DIVERGENCE, "nynnn")]))
     for value in [1.0, 2.0, 1.0, 1.5]:
         made.check(value)
-        signal = made.controller.signals.monitors[0]
-        assert (signal.best, signal.best_check) == (1.0, 0)
-    assert made.controller.restores_in_vain == 1
+        view = made.controller.views.monitors[0]
+        assert (view.best, view.best_check) == (1.0, 0)
+    assert made.controller.failed_restores == 1
     assert not made.controller.is_best
 
 
@@ -234,7 +234,7 @@ def test_at_min_lr_it_holds_says_so_and_goes_on_counting():
 
 
 def test_a_restore_at_min_lr_restores_and_leaves_the_scale_alone():
-    made = Run(Controller(replace(SETTINGS, min_lr=0.1), [Says(C.DIVERGENCE, "nyy")]))
+    made = Run(DecisionEngine(replace(SETTINGS, min_lr=0.1), [Says(C.DIVERGENCE, "nyy")]))
     made.feed([1.0, 2.0, 2.0])
     assert made.actions == ".bb"
     assert made.scale == 1.0
@@ -249,7 +249,7 @@ def test_one_group_with_room_is_enough_to_move():
 
 @given(st.floats(1e-6, 10), st.floats(1e-6, 1), st.floats(0, 1), st.floats(1, 100))
 def test_no_decision_foretells_a_rate_beyond_the_bounds(scheduled, scale, min_lr, max_lr):
-    controller = Controller(replace(SETTINGS, min_lr=min_lr, max_lr=max_lr), [Says(C.DIVERGENCE, "y")])
+    controller = DecisionEngine(replace(SETTINGS, min_lr=min_lr, max_lr=max_lr), [Says(C.DIVERGENCE, "y")])
     decision = controller.step(Reading(0, 0, 0, {"val_loss": 1.0}, rates={"a": Rate(scheduled, scale, scheduled)}))
     assert decision.new_lr["a"] <= max_lr
     assert decision.new_lr["a"] >= min(min_lr, scheduled)
@@ -270,7 +270,7 @@ def test_no_decision_foretells_a_rate_beyond_the_bounds(scheduled, scale, min_lr
     ],
 )
 def test_is_best(why, values, expected):
-    made = Run(Controller(Settings(monitors=("val_loss", "val_b")), []))
+    made = Run(DecisionEngine(Settings(monitors=("val_loss", "val_b")), []))
     assert not made.controller.is_best, "before the first check"
     found = ""
     for value in values:
@@ -308,7 +308,7 @@ TRAIN = [2.0 - 0.04 * check for check in range(40)]
 )
 def test_the_sets_vote_on_overfitting_and_those_that_overfit_are_named(kinds, any_, majority, all_):
     for vote, overfits in zip((Vote.ANY, Vote.MAJORITY, Vote.ALL), (any_, majority, all_), strict=True):
-        made = Run(Controller(Settings(monitors=SETS[: len(kinds)], vote=vote, policy=OVERFITTING_ONLY)))
+        made = Run(DecisionEngine(Settings(monitors=SETS[: len(kinds)], vote=vote, policy=OVERFITTING_ONLY)))
         made.feed(curves(kinds), TRAIN)
         assert ("b" in made.actions) is overfits, vote
         for decision in made.decisions:
@@ -321,7 +321,7 @@ def test_the_sets_vote_on_overfitting_and_those_that_overfit_are_named(kinds, an
 
 
 def test_the_set_that_overfits_alone_is_the_one_whose_score_passes_the_threshold():
-    made = Run(Controller(Settings(monitors=SETS, vote=Vote.ANY, policy=OVERFITTING_ONLY)))
+    made = Run(DecisionEngine(Settings(monitors=SETS, vote=Vote.ANY, policy=OVERFITTING_ONLY)))
     made.feed(curves("ioi"), TRAIN)
     decision = made.decisions[made.actions.index("b")]
     passed = [name for name in SETS if decision.evidence[f"score/{name}"] >= decision.evidence[f"threshold/{name}"]]
@@ -332,7 +332,7 @@ def test_the_set_that_overfits_alone_is_the_one_whose_score_passes_the_threshold
 def test_a_set_that_is_measured_now_and_then_votes_only_then():
     # val_b overfits, by its script, and is measured at every third check; patience 2 needs two of those in a row.
     detectors = [Says(C.OVERFITTING, "n" * 9, "val_a"), Says(C.OVERFITTING, "y--y--y--", "val_b")]
-    made = Run(Controller(Settings(monitors=SETS[:2], vote=Vote.ANY, policy=SETTINGS.policy), detectors))
+    made = Run(DecisionEngine(Settings(monitors=SETS[:2], vote=Vote.ANY, policy=SETTINGS.policy), detectors))
     made.feed([{"val_a": 1.0} | ({"val_b": 1.0} if check % 3 == 0 else {}) for check in range(9)])
     assert made.actions == "." * 9, "val_a ruled it out in between"
 
@@ -368,7 +368,7 @@ def test_without_rates_it_still_decides():
 @few
 @given(settings_of(), reading_lists())
 def test_every_decision_belongs_to_its_reading_and_is_consistent(settings, readings):
-    controller = Controller(settings)
+    controller = DecisionEngine(settings)
     for reading in readings:
         decision = controller.step(reading)
         assert (decision.check, decision.epoch, decision.step) == (reading.check, reading.epoch, reading.step)
@@ -393,7 +393,7 @@ NOISE = re.compile(r"(?<![\w|/])[+-]?(nan|inf)(?![\w|/])")
 
 
 def noise_in(settings: Settings, readings: list[Reading], detectors: list[Says] | None) -> list[str]:
-    controller = Controller(settings, detectors)
+    controller = DecisionEngine(settings, detectors)
     reasons = [controller.step(replace(reading, rates={})).reason for reading in readings]
     return [reason for reason in reasons if NOISE.search(reason)]
 
@@ -412,34 +412,34 @@ def test_nor_does_a_detectors_sentence():
 @few
 @given(settings_of(), reading_lists())
 def test_the_same_readings_give_the_same_decisions(settings, readings):
-    one, other = Controller(settings), Controller(settings)
+    one, other = DecisionEngine(settings), DecisionEngine(settings)
     assert [repr(one.step(r)) for r in readings] == [repr(other.step(r)) for r in readings]
 
 
 def test_the_state_has_a_version_and_a_recipe_only_where_there_is_one():
-    assert Controller(Settings()).state_dict()["version"] == STATE_VERSION
-    assert Controller(Settings()).state_dict()["recipe"] is None
-    assert Controller(Settings(policy=PRESETS["halving"])).state_dict()["recipe"] is not None
+    assert DecisionEngine(Settings()).state_dict()["version"] == STATE_VERSION
+    assert DecisionEngine(Settings()).state_dict()["recipe"] is None
+    assert DecisionEngine(Settings(policy=PRESETS["halving"])).state_dict()["recipe"] is not None
 
 
 def test_a_state_of_a_table_loads_into_a_recipe_and_back():
-    table, recipe = Controller(Settings()), Controller(Settings(policy=PRESETS["halving"]))
+    table, recipe = DecisionEngine(Settings()), DecisionEngine(Settings(policy=PRESETS["halving"]))
     table.step(Reading(0, 0, 0, {"val_loss": 1.0}))
     assert not math.isnan(swapped(recipe, table.state_dict()).series.monitors[0].state.best)
     swapped(table, recipe.state_dict())
 
 
 def test_the_answers_of_the_last_step_can_be_looked_at():
-    controller = Controller(Settings())
-    assert controller.signals is None
+    controller = DecisionEngine(Settings())
+    assert controller.views is None
     assert controller.diagnosis is None
     controller.step(Reading(3, 1, 30, {"val_loss": 1.0}))
-    assert controller.signals.check == 3
+    assert controller.views.check == 3
     assert controller.diagnosis.condition is C.HEALTHY
 
 
 @pytest.mark.parametrize("version", [0, 2, None])
 def test_a_state_of_another_version_is_refused(version):
-    state = Controller(Settings()).state_dict() | {"version": version}
+    state = DecisionEngine(Settings()).state_dict() | {"version": version}
     with pytest.raises(StateError, match=f"of version 1 but the checkpoint holds version {version}"):
-        Controller(Settings()).load_state_dict(state)
+        DecisionEngine(Settings()).load_state_dict(state)

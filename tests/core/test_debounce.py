@@ -13,9 +13,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lightning_lr.core.debounce import URGENT, Debounce
-from lightning_lr.core.records import Diagnosis, Finding
-from lightning_lr.core.vocabulary import Condition, Verdict
+from lightning_lr.engine.debounce import URGENT, Debounce
+from lightning_lr.engine.records import Diagnosis, Finding
+from lightning_lr.engine.vocabulary import Condition, Verdict
 
 VERDICTS = {"y": Verdict.YES, "n": Verdict.NO, "u": Verdict.UNDECIDED}
 

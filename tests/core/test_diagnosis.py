@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lightning_lr.core.diagnosis import PRECEDENCE, VOTED, diagnose, enough
-from lightning_lr.core.records import Finding, Signals
-from lightning_lr.core.signals import SignalTracker
-from lightning_lr.core.vocabulary import Condition, Verdict, Vote
+from lightning_lr.engine.diagnosis import PRECEDENCE, VOTED, diagnose, enough
+from lightning_lr.engine.history.metric_history import MetricHistory
+from lightning_lr.engine.records import Finding, MetricViews
+from lightning_lr.engine.vocabulary import Condition, Verdict, Vote
 
 C = Condition
 VERDICTS = {"y": Verdict.YES, "n": Verdict.NO, "u": Verdict.UNDECIDED}
@@ -21,10 +21,10 @@ def finding(condition: Condition, letter: str, monitor: str = "a") -> Finding:
     return Finding(condition, VERDICTS[letter], monitor, 1.0, 1.0, f"{condition} on {monitor}")
 
 
-def signals(fresh: str = "a", stale: str = "") -> Signals:
+def views(fresh: str = "a", stale: str = "") -> MetricViews:
     """Monitors with one-letter names."""
-    brought = [SignalTracker(name).update(1.0, 0) for name in fresh]
-    return Signals(0, tuple(brought + [SignalTracker(name).update(None, 0) for name in stale]))
+    brought = [MetricHistory(name).update(1.0, 0) for name in fresh]
+    return MetricViews(0, tuple(brought + [MetricHistory(name).update(None, 0) for name in stale]))
 
 
 def test_every_condition_has_its_rank_once():
@@ -34,7 +34,7 @@ def test_every_condition_has_its_rank_once():
 
 @pytest.mark.parametrize(("upper", "lower"), [*combinations(PRECEDENCE, 2)])
 def test_of_two_that_hold_the_higher_rank_is_acted_on(upper, lower):
-    diagnosis = diagnose([finding(lower, "y"), finding(upper, "y")], signals())
+    diagnosis = diagnose([finding(lower, "y"), finding(upper, "y")], views())
     assert diagnosis.condition is upper
     assert diagnosis.reason == f"{upper} on a"
     assert diagnosis.outranked == (lower,)
@@ -50,12 +50,12 @@ def test_of_two_that_hold_the_higher_rank_is_acted_on(upper, lower):
     ],
 )
 def test_one_finding(why, letters, condition, suspected):
-    diagnosis = diagnose([finding(C.PLATEAU, letter) for letter in letters], signals())
+    diagnosis = diagnose([finding(C.PLATEAU, letter) for letter in letters], views())
     assert (diagnosis.condition, diagnosis.suspected) == (condition, suspected), why
 
 
 def test_an_undecided_condition_of_higher_rank_does_not_hide_one_that_holds():
-    diagnosis = diagnose([finding(C.OVERFITTING, "u"), finding(C.PLATEAU, "y")], signals())
+    diagnosis = diagnose([finding(C.OVERFITTING, "u"), finding(C.PLATEAU, "y")], views())
     assert diagnosis.condition is C.PLATEAU
     assert diagnosis.suspected == {C.OVERFITTING, C.PLATEAU}
     assert diagnosis.outranked == ()
@@ -83,7 +83,7 @@ def test_an_undecided_condition_of_higher_rank_does_not_hide_one_that_holds():
 def test_the_vote_of_one_two_and_three_monitors(condition, verdicts, any_, majority, all_):
     fresh = [(name, letter) for name, letter in zip("abc", verdicts, strict=False) if letter != "-"]
     findings = [finding(condition, letter, name) for name, letter in fresh]
-    seen = signals("".join(name for name, _ in fresh), "z" * verdicts.count("-"))
+    seen = views("".join(name for name, _ in fresh), "z" * verdicts.count("-"))
     held = [diagnose(findings, seen, vote).condition is condition for vote in (Vote.ANY, Vote.MAJORITY, Vote.ALL)]
     assert held == [any_, majority, all_]
 
@@ -91,16 +91,16 @@ def test_the_vote_of_one_two_and_three_monitors(condition, verdicts, any_, major
 @pytest.mark.parametrize("condition", sorted(set(PRECEDENCE) - VOTED))
 def test_what_is_no_matter_of_opinion_holds_where_one_monitor_says_so(condition):
     findings = [finding(condition, "n", "a"), finding(condition, "y", "b"), finding(condition, "n", "c")]
-    assert diagnose(findings, signals("abc"), Vote.ALL).condition is condition
+    assert diagnose(findings, views("abc"), Vote.ALL).condition is condition
 
 
 def test_the_sets_that_voted_yes_are_named_and_the_others_are_not():
     findings = [finding(C.OVERFITTING, letter, name) for name, letter in zip("abc", "yny", strict=True)]
-    assert diagnose(findings, signals("abc")).reason == "overfitting on a; overfitting on c (2 of 3 sets)"
+    assert diagnose(findings, views("abc")).reason == "overfitting on a; overfitting on c (2 of 3 sets)"
 
 
 def test_with_nothing_fresh_nothing_is_voted():
-    assert diagnose([], signals("", "ab"), Vote.ANY).condition is C.HEALTHY
+    assert diagnose([], views("", "ab"), Vote.ANY).condition is C.HEALTHY
 
 
 @pytest.mark.parametrize(
@@ -111,7 +111,7 @@ def test_with_nothing_fresh_nothing_is_voted():
     ],
 )
 def test_a_healthy_check_says_where_the_monitors_stand(fresh, stale, reason):
-    diagnosis = diagnose([finding(C.PLATEAU, "n")], signals(fresh, stale))
+    diagnosis = diagnose([finding(C.PLATEAU, "n")], views(fresh, stale))
     assert str(diagnosis) == f"healthy: {reason}"
 
 

@@ -9,12 +9,12 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from lightning_lr.core.controller import Controller
-from lightning_lr.core.journal import SCHEMA, entry_line, header_line, parse, read_header, read_line
-from lightning_lr.core.policy import PRESETS, Policy, Response
-from lightning_lr.core.records import Adjustment, JournalEntry, Rate, Reading
-from lightning_lr.core.settings import Settings
-from lightning_lr.core.vocabulary import Action, Condition
+from lightning_lr.engine.engine import DecisionEngine
+from lightning_lr.engine.journal import SCHEMA, entry_line, header_line, parse, read_header, read_line
+from lightning_lr.engine.policies.policy import PRESETS, Policy, Response
+from lightning_lr.engine.records import Adjustment, JournalEntry, Rate, Reading
+from lightning_lr.engine.settings import Settings
+from lightning_lr.engine.vocabulary import Action, Condition
 from lightning_lr.errors import JournalError
 from tests.helpers.readings import INF, NAN, Run, Says, few, names, rates, reading_lists, settings_of, window
 
@@ -22,11 +22,11 @@ adjustments = st.builds(Adjustment, st.dictionaries(names, rates, max_size=2), s
 
 
 def entry_of(reading: Reading, settings: Settings | None = None, adjustment: Adjustment | None = None) -> JournalEntry:
-    controller = Controller(settings or Settings())
+    controller = DecisionEngine(settings or Settings())
     decision = controller.step(reading)
-    assert controller.signals is not None
+    assert controller.views is not None
     assert controller.diagnosis is not None
-    return JournalEntry(reading, controller.signals, controller.diagnosis, decision, adjustment or Adjustment({}))
+    return JournalEntry(reading, controller.views, controller.diagnosis, decision, adjustment or Adjustment({}))
 
 
 READING = Reading(
@@ -112,25 +112,25 @@ def test_a_field_that_this_version_does_not_know_is_left_alone():
 
 
 def test_the_numbers_of_each_signal_are_those_that_the_user_logged():
-    controller, line = Controller(Settings(monitors=("val_loss",))), ""
+    controller, line = DecisionEngine(Settings(monitors=("val_loss",))), ""
     for check, value in enumerate([1.0, 0.5, 0.75]):
         reading = Reading(check, check, check, {"val_loss": value}, window(0.5))
         decision = controller.step(reading)
-        line = entry_line(JournalEntry(reading, controller.signals, controller.diagnosis, decision, Adjustment({})))
-    signals = json.loads(line)["signals"]
-    assert set(signals) == {"val_loss", "gap of val_loss", "train_loss"}
-    assert (signals["val_loss"]["best"], signals["val_loss"]["since_best"]) == (0.5, 1)
-    assert signals["gap of val_loss"]["best"] == 0.0
+        line = entry_line(JournalEntry(reading, controller.views, controller.diagnosis, decision, Adjustment({})))
+    views = json.loads(line)["views"]
+    assert set(views) == {"val_loss", "gap of val_loss", "train_loss"}
+    assert (views["val_loss"]["best"], views["val_loss"]["since_best"]) == (0.5, 1)
+    assert views["gap of val_loss"]["best"] == 0.0
 
 
 def test_a_check_that_cools_down_shows_the_condition_the_hold_and_the_wait():
     policy = Policy("p", {Condition.PLATEAU: Response(Action.REDUCE, 0.5)})
-    run = Run(Controller(Settings(policy=policy, cooldown=1), [Says(Condition.PLATEAU, "yyy")]))
+    run = Run(DecisionEngine(Settings(policy=policy, cooldown=1), [Says(Condition.PLATEAU, "yyy")]))
     lines = []
     for _ in range(3):
         run.check(1.0)
         entry = JournalEntry(
-            run.readings[-1], run.controller.signals, run.controller.diagnosis, run.decisions[-1], Adjustment({})
+            run.readings[-1], run.controller.views, run.controller.diagnosis, run.decisions[-1], Adjustment({})
         )
         lines.append(read_line(entry_line(entry)))
     assert run.actions == "r.r"
@@ -223,15 +223,15 @@ def test_whatever_is_wrong_it_is_a_journal_error(data, kind, junk):
 @few
 @given(settings_of(("val_loss", "val_b")), reading_lists(("val_loss", "val_b")))
 def test_replaying_a_journal_gives_the_same_decisions_sentence_for_sentence(settings, readings):
-    controller, lines = Controller(settings), [header_line(settings, {})]
+    controller, lines = DecisionEngine(settings), [header_line(settings, {})]
     for reading in readings:
         decision = controller.step(reading)
-        assert controller.signals is not None
+        assert controller.views is not None
         assert controller.diagnosis is not None
         adjustment = Adjustment(reading.rates)
-        lines.append(entry_line(JournalEntry(reading, controller.signals, controller.diagnosis, decision, adjustment)))
+        lines.append(entry_line(JournalEntry(reading, controller.views, controller.diagnosis, decision, adjustment)))
 
-    again = Controller(read_header(lines[0])[0])
+    again = DecisionEngine(read_header(lines[0])[0])
     for line in map(read_line, lines[1:]):
         decision = again.step(line.reading)
         assert str(decision) == str(line.decision)
@@ -239,10 +239,10 @@ def test_replaying_a_journal_gives_the_same_decisions_sentence_for_sentence(sett
 
 
 def test_what_if_the_settings_were_others():
-    run = Run(Controller(Settings()))
+    run = Run(DecisionEngine(Settings()))
     run.feed([1, 0.8, 0.7, 0.65, 0.65, 0.65, 0.65])
     assert run.actions == "......b"
-    patient = Controller(replace(Settings(), policy=PRESETS["auto"].tuned(patience=2)))
+    patient = DecisionEngine(replace(Settings(), policy=PRESETS["auto"].tuned(patience=2)))
     assert [patient.step(reading).action for reading in run.readings].index(Action.RESTORE) == 5
 
 

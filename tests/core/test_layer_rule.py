@@ -8,8 +8,8 @@ from dataclasses import replace
 
 import pytest
 
-from lightning_lr.core.layer_rule import LARGEST, LayerRule, Products
 from lightning_lr.errors import ArgumentError
+from lightning_lr.layerwise.rule import LARGEST, LayerRule, Products
 
 FLAT = Products(dot=0.0, update=1.0, gradient=1.0, weight=1.0)
 AHEAD = Products(dot=-0.5, update=1.0, gradient=1.0, weight=1.0)

@@ -6,8 +6,8 @@ import random
 
 import pytest
 
-from lightning_lr.core.learned import has_fallen
-from lightning_lr.core.signals import SignalTracker
+from lightning_lr.engine.history.learned import has_fallen
+from lightning_lr.engine.history.metric_history import MetricHistory
 from tests.helpers.readings import NAN
 
 
@@ -31,14 +31,14 @@ def noisy(level: float, deviation: float, count: int = 40) -> list[float]:
     ],
 )  # fmt: skip
 def test_a_monitor_that_has_fallen(why, values, expected):
-    tracker = SignalTracker("val_loss")
+    tracker = MetricHistory("val_loss")
     for check, value in enumerate(values):
-        signal = tracker.update(value, check)
-    assert has_fallen(signal) is expected, why
+        view = tracker.update(value, check)
+    assert has_fallen(view) is expected, why
 
 
 def test_where_higher_is_better_it_is_a_rise():
-    tracker = SignalTracker("val_acc", sign=-1)
+    tracker = MetricHistory("val_acc", sign=-1)
     for check in range(10):
-        signal = tracker.update(0.3 + 0.05 * check, check)
-    assert has_fallen(signal)
+        view = tracker.update(0.3 + 0.05 * check, check)
+    assert has_fallen(view)

@@ -10,11 +10,11 @@ from dataclasses import replace
 
 import pytest
 
-from lightning_lr.core.controller import Controller
-from lightning_lr.core.policy import PRESETS
-from lightning_lr.core.records import Rate, Reading
-from lightning_lr.core.settings import Settings
-from lightning_lr.core.vocabulary import Action, Condition
+from lightning_lr.engine.engine import DecisionEngine
+from lightning_lr.engine.policies.policy import PRESETS
+from lightning_lr.engine.records import Rate, Reading
+from lightning_lr.engine.settings import Settings
+from lightning_lr.engine.vocabulary import Action, Condition
 from tests.helpers.readings import Says
 
 LETTERS = {Action.HOLD: ".", Action.REDUCE: "r", Action.RESTORE: "b", Action.STOP: "s", Action.ANNEAL: "a"}
@@ -24,18 +24,18 @@ LASTS = 4
 
 def decided(script, settings=AUTO, condition=Condition.PLATEAU, values=None, unknown=True, snapshot=0, controller=None):
     """What a detector says at each check → the decisions; the live side is played."""
-    controller = controller or Controller(settings, [Says(condition, script)])
+    controller = controller or DecisionEngine(settings, [Says(condition, script)])
     made, ends_at = [], None
     for check in range(len(script)):
         reading = Reading(
             check, epoch=check, step=check, metrics={"val_loss": (values or [1.0] * len(script))[check]},
             rates={"lr": Rate(0.1, 1.0, 0.1)}, snapshot_check=snapshot, budget=ends_at,
             progress=None if ends_at is None else check / ends_at,
-            ends=check + LASTS if unknown and ends_at is None else None,
+            planned_end_step=check + LASTS if unknown and ends_at is None else None,
         )  # fmt: skip
         made.append(controller.step(reading))
         if made[-1].action is Action.ANNEAL:
-            ends_at = reading.ends
+            ends_at = reading.planned_end_step
     return made
 
 
@@ -92,18 +92,18 @@ def test_a_value_that_is_no_number_does_not_keep_the_run_alive():
 
 
 def test_a_check_between_two_validations_does_not_end_it():
-    controller = Controller(AUTO, [Says(Condition.PLATEAU, "yyy")])
+    controller = DecisionEngine(AUTO, [Says(Condition.PLATEAU, "yyy")])
     decided("yyy", controller=controller)
     over = Reading(3, epoch=3, step=9, progress=1.0, budget=6, metrics={"val_loss": 1.0})
-    assert controller.step(replace(over, between=True, metrics={})).action is Action.HOLD
+    assert controller.step(replace(over, train_only=True, metrics={})).action is Action.HOLD
     assert controller.step(replace(over, check=4)).action is Action.STOP
 
 
 def test_resumed_in_its_midst():
     whole = decided("yyynnnn")
     first, second = (
-        Controller(AUTO, [Says(Condition.PLATEAU, "yyynnnn")]),
-        Controller(AUTO, [Says(Condition.PLATEAU, "n")]),
+        DecisionEngine(AUTO, [Says(Condition.PLATEAU, "yyynnnn")]),
+        DecisionEngine(AUTO, [Says(Condition.PLATEAU, "n")]),
     )
     decided("yyyn", controller=first)
     second.load_state_dict(first.state_dict())
@@ -114,6 +114,6 @@ def test_resumed_in_its_midst():
 
 
 def test_a_state_of_before_it_was_there():
-    state = Controller(AUTO).state_dict()
+    state = DecisionEngine(AUTO).state_dict()
     del state["end_began"]
-    Controller(AUTO).load_state_dict(state)
+    DecisionEngine(AUTO).load_state_dict(state)

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from lightning_lr.core.policy import ESCALATIONS, PRESETS, Policy, Response
-from lightning_lr.core.vocabulary import Action, Condition
+from lightning_lr.engine.policies.policy import ESCALATIONS, PRESETS, Policy, Response
+from lightning_lr.engine.vocabulary import Action, Condition
 
 C, REDUCE, RESTORE, STOP = Condition, Action.REDUCE, Action.RESTORE, Action.STOP
 
 
 @pytest.mark.parametrize(
-    ("why", "response", "in_vain", "action", "factor"),
+    ("why", "response", "failed_adjustments", "action", "factor"),
     [
         ("a cut stays a cut", Response(REDUCE, 0.5), 3, REDUCE, 0.5),
         ("however often", Response(REDUCE, 0.5), 99, REDUCE, 0.5),
@@ -22,8 +22,8 @@ C, REDUCE, RESTORE, STOP = Condition, Action.REDUCE, Action.RESTORE, Action.STOP
         ("and it stays the end", Response(RESTORE, 0.3), ESCALATIONS + 1, STOP, 1.0),
     ],
 )
-def test_escalation(why, response, in_vain, action, factor):
-    escalated = response.escalated(in_vain)
+def test_escalation(why, response, failed_adjustments, action, factor):
+    escalated = response.escalated(failed_adjustments)
     assert escalated.action is action, why
     assert escalated.factor == pytest.approx(factor), why
     assert escalated.patience == response.patience
@@ -34,7 +34,7 @@ def test_escalation(why, response, in_vain, action, factor):
     [
         ("nothing given, nothing changed", {}, Response(REDUCE, 0.3, 3), Response(REDUCE, 0.3, 3)),
         ("patience, where there is any", {"patience": 5}, Response(REDUCE, 0.3, 3), Response(REDUCE, 0.3, 5)),
-        ("and the checks that are named are all that is waited", {"patience": 5}, Response(REDUCE, 0.3, 3, ripe=0.1),
+        ("and the checks that are named are all that is waited", {"patience": 5}, Response(REDUCE, 0.3, 3, min_plateau_fraction=0.1),
          Response(REDUCE, 0.3, 5)),
         ("patience 1 is urgent and stays", {"patience": 5}, Response(REDUCE, 0.3, 1), Response(REDUCE, 0.3, 1)),
         ("factor", {"factor": 0.7}, Response(REDUCE, 0.3, 3), Response(REDUCE, 0.7, 3)),
@@ -69,12 +69,16 @@ def test_tuning_leaves_the_preset_alone():
         ("auto", C.NON_FINITE, Response(RESTORE, 0.3)),
         ("auto", C.DIVERGENCE, Response(RESTORE, 0.3)),
         ("auto", C.OVERFITTING, Response(RESTORE, 0.1, patience=2)),
-        ("auto", C.PLATEAU, Response(RESTORE, 0.3, patience=3, yields=True, ripe=0.05)),
+        ("auto", C.PLATEAU, Response(RESTORE, 0.3, patience=3, defer_to_scheduler=True, min_plateau_fraction=0.05)),
         ("auto", C.LOSS_SPIKE, None),
         ("conservative", C.NON_FINITE, Response(REDUCE, 0.5)),
         ("conservative", C.DIVERGENCE, Response(REDUCE, 0.5)),
         ("conservative", C.OVERFITTING, Response(REDUCE, 0.5, patience=3)),
-        ("conservative", C.PLATEAU, Response(REDUCE, 0.5, patience=5, yields=True, ripe=0.05)),
+        (
+            "conservative",
+            C.PLATEAU,
+            Response(REDUCE, 0.5, patience=5, defer_to_scheduler=True, min_plateau_fraction=0.05),
+        ),
         ("conservative", C.SLOW_PROGRESS, None),
     ],
 )

@@ -11,11 +11,11 @@ from dataclasses import replace
 
 import pytest
 
-from lightning_lr.core.controller import Controller
-from lightning_lr.core.policy import PRESETS, Policy
-from lightning_lr.core.recipes import Exponential, Halving, recipe_of
-from lightning_lr.core.settings import Settings
-from lightning_lr.core.vocabulary import Action, Condition, Mode
+from lightning_lr.engine.engine import DecisionEngine
+from lightning_lr.engine.policies.policy import PRESETS, Policy
+from lightning_lr.engine.policies.recipes import Exponential, Halving, recipe_of
+from lightning_lr.engine.settings import Settings
+from lightning_lr.engine.vocabulary import Action, Condition, Mode
 from tests.helpers.readings import INF, NAN, Run, Says, actions, swapped, timeline
 
 HALVE_2 = Settings(policy=Policy("halving", recipe="halving", epochs=2))
@@ -81,13 +81,13 @@ def test_halving(why, epochs, values, expected):
     ],
 )
 def test_halving_says_why(values, reasons):
-    run = Run(Controller(HALVE_2))
+    run = Run(DecisionEngine(HALVE_2))
     assert [decision.reason for decision in run.feed(values)] == reasons
 
 
 @pytest.mark.parametrize(("left", "said"), [(3, "3 more epochs"), (2, "2 more epochs"), (1, "1 more epoch")])
 def test_halving_counts_the_epochs_that_are_left(left, said):
-    run = Run(Controller(halving(4)))
+    run = Run(DecisionEngine(halving(4)))
     run.feed([1.0] * (4 - left))
     assert run.decisions[-1].reason == f"halving: this learning rate is tried for {said}"
 
@@ -123,14 +123,14 @@ def test_the_clock_is_that_of_epochs(why, epochs, expected):
 )
 def test_exponential(why, epochs, script, expected):
     settings = replace(DECAY, policy=replace(DECAY.policy, epochs=epochs))
-    run = Run(Controller(settings, [Says(Condition.PLATEAU, script)]))
+    run = Run(DecisionEngine(settings, [Says(Condition.PLATEAU, script)]))
     factors = [decision.factor for decision in run.feed([1.0] * len(script))]
     assert factors == pytest.approx(expected), why
 
 
 def test_exponential_says_why():
     settings = replace(DECAY, policy=replace(DECAY.policy, epochs=2))
-    run = Run(Controller(settings, [Says(Condition.PLATEAU, "nnny")]))
+    run = Run(DecisionEngine(settings, [Says(Condition.PLATEAU, "nnny")]))
     assert [decision.reason for decision in run.feed([1.0] * 4)] == [
         "exponential: the next decay comes in 1 epoch",
         "exponential: exponential decay → learning rate × 0.81 (lr-SGD 0.1 → 0.081)",
@@ -141,7 +141,7 @@ def test_exponential_says_why():
 
 
 def test_exponential_learns_of_a_plateau_from_the_metric_itself():
-    run = Run(Controller(DECAY))
+    run = Run(DecisionEngine(DECAY))
     run.feed([1.0, 0.9, 0.8] + [0.8] * 40)
     assert run.decisions[2].factor == pytest.approx(0.81)
     assert run.decisions[-1].factor == pytest.approx(0.9)
@@ -154,7 +154,7 @@ LONG = [1, 0.9, 0.8, 0.7, 0.7, NAN, 0.7, None, 0.6, 0.5, 0.4, 0.3]
 @pytest.mark.parametrize("settings", RECIPES, ids=lambda settings: settings.policy.name)
 @pytest.mark.parametrize("position", range(1, len(LONG)))
 def test_a_resumed_recipe_goes_on_as_if_it_had_never_stopped(settings, position):
-    whole, resumed = Run(Controller(settings)), Run(Controller(settings))
+    whole, resumed = Run(DecisionEngine(settings)), Run(DecisionEngine(settings))
     whole.feed(LONG)
     resumed.feed(LONG[:position])
     resumed.controller = swapped(resumed.controller, json.loads(json.dumps(resumed.controller.state_dict())))
@@ -172,7 +172,7 @@ def test_a_recipe_knows_neither_cooldown_nor_warm_up(settings, cooldown, warmup_
 @pytest.mark.parametrize("condition", [c for c in Condition if c not in (Condition.HEALTHY, Condition.PLATEAU)])
 @pytest.mark.parametrize("settings", RECIPES, ids=lambda settings: settings.policy.name)
 def test_a_recipe_reacts_to_no_condition_and_records_it(settings, condition):
-    run = Run(Controller(settings, [Says(condition, "y" * len(LONG))]))
+    run = Run(DecisionEngine(settings, [Says(condition, "y" * len(LONG))]))
     run.feed(LONG)
     assert run.actions == actions(settings, LONG, detectors=[])
     assert {decision.condition for decision in run.decisions} == {condition}
@@ -183,7 +183,7 @@ def test_a_recipe_reacts_to_no_condition_and_records_it(settings, condition):
     [(replace(HALVE_2, min_lr=0.05), [1.0] * 6, ".r...."), (replace(DECAY, min_lr=0.09), [1.0] * 3, "r..")],
 )
 def test_a_recipe_holds_at_min_lr_and_says_so(settings, values, expected):
-    run = Run(Controller(settings))
+    run = Run(DecisionEngine(settings))
     run.feed(values)
     assert run.actions == expected
     assert run.decisions[-1].reason.endswith("; every learning rate is at its bound already")
@@ -204,6 +204,6 @@ def test_the_recipe_of_a_policy(policy, kind):
 
 def test_recipes_only_hold_and_reduce():
     for settings in RECIPES:
-        run = Run(Controller(settings))
+        run = Run(DecisionEngine(settings))
         assert {decision.action for decision in run.feed(LONG)} <= {Action.HOLD, Action.REDUCE}
         assert set(timeline(run.decisions)) <= {".", "r"}

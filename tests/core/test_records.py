@@ -7,21 +7,21 @@ from dataclasses import FrozenInstanceError, fields, is_dataclass
 
 import pytest
 
-from lightning_lr.core import records
-from lightning_lr.core.records import (
+from lightning_lr.engine import records
+from lightning_lr.engine.records import (
     Adjustment,
     Decision,
     Diagnosis,
     Finding,
     JournalEntry,
+    MetricView,
+    MetricViews,
     Rate,
     Reading,
-    Signal,
-    Signals,
     TrainWindow,
     Trend,
 )
-from lightning_lr.core.vocabulary import Action, Condition, Mode, Verdict, Vote, Word
+from lightning_lr.engine.vocabulary import Action, Condition, Mode, Verdict, Vote, Word
 from tests.helpers.readings import INF, NAN
 
 RECORDS = [c for _, c in inspect.getmembers(records, inspect.isclass) if c.__module__ == records.__name__]
@@ -31,8 +31,8 @@ FALLING = Trend(-0.1, 0.01, 5, Verdict.YES, Verdict.NO)
 UNKNOWN = Trend(0.0, INF, 1, Verdict.UNDECIDED, Verdict.UNDECIDED)
 
 
-def signal(sign=1, value=0.5, fresh=True, best=0.4, since_best=2, trend=FALLING) -> Signal:
-    return Signal("m", sign, value, fresh, (0.5,), 1.0, best, 3, since_best, 0.0, trend)
+def view(sign=1, value=0.5, fresh=True, best=0.4, since_best=2, trend=FALLING) -> MetricView:
+    return MetricView("m", sign, value, fresh, (0.5,), 1.0, best, 3, since_best, 0.0, trend)
 
 
 DECISION = Decision(4, 3, 40, Action.REDUCE, Condition.PLATEAU, 0.5, {"lr-SGD": 0.1}, {"lr-SGD": 0.05}, "plateau: flat")
@@ -66,22 +66,25 @@ def test_every_record_is_a_frozen_dataclass_that_explains_its_fields(record):
         ),
         (FALLING, "slope -0.1 ± 0.01 over 5 values"),
         (UNKNOWN, "slope not known yet (1 value)"),
-        (signal(), "m 0.5, best 0.4 (2 checks ago), slope -0.1 ± 0.01 over 5 values"),
-        (signal(since_best=1), "m 0.5, best 0.4 (1 check ago), slope -0.1 ± 0.01 over 5 values"),
+        (view(), "m 0.5, best 0.4 (2 checks ago), slope -0.1 ± 0.01 over 5 values"),
+        (view(since_best=1), "m 0.5, best 0.4 (1 check ago), slope -0.1 ± 0.01 over 5 values"),
         # As the user sees it: an accuracy that rises has a rising slope.
-        (signal(-1, -0.5, best=-0.6), "m 0.5, best 0.6 (2 checks ago), slope +0.1 ± 0.01 over 5 values"),
-        (signal(-1, -0.5, trend=FLAT), "m 0.5, best -0.4 (2 checks ago), slope +0 ± 0 over 3 values"),
-        (signal(value=NAN, trend=UNKNOWN), "m is not finite, best 0.4 (2 checks ago), slope not known yet (1 value)"),
-        (signal(value=NAN, best=NAN), "m is not finite, no finite value yet, slope -0.1 ± 0.01 over 5 values"),
+        (view(-1, -0.5, best=-0.6), "m 0.5, best 0.6 (2 checks ago), slope +0.1 ± 0.01 over 5 values"),
+        (view(-1, -0.5, trend=FLAT), "m 0.5, best -0.4 (2 checks ago), slope +0 ± 0 over 3 values"),
+        (view(value=NAN, trend=UNKNOWN), "m is not finite, best 0.4 (2 checks ago), slope not known yet (1 value)"),
+        (view(value=NAN, best=NAN), "m is not finite, no finite value yet, slope -0.1 ± 0.01 over 5 values"),
         (
-            signal(value=NAN, fresh=False),
+            view(value=NAN, fresh=False),
             "m has no new value, best 0.4 (2 checks ago), slope -0.1 ± 0.01 over 5 values",
         ),
         (FINDING, "plateau: yes (no new best for 3 checks)"),
         (DIAGNOSIS, "plateau: flat"),
         (DECISION, "check 4 · epoch 3 · plateau: flat"),
         (ADJUSTMENT, "learning rate now lr-SGD 0.05; min_lr held lr-SGD"),
-        (JournalEntry(READING, Signals(4, ()), DIAGNOSIS, DECISION, ADJUSTMENT), "check 4 · epoch 3 · plateau: flat"),
+        (
+            JournalEntry(READING, MetricViews(4, ()), DIAGNOSIS, DECISION, ADJUSTMENT),
+            "check 4 · epoch 3 · plateau: flat",
+        ),
     ],
 )
 def test_sentences(record, sentence):
@@ -92,12 +95,12 @@ def test_sentences(record, sentence):
     ("sign", "oriented", "shown"), [(1, 0.5, "0.5"), (-1, -0.5, "0.5"), (-1, 0.0, "0.0"), (1, -0.0, "0.0")]
 )
 def test_a_number_is_shown_as_it_was_logged_and_zero_has_no_sign(sign, oriented, shown):
-    assert repr(signal(sign).shown(oriented)) == shown
+    assert repr(view(sign).shown(oriented)) == shown
 
 
 def test_fresh_monitors_are_those_with_a_value_at_this_check():
-    fresh, stale = signal(), signal(fresh=False)
-    assert Signals(0, (fresh, stale)).fresh == (fresh,)
+    fresh, stale = view(), view(fresh=False)
+    assert MetricViews(0, (fresh, stale)).fresh == (fresh,)
 
 
 def test_outranked_names_each_other_condition_that_holds_once():

@@ -7,16 +7,16 @@ from __future__ import annotations
 
 import pytest
 
-from lightning_lr.core.controller import Controller
-from lightning_lr.core.policy import PRESETS, Policy, Response
-from lightning_lr.core.records import Reading
-from lightning_lr.core.settings import Settings
-from lightning_lr.core.vocabulary import Action, Condition
+from lightning_lr.engine.engine import DecisionEngine
+from lightning_lr.engine.policies.policy import PRESETS, Policy, Response
+from lightning_lr.engine.records import Reading
+from lightning_lr.engine.settings import Settings
+from lightning_lr.engine.vocabulary import Action, Condition
 from tests.helpers.readings import Run, Says
 
 C = Condition
-YIELDING = Response(Action.REDUCE, 0.5, patience=2, yields=True)
-RIPENING = Response(Action.REDUCE, 0.5, patience=2, ripe=0.2)
+YIELDING = Response(Action.REDUCE, 0.5, patience=2, defer_to_scheduler=True)
+RIPENING = Response(Action.REDUCE, 0.5, patience=2, min_plateau_fraction=0.2)
 FIRM = Response(Action.REDUCE, 0.5, patience=2)
 HELD = [0.1] * 8
 COSINE = [0.1, 0.0962, 0.0854, 0.0691, 0.05, 0.0309, 0.0146, 0.0038]
@@ -27,7 +27,7 @@ WARMED = [0.025, 0.05, 0.075, 0.1, 0.1, 0.1, 0.1, 0.1]
 def run(response: Response, schedule: list[float], budget: int | None = None) -> Run:
     """A metric that never improves, and is said to stand still at each check."""
     policy = Policy("table", {C.PLATEAU: response})
-    made = Run(Controller(Settings(policy=policy), [Says(C.PLATEAU, "y" * len(schedule))]), budget=budget)
+    made = Run(DecisionEngine(Settings(policy=policy), [Says(C.PLATEAU, "y" * len(schedule))]), budget=budget)
     for made.lr in schedule:
         made.check(1.0)
     return made
@@ -63,7 +63,7 @@ def test_it_says_why(response, schedule, budget, said):
 
 def test_a_new_best_begins_the_wait_anew():
     policy = Policy("table", {C.PLATEAU: RIPENING})
-    made = Run(Controller(Settings(policy=policy), [Says(C.PLATEAU, "yyynyyyyy")]), budget=20)
+    made = Run(DecisionEngine(Settings(policy=policy), [Says(C.PLATEAU, "yyynyyyyy")]), budget=20)
     made.feed([1.0, 1.0, 1.0, 0.5, 0.5, 0.5, 0.5, 0.5, 0.5])
     assert made.actions == ".......r."
 
@@ -72,13 +72,13 @@ def test_a_new_best_begins_the_wait_anew():
 def test_what_loses_ground_never_waits_for_a_schedule(condition):
     for name in ("auto", "conservative"):
         response = PRESETS[name].responses[condition]
-        assert (response.yields, response.ripe) == (False, 0.0)
+        assert (response.defer_to_scheduler, response.min_plateau_fraction) == (False, 0.0)
 
 
 def test_a_budget_that_grew_makes_nobody_wait_for_what_has_passed():
     """A run that is resumed with more epochs is less far than it was."""
     policy = Policy("table", {C.PLATEAU: RIPENING, C.NON_FINITE: FIRM})
-    made = Run(Controller(Settings(policy=policy), [Says(C.PLATEAU, "yyyyyyyy")]), budget=4)
+    made = Run(DecisionEngine(Settings(policy=policy), [Says(C.PLATEAU, "yyyyyyyy")]), budget=4)
     made.feed([1.0] * 4)
     made.budget = 20
     made.feed([1.0] * 4)
@@ -88,7 +88,7 @@ def test_a_budget_that_grew_makes_nobody_wait_for_what_has_passed():
 def cut_for_ever(says: str, values: list[float], condition: Condition = C.PLATEAU) -> str:
     """What a rate is in for that is cut by nine tenths on every second check."""
     policy = Policy("table", {condition: Response(Action.REDUCE, 0.09, patience=1 if condition is C.DIVERGENCE else 2)})
-    made = Run(Controller(Settings(policy=policy), [Says(condition, says)]))
+    made = Run(DecisionEngine(Settings(policy=policy), [Says(condition, says)]))
     for value in values:
         made.check(value)
     return made.actions
@@ -116,7 +116,7 @@ def test_cuts_that_brought_nothing_come_to_an_end(why, condition, says, values, 
 
 def test_a_restore_without_a_snapshot_comes_to_an_end_as_well():
     policy = Policy("table", {C.PLATEAU: Response(Action.RESTORE, 0.1, patience=2)})
-    made = Run(Controller(Settings(policy=policy), [Says(C.PLATEAU, "nnnn" + "y" * 10)]), snapshots=False)
+    made = Run(DecisionEngine(Settings(policy=policy), [Says(C.PLATEAU, "nnnn" + "y" * 10)]), snapshots=False)
     made.feed(WORSE)
     assert made.actions == ".....r.r.r...."
     assert made.decisions[-1].reason == (
@@ -128,10 +128,10 @@ def test_a_restore_without_a_snapshot_comes_to_an_end_as_well():
 def test_a_run_without_a_budget_ends_all_the_same():
     """The end that a plateau begins is no further cut."""
     cuts = {C.OVERFITTING: Response(Action.REDUCE, 0.01), C.PLATEAU: Response(Action.REDUCE, 0.1, patience=2)}
-    settings = Settings(policy=Policy("table", cuts, ends_at_plateau=True))
-    controller = Controller(settings, [Says(C.OVERFITTING, "nnnnyynnnn"), Says(C.PLATEAU, "nnnnnnyyyy")])
+    settings = Settings(policy=Policy("table", cuts, anneal_on_plateau=True))
+    controller = DecisionEngine(settings, [Says(C.OVERFITTING, "nnnnyynnnn"), Says(C.PLATEAU, "nnnnnnyyyy")])
     actions = [
-        controller.step(Reading(check, check, check, {"val_loss": value}, ends=2 * check)).action
+        controller.step(Reading(check, check, check, {"val_loss": value}, planned_end_step=2 * check)).action
         for check, value in enumerate(WORSE[:10])
     ]
     assert actions.index(Action.ANNEAL) == 7

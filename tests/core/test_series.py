@@ -7,10 +7,10 @@ from dataclasses import replace
 
 import pytest
 
-from lightning_lr.core.records import Reading
-from lightning_lr.core.series import Series, bare_name, gap_between, same_quantity
-from lightning_lr.core.signals import SignalTracker
-from lightning_lr.core.vocabulary import Mode
+from lightning_lr.engine.history.metric_history import MetricHistory
+from lightning_lr.engine.history.run_history import RunHistory, bare_name, gap_between, same_quantity
+from lightning_lr.engine.records import Reading
+from lightning_lr.engine.vocabulary import Mode
 from tests.helpers.readings import INF, NAN, window
 
 
@@ -32,7 +32,7 @@ def reading(check: int, metrics: dict[str, float], train: float | None = None, t
     ],
 )
 def test_gap_of_one_check(why, val, train, gap):
-    found = gap_between(SignalTracker("val_loss").update(val, 0), SignalTracker("train_loss").update(train, 0))
+    found = gap_between(MetricHistory("val_loss").update(val, 0), MetricHistory("train_loss").update(train, 0))
     assert found == gap, why
 
 
@@ -41,14 +41,14 @@ def test_a_gap_series_rests_where_a_side_is_missing():
     # val_loss    2.0    -    1.8   1.7
     # train_loss  1.5   1.2    -    1.0
     # gap         0.5    -     -    0.7
-    series = Series(("val_loss",))
+    series = RunHistory(("val_loss",))
     series.update(reading(0, {"val_loss": 2.0}, 1.5))
     for check, metrics, train in [(1, {}, 1.2), (2, {"val_loss": 1.8}, None)]:
-        signals = series.update(reading(check, metrics, train))
-        assert not signals.gaps["val_loss"].fresh
-        assert signals.gaps["val_loss"].values == (0.5,)
-    signals = series.update(reading(3, {"val_loss": 1.7}, 1.0))
-    assert signals.gaps["val_loss"].values == pytest.approx((0.5, 0.7))
+        views = series.update(reading(check, metrics, train))
+        assert not views.gaps["val_loss"].fresh
+        assert views.gaps["val_loss"].values == (0.5,)
+    views = series.update(reading(3, {"val_loss": 1.7}, 1.0))
+    assert views.gaps["val_loss"].values == pytest.approx((0.5, 0.7))
 
 
 @pytest.mark.parametrize(
@@ -65,7 +65,7 @@ def test_a_gap_series_rests_where_a_side_is_missing():
     ],
 )  # fmt: skip
 def test_which_monitors_have_a_gap(why, monitors, mode, train_monitor, with_gap):
-    assert list(Series(monitors, mode, train_monitor).gaps) == with_gap, why
+    assert list(RunHistory(monitors, mode, train_monitor).gaps) == with_gap, why
 
 
 @pytest.mark.parametrize(
@@ -100,7 +100,7 @@ def test_bare_name(name, bare):
 
 
 def test_the_training_series_is_absent_until_it_speaks_and_after_a_restart_until_it_speaks_again():
-    series = Series(("val_loss",))
+    series = RunHistory(("val_loss",))
     assert series.update(reading(0, {"val_loss": 1.0})).train is None
     assert series.update(reading(1, {"val_loss": 1.0}, 0.5)).train is not None
     assert series.update(reading(2, {"val_loss": 1.0})).train is not None, "its past is still of use"
@@ -109,51 +109,51 @@ def test_the_training_series_is_absent_until_it_speaks_and_after_a_restart_until
 
 
 def test_a_training_loss_that_is_not_finite_is_fresh_and_no_value():
-    signals = Series(("val_loss",)).update(reading(0, {"val_loss": 1.0}, NAN))
-    assert signals.train is not None
-    assert signals.train.fresh
-    assert signals.train.values == ()
-    assert signals.train.non_finite_streak == 1
+    views = RunHistory(("val_loss",)).update(reading(0, {"val_loss": 1.0}, NAN))
+    assert views.train is not None
+    assert views.train.fresh
+    assert views.train.values == ()
+    assert views.train.non_finite_streak == 1
 
 
 def test_the_train_monitor_takes_the_place_of_the_loss_and_has_the_mode_of_the_monitors():
-    series = Series(("val_acc",), Mode.MAX, "train_acc")
-    signals = series.update(reading(0, {"val_acc": 0.75}, train=2.3, train_metric=1.0))
-    assert signals.train is not None
-    assert (signals.train.name, signals.train.value) == ("train_acc", -1.0)
-    assert signals.gaps["val_acc"].value == 0.25, "worse by a quarter than in training"
-    assert signals.blocks is not None
-    assert signals.blocks.values == (2.3,), "divergence still looks at the loss itself"
+    series = RunHistory(("val_acc",), Mode.MAX, "train_acc")
+    views = series.update(reading(0, {"val_acc": 0.75}, train=2.3, train_metric=1.0))
+    assert views.train is not None
+    assert (views.train.name, views.train.value) == ("train_acc", -1.0)
+    assert views.gaps["val_acc"].value == 0.25, "worse by a quarter than in training"
+    assert views.blocks is not None
+    assert views.blocks.values == (2.3,), "divergence still looks at the loss itself"
 
 
 def test_blocks_grow_over_checks_and_are_absent_where_no_window_came():
-    series = Series(("val_loss",))
+    series = RunHistory(("val_loss",))
     series.update(Reading(0, 0, 0, {}, window(3.0, 2.0)))
     assert series.update(Reading(1, 1, 1, {})).blocks is None
-    signals = series.update(Reading(2, 2, 2, {}, window(1.5, NAN, 1.0)))
-    assert signals.blocks is not None
-    assert signals.blocks.values == (3.0, 2.0, 1.5, 1.0)
+    views = series.update(Reading(2, 2, 2, {}, window(1.5, NAN, 1.0)))
+    assert views.blocks is not None
+    assert views.blocks.values == (3.0, 2.0, 1.5, 1.0)
 
 
 def test_restart_reaches_every_series():
-    series = Series(("val_loss", "val_loss_b"))
+    series = RunHistory(("val_loss", "val_loss_b"))
     metrics = {"val_loss": 2.0, "val_loss_b": 3.0}
     series.update(reading(0, metrics, 1.0))
     series.restart()
-    signals = series.update(reading(1, {name: value / 2 for name, value in metrics.items()}, 0.5))
-    followed = [*signals.monitors, signals.train, signals.blocks, *signals.gaps.values()]
+    views = series.update(reading(1, {name: value / 2 for name, value in metrics.items()}, 0.5))
+    followed = [*views.monitors, views.train, views.blocks, *views.gaps.values()]
     assert [s.values for s in followed if s] == [(1.0,), (1.5,), (0.5,), (0.5,), (0.5,), (1.0,)]
-    assert [s.first for s in signals.monitors] == [2.0, 3.0]
+    assert [s.first for s in views.monitors] == [2.0, 3.0]
 
 
 def test_a_metric_that_nobody_monitors_is_not_followed():
-    signals = Series(("val_loss",)).update(reading(0, {"val_acc": 0.5}))
-    assert [s.name for s in signals.monitors] == ["val_loss"]
-    assert signals.fresh == ()
+    views = RunHistory(("val_loss",)).update(reading(0, {"val_acc": 0.5}))
+    assert [s.name for s in views.monitors] == ["val_loss"]
+    assert views.fresh == ()
 
 
 def test_a_monitor_that_was_not_followed_before_starts_afresh():
-    old, new = Series(("val_loss",)), Series(("val_loss", "val_loss_b"))
+    old, new = RunHistory(("val_loss",)), RunHistory(("val_loss", "val_loss_b"))
     old.update(reading(0, {"val_loss": 1.0}, 1.0))
     new.load_state_dict(old.state_dict())
     first, second = new.update(reading(1, {"val_loss": 2.0, "val_loss_b": 5.0}, 1.0)).monitors
@@ -162,7 +162,7 @@ def test_a_monitor_that_was_not_followed_before_starts_afresh():
 
 
 def test_the_numbers_of_max_are_those_of_min_turned_round():
-    low, high = Series(("val_x",), Mode.MIN, "train_x"), Series(("val_x",), Mode.MAX, "train_x")
+    low, high = RunHistory(("val_x",), Mode.MIN, "train_x"), RunHistory(("val_x",), Mode.MAX, "train_x")
     for check, value in enumerate([3.0, NAN, 2.0, 2.5, 0.0]):
         one = low.update(reading(check, {"val_x": value}, 1.0, value - 1))
         other = high.update(reading(check, {"val_x": -value}, 1.0, 1 - value))

@@ -6,9 +6,9 @@ from dataclasses import FrozenInstanceError, fields
 
 import pytest
 
-from lightning_lr.core.policy import PRESETS
-from lightning_lr.core.settings import Settings
-from lightning_lr.core.vocabulary import Mode, Vote
+from lightning_lr.engine.policies.policy import PRESETS
+from lightning_lr.engine.settings import Settings
+from lightning_lr.engine.vocabulary import Mode, Vote
 
 
 @pytest.mark.parametrize(

@@ -8,25 +8,25 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lightning_lr.core.signals import SHORTEST_TREND, WINDOW, SignalTracker
-from lightning_lr.core.statistics import trend
-from lightning_lr.core.vocabulary import Verdict
+from lightning_lr.engine.history.metric_history import SHORTEST_TREND, WINDOW, MetricHistory
+from lightning_lr.engine.history.statistics import trend
+from lightning_lr.engine.vocabulary import Verdict
 from tests.helpers.readings import INF, NAN, values
 
 MIN, MAX = 1, -1
 
 
-def bests(tracker: SignalTracker, series: list[float | None]) -> str:
+def bests(tracker: MetricHistory, series: list[float | None]) -> str:
     """One letter a check: ``*`` a new best, ``.`` none, a space where nothing fresh came."""
     letters = []
     for check, value in enumerate(series):
-        signal = tracker.update(value, check)
-        letters.append(" " if not signal.fresh else "*" if signal.since_best == 0 else ".")
+        view = tracker.update(value, check)
+        letters.append(" " if not view.fresh else "*" if view.since_best == 0 else ".")
     return "".join(letters)
 
 
 @pytest.mark.parametrize(
-    ("why", "sign", "min_delta", "rel_delta", "series", "expected"),
+    ("why", "sign", "min_delta", "rel_delta", "history", "expected"),
     [
         ("lower is better", MIN, 0, 0, [3, 2, 1, 2, 1], "***.."),
         ("higher is better", MAX, 0, 0, [1, 2, 3, 2, 3], "***.."),
@@ -48,12 +48,12 @@ def bests(tracker: SignalTracker, series: list[float | None]) -> str:
     ],
 )
 def test_new_bests(why, sign, min_delta, rel_delta, series, expected):
-    tracker = SignalTracker("m", sign, min_delta, rel_delta)
+    tracker = MetricHistory("m", sign, min_delta, rel_delta)
     assert bests(tracker, series) == expected, why
 
 
 @pytest.mark.parametrize(
-    ("why", "series", "since_best", "best_check", "streak"),
+    ("why", "history", "since_best", "best_check", "streak"),
     [
         ("no value yet", [None, None], 0, -1, 0),
         ("a check without a value is not counted", [1, None, 2, None], 1, 0, 0),
@@ -64,15 +64,15 @@ def test_new_bests(why, sign, min_delta, rel_delta, series, expected):
     ],
 )
 def test_counts(why, series, since_best, best_check, streak):
-    tracker = SignalTracker("m")
+    tracker = MetricHistory("m")
     for check, value in enumerate(series):
-        signal = tracker.update(value, check)
-    assert (signal.since_best, signal.best_check, signal.non_finite_streak) == (since_best, best_check, streak), why
+        view = tracker.update(value, check)
+    assert (view.since_best, view.best_check, view.non_finite_streak) == (since_best, best_check, streak), why
 
 
 @pytest.mark.parametrize("junk", [NAN, INF, -INF])
 def test_a_value_that_is_not_finite_enters_no_statistic(junk):
-    clean, dirty = SignalTracker("m"), SignalTracker("m")
+    clean, dirty = MetricHistory("m"), MetricHistory("m")
     for check, value in enumerate([3.0, 2.5, 2.75, 2.0, 1.5, 1.75]):
         expected = clean.update(value, check)
         dirty.update(junk, check)
@@ -86,30 +86,30 @@ def test_a_value_that_is_not_finite_enters_no_statistic(junk):
 
 
 def test_a_fresh_value_that_is_not_finite_reads_as_nan():
-    signal = SignalTracker("m").update(INF, 0)
-    assert math.isnan(signal.value)
-    assert signal.fresh
+    view = MetricHistory("m").update(INF, 0)
+    assert math.isnan(view.value)
+    assert view.fresh
 
 
 def test_the_window_is_as_long_as_it_says():
-    tracker = SignalTracker("m")
+    tracker = MetricHistory("m")
     for check in range(WINDOW + 10):
-        signal = tracker.update(float(check), check)
-    assert signal.values == tuple(float(check) for check in range(10, WINDOW + 10))
-    assert signal.first == 0.0, "the first value of the run outlives the window"
+        view = tracker.update(float(check), check)
+    assert view.values == tuple(float(check) for check in range(10, WINDOW + 10))
+    assert view.first == 0.0, "the first value of the run outlives the window"
 
 
 @pytest.mark.parametrize(("count", "points"), [(1, 1), (4, 4), (5, 5), (8, SHORTEST_TREND), (20, 10), (64, 32)])
 def test_the_slope_rests_on_the_newer_half_but_on_five_at_least(count, points):
-    tracker = SignalTracker("m")
+    tracker = MetricHistory("m")
     for check in range(count):
-        signal = tracker.update(1.0 / (check + 1), check)
-    assert signal.trend.points == points
-    assert signal.trend == trend(signal.values[-points:], signal.noise)
+        view = tracker.update(1.0 / (check + 1), check)
+    assert view.trend.points == points
+    assert view.trend == trend(view.values[-points:], view.noise)
 
 
 def test_restart_forgets_the_values_and_keeps_the_best_and_the_noise():
-    tracker = SignalTracker("m")
+    tracker = MetricHistory("m")
     for check, value in enumerate([3.0, 1.0, 2.0, 1.5]):
         before = tracker.update(value, check)
     tracker.restart()
@@ -121,7 +121,7 @@ def test_restart_forgets_the_values_and_keeps_the_best_and_the_noise():
 
 
 def test_extend_takes_several_values_of_one_check():
-    one, many = SignalTracker("m"), SignalTracker("m")
+    one, many = MetricHistory("m"), MetricHistory("m")
     for value in [3.0, 2.0, 2.5]:
         expected = one.update(value, 7)
     assert many.extend([3.0, 2.0, 2.5], 7) == expected
@@ -130,24 +130,24 @@ def test_extend_takes_several_values_of_one_check():
 
 @given(st.lists(values, min_size=1, max_size=80))
 def test_the_best_is_a_value_that_was_seen_and_none_is_better(series):
-    tracker = SignalTracker("m")
+    tracker = MetricHistory("m")
     for check, value in enumerate(series):
-        signal = tracker.update(value, check)
+        view = tracker.update(value, check)
     finite = [value for value in series if math.isfinite(value)]
     if finite:
-        assert signal.best == min(finite)
-        assert series[signal.best_check] == signal.best
-        assert signal.gain >= 0
+        assert view.best == min(finite)
+        assert series[view.best_check] == view.best
+        assert view.gain >= 0
     else:
-        assert math.isnan(signal.best)
-    assert signal.since_best <= len(series)
+        assert math.isnan(view.best)
+    assert view.since_best <= len(series)
 
 
 @given(st.lists(values, min_size=1, max_size=40), st.sampled_from([0.0, 0.01]), st.sampled_from([0.0, 0.1]))
 def test_every_best_beats_the_one_before_by_the_larger_delta(series, min_delta, rel_delta):
-    tracker, best = SignalTracker("m", 1, min_delta, rel_delta), NAN
+    tracker, best = MetricHistory("m", 1, min_delta, rel_delta), NAN
     for check, value in enumerate(series):
-        signal = tracker.update(value, check)
-        if signal.since_best == 0 and not math.isnan(best):
-            assert signal.best < best - max(min_delta, rel_delta * abs(best))
-        best = signal.best
+        view = tracker.update(value, check)
+        if view.since_best == 0 and not math.isnan(best):
+            assert view.best < best - max(min_delta, rel_delta * abs(best))
+        best = view.best

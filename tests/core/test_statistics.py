@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lightning_lr.core.statistics import (
+from lightning_lr.engine.history.statistics import (
     MAD_TO_SD,
     beyond,
     cusum,
@@ -21,7 +21,7 @@ from lightning_lr.core.statistics import (
     student_quantile,
     trend,
 )
-from lightning_lr.core.vocabulary import Verdict
+from lightning_lr.engine.vocabulary import Verdict
 
 NUMBERS = st.lists(st.floats(-1e3, 1e3), min_size=3, max_size=64)
 

@@ -7,10 +7,10 @@ import random
 
 import pytest
 
-from lightning_lr.core.opening import explored
-from lightning_lr.core.records import Rate, Reading, Trial
-from lightning_lr.core.settings import Settings
-from lightning_lr.core.sweep import BELOW_EDGE, BELOW_LOWEST, Sweep, suggestion
+from lightning_lr.engine.lr_search.choice import explored
+from lightning_lr.engine.lr_search.range_test import BELOW_EDGE, BELOW_LOWEST, Sweep, suggestion
+from lightning_lr.engine.records import Rate, Reading, Trial
+from lightning_lr.engine.settings import Settings
 
 SWEEP = Sweep(100)
 INF, NAN = math.inf, math.nan

@@ -6,11 +6,11 @@ import math
 
 import pytest
 
-from lightning_lr.core.margin import in_words, margin
-from lightning_lr.core.opening import explored
-from lightning_lr.core.records import Branch, Rate, Reading, Trial
-from lightning_lr.core.settings import Settings
-from lightning_lr.core.tournament import branch_steps, multiple, next_rate, score
+from lightning_lr.engine.lr_search.choice import explored
+from lightning_lr.engine.lr_search.margin import in_words, margin
+from lightning_lr.engine.lr_search.trials import branch_steps, multiple, next_rate, score
+from lightning_lr.engine.records import Branch, Rate, Reading, Trial
+from lightning_lr.engine.settings import Settings
 
 SWEPT = (
     tuple(1e-3 * 1.2**step for step in range(40)),

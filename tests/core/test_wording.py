@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from lightning_lr.core.wording import markdown_cell, plural, rate_changes
+from lightning_lr.engine.text import markdown_cell, plural, rate_changes
 
 
 @pytest.mark.parametrize(

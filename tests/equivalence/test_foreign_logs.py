@@ -16,7 +16,7 @@ from lightning.pytorch.callbacks import LearningRateMonitor, ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 
 from lightning_lr.offline.cli import main
-from lightning_lr.offline.sources import open_run
+from lightning_lr.offline.logs.sources import open_run
 from tests.helpers.scripted import Scripted, data, trainer
 
 NAN = math.nan

@@ -9,14 +9,14 @@ import json
 
 import pytest
 
-from lightning_lr.core.arguments import settings_from
-from lightning_lr.core.controller import Controller
-from lightning_lr.core.journal import entry_line, header_line
-from lightning_lr.core.records import Adjustment, JournalEntry
-from lightning_lr.core.vocabulary import Action
+from lightning_lr.engine.arguments import settings_from
+from lightning_lr.engine.engine import DecisionEngine
+from lightning_lr.engine.journal import entry_line, header_line
+from lightning_lr.engine.records import Adjustment, JournalEntry
+from lightning_lr.engine.vocabulary import Action
 from lightning_lr.offline.curves import FAMILIES
 from lightning_lr.offline.demo import decided
-from lightning_lr.offline.journal_reader import read_journal
+from lightning_lr.offline.logs.journal_reader import read_journal
 from tests.helpers.replays import assert_replays, journals_under
 
 POLICIES = ["auto", "halving"]
@@ -34,12 +34,12 @@ def test_curves(tmp_path, family, policy):
 
 
 def journal_of(curve, settings) -> str:
-    controller, lines = Controller(settings), [header_line(settings, {})]
+    controller, lines = DecisionEngine(settings), [header_line(settings, {})]
     for line in decided(curve, settings):
         decision = controller.step(line.reading)
         adjustment = Adjustment(line.adjustment.rates)
         lines.append(
-            entry_line(JournalEntry(line.reading, controller.signals, controller.diagnosis, decision, adjustment))
+            entry_line(JournalEntry(line.reading, controller.views, controller.diagnosis, decision, adjustment))
         )
     return "\n".join(lines) + "\n"
 

@@ -16,12 +16,12 @@ from typing import Any
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from lightning_lr.core.bounds import bounded
-from lightning_lr.core.controller import Controller
-from lightning_lr.core.policy import PRESETS, Policy, Response
-from lightning_lr.core.records import Decision, Finding, Rate, Reading, Signals, TrainWindow
-from lightning_lr.core.settings import Settings
-from lightning_lr.core.vocabulary import Action, Condition, Mode, Verdict, Vote
+from lightning_lr.engine.bounds import bounded
+from lightning_lr.engine.engine import DecisionEngine
+from lightning_lr.engine.policies.policy import PRESETS, Policy, Response
+from lightning_lr.engine.records import Decision, Finding, MetricViews, Rate, Reading, TrainWindow
+from lightning_lr.engine.settings import Settings
+from lightning_lr.engine.vocabulary import Action, Condition, Mode, Verdict, Vote
 
 NAN = math.nan
 INF = math.inf
@@ -58,7 +58,7 @@ class Run:
         budget: how many checks a known budget has room for.
     """
 
-    controller: Controller
+    controller: DecisionEngine
     lr: float = 0.1
     groups: Sequence[str] = (GROUP,)
     snapshots: bool = True
@@ -115,7 +115,7 @@ def timeline(decisions: Sequence[Decision]) -> str:
 
 def actions(settings: Settings, values: Sequence[Value], **options: Any) -> str:
     """The timeline of a run with these settings."""
-    run = Run(Controller(settings, options.pop("detectors", None)), **options)
+    run = Run(DecisionEngine(settings, options.pop("detectors", None)), **options)
     run.feed(values)
     return run.actions
 
@@ -131,9 +131,9 @@ class Says:
     script: str
     monitor: str = "val_loss"
 
-    def examine(self, signals: Signals) -> tuple[Finding, ...]:
+    def examine(self, views: MetricViews) -> tuple[Finding, ...]:
         """What the script says about this check."""
-        letter = self.script[signals.check : signals.check + 1]
+        letter = self.script[views.check : views.check + 1]
         verdicts = {"y": Verdict.YES, "n": Verdict.NO, "u": Verdict.UNDECIDED}
         if letter not in verdicts:
             return ()
@@ -142,9 +142,9 @@ class Says:
         return (Finding(self.condition, verdicts[letter], self.monitor, score, 1.0, reason, {"said": score}),)
 
 
-def swapped(controller: Controller, state: dict[str, Any]) -> Controller:
+def swapped(controller: DecisionEngine, state: dict[str, Any]) -> DecisionEngine:
     """A fresh controller that continues from a state."""
-    fresh = Controller(controller.settings, controller.detectors)
+    fresh = DecisionEngine(controller.settings, controller.detectors)
     fresh.load_state_dict(state)
     return fresh
 

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from lightning_lr.live import start
-from lightning_lr.offline.journal_reader import journal_header, journal_lines
-from lightning_lr.offline.replay import differences
+from lightning_lr.offline.logs.journal_reader import journal_header, journal_lines
+from lightning_lr.offline.replay.replay import differences
+from lightning_lr.run import setup
 
 
 def assert_replays(journal_path: Path) -> int:
@@ -40,8 +40,8 @@ def every_journal_replays(
     """
     damages = request.node.get_closest_marker("damages_journal")
     if not damages:
-        plain = start.journal_path
-        monkeypatch.setattr(start, "journal_path", lambda *where: plain(*where) or shadow / "lr_journal.jsonl")
+        plain = setup.journal_path
+        monkeypatch.setattr(setup, "journal_path", lambda *where: plain(*where) or shadow / "lr_journal.jsonl")
     folder: Path | None = request.getfixturevalue("tmp_path") if "tmp_path" in request.fixturenames else None
     yield
     written = journals_under(shadow) + (journals_under(folder) if folder else [])

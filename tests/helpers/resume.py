@@ -28,14 +28,16 @@ from lightning.pytorch.callbacks import Checkpoint, ModelCheckpoint, OnException
 from lightning_utilities.core import rank_zero
 
 from lightning_lr import LearningRateController
-from lightning_lr.core.journal import plain
-from lightning_lr.core.policy import PRESETS
-from lightning_lr.core.vocabulary import Condition
+from lightning_lr.engine.journal import plain
+from lightning_lr.engine.policies.policy import PRESETS
+from lightning_lr.engine.vocabulary import Condition
 from tests.helpers.schedulers import SchedulerCase
 
 T = TypeVar("T")
 AUTO = PRESETS["auto"].responses
-FIRM = replace(PRESETS["auto"], responses={**AUTO, Condition.PLATEAU: replace(AUTO[Condition.PLATEAU], yields=False)})
+FIRM = replace(
+    PRESETS["auto"], responses={**AUTO, Condition.PLATEAU: replace(AUTO[Condition.PLATEAU], defer_to_scheduler=False)}
+)
 """``auto``, but for its patience with schedules that move: the same decisions under every scheduler."""
 
 STEPS_A_CHECK = 4

@@ -26,7 +26,7 @@ from lightning.pytorch.strategies import DDPStrategy, ModelParallelStrategy
 from torch import Tensor, nn
 
 from lightning_lr import LearningRateController
-from lightning_lr.core.journal import plain
+from lightning_lr.engine.journal import plain
 from tests.helpers.resume import Plain, as_plain, listening
 from tests.helpers.scripted import QUIET
 

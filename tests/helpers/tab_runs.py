@@ -7,19 +7,19 @@ import random
 from pathlib import Path
 from typing import Any
 
-from lightning_lr.core.records import (
+from lightning_lr.engine.records import (
     Adjustment,
     Decision,
     Diagnosis,
     JournalEntry,
+    MetricView,
+    MetricViews,
     Rate,
     Reading,
-    Signal,
-    Signals,
     Trend,
 )
-from lightning_lr.core.vocabulary import Action, Condition, Verdict
-from lightning_lr.live.tab_data import TabData
+from lightning_lr.engine.vocabulary import Action, Condition, Verdict
+from lightning_lr.loggers.tensorboard import TabData
 
 NO_TREND = Trend(0.0, math.inf, 0, Verdict.UNDECIDED, Verdict.UNDECIDED)
 
@@ -94,9 +94,11 @@ class TabRun:
         new = Rate(0.1, self.rate / 0.1, self.rate)
         step = (check + 1) * self.step_size - 1
         reading = Reading(check, check, step, {self.monitor: value}, None, train, {"lr-SGD": old})
-        signals = Signals(check, (), Signal("train_loss", 1, train, True, (), 2.5, train, check, 0, 0.01, NO_TREND))
+        views = MetricViews(
+            check, (), MetricView("train_loss", 1, train, True, (), 2.5, train, check, 0, 0.01, NO_TREND)
+        )
         diagnosis = Diagnosis(decision.condition, (), decision.reason)
-        return JournalEntry(reading, signals, diagnosis, decision, Adjustment({"lr-SGD": new}))
+        return JournalEntry(reading, views, diagnosis, decision, Adjustment({"lr-SGD": new}))
 
     def _decide(self, check: int) -> Decision:
         condition, action, factor = Condition.HEALTHY, Action.HOLD, 1.0

@@ -7,9 +7,9 @@ import torch
 from torch import nn
 
 from lightning_lr.errors import ArgumentError
-from lightning_lr.live.layer_groups import split_groups
-from lightning_lr.live.layers import layers_of
-from lightning_lr.live.lr_control import LearningRateControl
+from lightning_lr.layerwise.groups import split_groups
+from lightning_lr.layerwise.layers import layers_of
+from lightning_lr.optim.lr_scale import LRScale
 from tests.helpers.schedulers import CASES, TOTAL, SchedulerCase
 
 
@@ -94,7 +94,7 @@ def test_options_and_names_are_kept_and_indices_stay():
 
 def test_scales_that_others_set_are_those_of_the_parent():
     net, optimizer = two_groups()
-    control = LearningRateControl.of(optimizer)
+    control = LRScale.of(optimizer)
     control.set_scale("us", [0.5, 0.1])
     split_groups(optimizer, layers_of(net))
     assert held(optimizer) == [0.05, 0.002, 0.05, 0.002]
@@ -113,7 +113,7 @@ def test_every_scheduler_goes_on(case: SchedulerCase, when: int):
     for split in (False, True):
         net, optimizer = two_groups()
         scheduler = case.build(optimizer, TOTAL)
-        control = LearningRateControl.of(optimizer)
+        control = LRScale.of(optimizer)
         rates = []
         for step in range(TOTAL):
             if split and step == when:

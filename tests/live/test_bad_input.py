@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader
 
 from lightning_lr import LearningRateController
 from lightning_lr.errors import ArgumentError, MissingMetricError
-from lightning_lr.live import start
+from lightning_lr.run import setup
 from tests.helpers.scripted import Endless, Scripted, data, eager, trainer
 
 HALF = {"val_check_interval": 0.5}
@@ -255,13 +255,13 @@ TRAINERS = [
 def test_trainers(monkeypatch, model, train, val, options, checks, alone):
     """One check a validation, no more and no fewer; where no metric can come it says that the training loss is used."""
     said: list[str] = []
-    monkeypatch.setattr(start, "say", said.append)
+    monkeypatch.setattr(setup, "say", said.append)
     control = eager(verbose=True)
     trainer(control, None, **options).fit(model(), train(), val and val())
     assert control.state_dict().get("checks", 0) == checks
     assert len(control.decisions) >= min(checks, 1)
     assert said.count(TRAIN_ONLY) == alone
-    assert control._session is None
+    assert control._fit_run is None
 
 
 @NO_VAL_DATA

@@ -11,9 +11,9 @@ import pytest
 import torch
 
 from lightning_lr import LearningRateController
-from lightning_lr.live.ranks import Ranks
 from lightning_lr.offline.commands import report
-from lightning_lr.offline.sources import Watch
+from lightning_lr.offline.logs.sources import Watch
+from lightning_lr.run.distributed import Ranks
 from tests.helpers.ranks import run_on_ranks
 from tests.helpers.scripted import Scripted, data, trainer
 
@@ -111,16 +111,18 @@ def test_nothing_that_rests_on_validation_changes(tmp_path: Path) -> None:
         acts = [(d.action, d.condition, d.epoch, d.factor) for d in control.decisions]
         assert acts
         suspected = [{*line["suspected"]} & {"plateau", "overfitting"} for line in validated]
-        both.append((acts, [line["signals"] for line in validated], suspected))
-        between = [line for line in readings(folder) if line["reading"]["between"]]
-        assert len(between) == (8 * (EPOCH // EVERY - 1) if every else 0)
-        assert {line["decision"]["action"] for line in between} <= {"hold"}
-        assert all(line["decision"]["reason"].startswith("between validations, healthy: training") for line in between)
+        both.append((acts, [line["views"] for line in validated], suspected))
+        train_only = [line for line in readings(folder) if line["reading"]["watches_training"]]
+        assert len(train_only) == (8 * (EPOCH // EVERY - 1) if every else 0)
+        assert {line["decision"]["action"] for line in train_only} <= {"hold"}
+        assert all(
+            line["decision"]["reason"].startswith("between validations, healthy: training") for line in train_only
+        )
         report(str(folder), Watch(), html=str(tmp_path / f"{every}.html"), png=None)
-    (acts, signals, suspected), (acts_too, signals_too, suspected_too) = both
+    (acts, views, suspected), (acts_too, signals_too, suspected_too) = both
     assert acts == acts_too
     assert suspected == suspected_too
-    for one, other in zip(signals, signals_too, strict=True):
+    for one, other in zip(views, signals_too, strict=True):
         for name in one:
             numbers, others = ({k: float(v) for k, v in s[name].items() if "check" not in k} for s in (one, other))
             assert numbers == pytest.approx(others, rel=1e-6, nan_ok=True), name
@@ -133,11 +135,11 @@ def test_a_run_without_validation_checks_within_its_epochs(tmp_path: Path) -> No
     options = {"find_lr": False, "anneal": False, "verbose": False, "check_every_n_steps": EVERY}
     trainer([LearningRateController(**options)], tmp_path, max_epochs=2).fit(model, data(EPOCH))
     lines = [line["reading"] for line in readings(tmp_path)]
-    ends = [line["metrics"]["train_loss"] for line in lines if line["metrics"]]
+    planned_end_step = [line["metrics"]["train_loss"] for line in lines if line["metrics"]]
     wanted = [sum(map(falls, range(at, at + EPOCH))) / EPOCH for at in (0, EPOCH)]
-    assert ends == pytest.approx(wanted, rel=1e-5)
+    assert planned_end_step == pytest.approx(wanted, rel=1e-5)
     # Before the first epoch is over nobody knows that no monitor will come.
-    assert sum(line["between"] for line in lines) == EPOCH // EVERY - 1
+    assert sum(line["watches_training"] for line in lines) == EPOCH // EVERY - 1
 
 
 def test_a_recipe_makes_none(tmp_path: Path) -> None:
@@ -145,7 +147,7 @@ def test_a_recipe_makes_none(tmp_path: Path) -> None:
     options = {"policy": "halving", "epochs": 1, "check_every_n_steps": EVERY, "verbose": False}
     settings = {"max_epochs": 2, "num_sanity_val_steps": 0}
     trainer([LearningRateController(**options)], tmp_path, **settings).fit(Trains(falls), data(EPOCH), data(1))
-    assert [line["reading"]["between"] for line in readings(tmp_path)] == [False, False]
+    assert [line["reading"]["watches_training"] for line in readings(tmp_path)] == [False, False]
 
 
 @pytest.mark.ranks

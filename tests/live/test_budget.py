@@ -17,9 +17,9 @@ from lightning.pytorch.callbacks import timer as timer_module
 from torch.utils.data import DataLoader, IterableDataset
 
 from lightning_lr import LearningRateController
-from lightning_lr.core.exploration import plan_exploration
-from lightning_lr.live.budget import budget_of
-from lightning_lr.live.pace import Pace
+from lightning_lr.engine.lr_search.plan import plan_exploration
+from lightning_lr.run.trainer.time_budget import TimeBudget
+from lightning_lr.run.trainer.trainer_adapter import budget_of
 from tests.helpers.ranks import run_on_ranks
 from tests.helpers.scripted import QUIET, Scripted, data
 from tests.helpers.versions import ANY_CHECKPOINT
@@ -161,12 +161,12 @@ def test_all_ranks_take_rank_zeros_estimate(monkeypatch) -> None:
 def test_a_resumed_run_is_annealed_to_the_time_that_is_left(monkeypatch, tmp_path: Path) -> None:
     saves = ModelCheckpoint(tmp_path, save_top_k=-1, filename="{epoch}-{step}")
     timed(Clock(monkeypatch), 400.0, Scripted(FALLS), saves, enable_checkpointing=True)
-    for seconds, ends in ((400, 400), (800, 800)):
+    for seconds, planned_end_step in ((400, 400), (800, 800)):
         module, control = Scripted(FALLS), LearningRateController(verbose=False)
         settings = {**QUIET, "max_time": {"seconds": seconds}, "num_sanity_val_steps": 0, "enable_checkpointing": True}
         trainer = Trainer(callbacks=[Clock(monkeypatch), control, saves], **settings)
         trainer.fit(module, data(20), data(1), ckpt_path=str(tmp_path / "epoch=11-step=240.ckpt"), **ANY_CHECKPOINT)
-        assert len(module.used) == pytest.approx(ends - 240, abs=2)
+        assert len(module.used) == pytest.approx(planned_end_step - 240, abs=2)
         assert module.used[-1] <= 0.05 * module.used[0]
 
 
@@ -270,15 +270,15 @@ PACES = [
 @pytest.mark.parametrize(("step", "pause", "every", "done", "left", "expected"), PACES)
 def test_pauses_are_told_from_steps(step, pause, every, done, left, expected) -> None:
     now = 0.0
-    pace = Pace(lambda: now, limit=math.inf)
+    time_budget = TimeBudget(lambda: now, limit=math.inf)
     for number in range(done):
         if number and number % every == 0:
             now += pause
         now += step
-        pace.stepped()
+        time_budget.stepped()
         if (number + 1) % every == 0:
-            pace.pauses()
+            time_budget.pauses()
     if done % every == 0:
         now += pause  # asked at the end of a pause
-    pace.state.limit = now + left
-    assert pace.budget(done) == done + expected
+    time_budget.state.limit = now + left
+    assert time_budget.budget(done) == done + expected

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from lightning_lr import LearningRateController
-from lightning_lr.live.session import Session
+from lightning_lr.run.fit_run import FitRun
 from tests.helpers.scripted import Scripted, data, trainer
 
 DESCENT = [2.0 - 0.2 * check for check in range(8)]
@@ -24,14 +24,14 @@ class Decaying(Scripted):
 
 def test_it_is_said_once(monkeypatch):
     conditions, said = [], []
-    write = Session._write
+    write = FitRun._write
 
-    def listening(session: Session, reading: Any, decision: Any, *rest: Any) -> None:
+    def listening(fit_run: FitRun, reading: Any, decision: Any, *rest: Any) -> None:
         conditions.append(str(decision.condition))
-        session.say = said.append
-        write(session, reading, decision, *rest)
+        fit_run.say = said.append
+        write(fit_run, reading, decision, *rest)
 
-    monkeypatch.setattr(Session, "_write", listening)
+    monkeypatch.setattr(FitRun, "_write", listening)
     control = LearningRateController("val_loss", policy="conservative", patience=100)
     trainer([control], None, max_epochs=30).fit(Decaying({"val_loss": DESCENT + FLAT}), data(), data())
     assert conditions.count("converged") > 1

@@ -78,14 +78,14 @@ def test_in_the_midst_of_an_epoch(first: str) -> None:
 
 
 def test_a_budget_that_is_unknown_has_an_end_too() -> None:
-    controller, facts = ours(), {}
+    controller, summary = ours(), {}
 
     class Facts(Callback):
         def on_train_start(self, trainer: Any, pl_module: Any) -> None:
-            facts.update(controller._session.facts)
+            summary.update(controller._fit_run.summary)
 
     module, _, made = run(FLAT, controller, Facts(), max_epochs=-1)
-    assert "hold, then linear to zero once EarlyStopping has run out of patience" in facts.values()
+    assert "hold, then linear to zero once EarlyStopping has run out of patience" in summary.values()
     assert made.current_epoch == STOPS + 1 + ANNEALED
     assert module.used[-1] == pytest.approx(0.1 / (ANNEALED * BATCHES))
 

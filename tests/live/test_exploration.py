@@ -96,26 +96,26 @@ def steps_swept(controller: LearningRateController) -> int:
     return int(found[1])
 
 
-def explorer(**options: Any) -> LearningRateController:
+def lr_search(**options: Any) -> LearningRateController:
     return LearningRateController(**{"find_lr": "auto", "anneal": "auto", "verbose": False, **options})
 
 
 @pytest.mark.parametrize("optimizer", ["SGD", "AdamW"])
 def test_every_start_ends_in_the_same_weights(optimizer: str) -> None:
     """Rates 10,000 times apart lead to the very same run, since the range of the sweep is absolute."""
-    ends = []
+    planned_end_step = []
     for lr in (1e-4, 1e-2, 1.0):
         module = Regression(lr, optimizer)
-        fit(module, explorer())
-        ends.append(torch.cat([p.detach().flatten() for p in module.parameters()]))
-    for end in ends[1:]:
-        torch.testing.assert_close(end, ends[0], rtol=1e-4, atol=1e-5)
+        fit(module, lr_search())
+        planned_end_step.append(torch.cat([p.detach().flatten() for p in module.parameters()]))
+    for end in planned_end_step[1:]:
+        torch.testing.assert_close(end, planned_end_step[0], rtol=1e-4, atol=1e-5)
 
 
 def test_the_sweep_is_visible_and_the_curve_falls_to_zero_at_the_end() -> None:
     # step   0 ... sweep ... 40, warm-up, hold ... half of what is left, linear ... last step
     module = Regression(0.01)
-    controller = explorer()
+    controller = lr_search()
     fit(module, controller)
     found, anneal = controller.decisions[:2]
     assert (found.action, anneal.action) == ("explore", "anneal")
@@ -131,11 +131,11 @@ def test_the_sweep_is_visible_and_the_curve_falls_to_zero_at_the_end() -> None:
 
 
 def test_weights_buffers_and_optimizer_state_come_back_bit_for_bit() -> None:
-    first = explorer()
+    first = lr_search()
     fit(Regression(0.01, "AdamW"), first)
     swept = steps_swept(first)
     probe = WeightsAt(0, swept)
-    fit(Regression(0.01, "AdamW"), explorer(), probe)
+    fit(Regression(0.01, "AdamW"), lr_search(), probe)
     (start, moments), (after, moments_after) = probe.kept[0], probe.kept[swept]
     assert all(torch.equal(start[name], after[name]) for name in start)
     assert moments == moments_after == {}
@@ -147,7 +147,7 @@ def test_no_checkpoint_and_no_patience_while_exploring(tmp_path: Path) -> None:
     checkpoint = ModelCheckpoint(tmp_path, monitor="val_loss", save_top_k=-1, filename="{epoch}")
     judged: list[int] = []
     stopping._evaluate_stopping_criteria = lambda current: (judged.append(1), (False, None))[1]  # type: ignore
-    fit(Regression(0.01), explorer(), stopping, checkpoint, enable_checkpointing=True)
+    fit(Regression(0.01), lr_search(), stopping, checkpoint, enable_checkpointing=True)
     epochs = sorted(int(path.stem.split("=")[1]) for path in tmp_path.glob("epoch=*.ckpt"))
     # the sweep ends with the last batch of epoch 0, before its validation: that one sees the restored start
     assert epochs == list(range(EPOCHS))
@@ -157,7 +157,7 @@ def test_no_checkpoint_and_no_patience_while_exploring(tmp_path: Path) -> None:
 
 def test_a_sweep_over_several_epochs_hides_their_validations(tmp_path: Path) -> None:
     checkpoint = ModelCheckpoint(tmp_path, monitor="val_loss", save_top_k=-1, filename="{epoch}")
-    fit(Regression(0.01), explorer(), checkpoint, enable_checkpointing=True, limit_train_batches=10, max_epochs=40)
+    fit(Regression(0.01), lr_search(), checkpoint, enable_checkpointing=True, limit_train_batches=10, max_epochs=40)
     epochs = sorted(int(path.stem.split("=")[1]) for path in tmp_path.glob("epoch=*.ckpt"))
     assert 3 <= epochs[0] <= 8  # 400 steps: a sweep of 50, or less where the loss explodes before, and 3 branches of 12
     assert epochs == list(range(epochs[0], 40))
@@ -174,13 +174,13 @@ def test_a_sweep_over_several_epochs_hides_their_validations(tmp_path: Path) -> 
     ],
 )
 def test_where_it_steps_aside(options: dict, module: dict, trainer: dict, card: str, monkeypatch: Any) -> None:
-    controller, facts = explorer(**options), {}
-    monkeypatch.setattr("lightning_lr.live.start.set_up_card", lambda known: facts.update(known) or "")
+    controller, summary = lr_search(**options), {}
+    monkeypatch.setattr("lightning_lr.run.setup.set_up_card", lambda known: summary.update(known) or "")
     monkeypatch.setattr(LearningRateFinder, "on_fit_start", lambda *_: None)
     callbacks = trainer.pop("callbacks", [])
     run = Regression(0.01, **module)
     fit(run, controller, *callbacks, **trainer)
-    assert facts["exploration"] == card
+    assert summary["exploration"] == card
     assert not [decision for decision in controller.decisions if decision.action == "explore"]
 
 
@@ -188,12 +188,12 @@ def test_where_it_steps_aside(options: dict, module: dict, trainer: dict, card: 
     ("make", "error", "message"),
     [
         (
-            lambda: explorer(find_lr="yes"),
+            lambda: lr_search(find_lr="yes"),
             ArgumentError,
             "Expected `find_lr` to be True, False or 'auto' but got 'yes'.",
         ),
         (
-            lambda: fit(Regression(0.01), explorer(anneal=True), max_epochs=-1, max_steps=-1),
+            lambda: fit(Regression(0.01), lr_search(anneal=True), max_epochs=-1, max_steps=-1),
             UnsupportedError,
             "Expected a known budget for `anneal=True`: give the Trainer max_epochs, max_steps or max_time.",
         ),
@@ -207,7 +207,7 @@ def test_what_cannot_be_done_is_said(make: Any, error: type[Exception], message:
 
 def test_accumulated_batches_make_one_step_of_the_sweep() -> None:
     module = Regression(0.01)
-    controller = explorer()
+    controller = lr_search()
     fit(module, controller, accumulate_grad_batches=2, max_epochs=16)
     trial = [d for d in controller.decisions if d.action == "explore"]
     assert len(trial) == 1
@@ -218,21 +218,21 @@ def test_accumulated_batches_make_one_step_of_the_sweep() -> None:
 
 
 def test_a_conservative_policy_explores_where_it_is_told_to() -> None:
-    controller = explorer(policy="conservative", find_lr=True)
+    controller = lr_search(policy="conservative", find_lr=True)
     fit(Regression(1.0), controller)
     assert controller.decisions[0].action == "explore"
     assert controller.decisions[0].snapshot_check == -1
 
 
 def test_a_dry_run_leaves_the_exploration_out() -> None:
-    module, controller = Regression(0.01), explorer(dry_run=True)
+    module, controller = Regression(0.01), lr_search(dry_run=True)
     fit(module, controller)
     assert set(module.rates) == {0.01}
 
 
 def test_two_ranks_sweep_alike() -> None:
     def run(rank: int) -> tuple[list[float], str]:
-        module, controller = Regression(0.01), explorer()
+        module, controller = Regression(0.01), lr_search()
         fit(module, controller, strategy="ddp", devices=2, use_distributed_sampler=True)
         return module.rates, controller.decisions[0].reason
 
@@ -252,9 +252,9 @@ def resume(module: LightningModule, checkpoint: Path, epochs: int, controller: L
 
 
 def test_a_resumed_run_with_more_epochs_is_annealed_to_its_new_end(tmp_path: Path) -> None:
-    fit(Regression(0.01), explorer(), every_epoch(tmp_path), enable_checkpointing=True)
+    fit(Regression(0.01), lr_search(), every_epoch(tmp_path), enable_checkpointing=True)
     module = Regression(0.01)
-    resume(module, tmp_path / f"epoch={EPOCHS - 1}.ckpt", 2 * EPOCHS, explorer())
+    resume(module, tmp_path / f"epoch={EPOCHS - 1}.ckpt", 2 * EPOCHS, lr_search())
     assert len(module.rates) == BATCHES * EPOCHS
     assert module.rates[0] > 0.5 * max(module.rates)  # half of the new budget is left: the fall has just begun
     assert 0 < module.rates[-1] < 0.02 * module.rates[0]
@@ -263,8 +263,8 @@ def test_a_resumed_run_with_more_epochs_is_annealed_to_its_new_end(tmp_path: Pat
 @pytest.mark.damages_journal  # the second one begins in mid-run
 def test_a_resumed_run_told_to_write_elsewhere_leaves_the_former_journal(tmp_path: Path) -> None:
     former, other = tmp_path / "former.jsonl", tmp_path / "other.jsonl"
-    fit(Regression(0.01), explorer(journal=str(former)), every_epoch(tmp_path), enable_checkpointing=True)
+    fit(Regression(0.01), lr_search(journal=str(former)), every_epoch(tmp_path), enable_checkpointing=True)
     text = former.read_text()
-    resume(Regression(0.01), tmp_path / "epoch=3.ckpt", EPOCHS, explorer(journal=str(other)))
+    resume(Regression(0.01), tmp_path / "epoch=3.ckpt", EPOCHS, lr_search(journal=str(other)))
     assert former.read_text() == text
     assert other.exists()

@@ -10,7 +10,7 @@ import torch
 from lightning.pytorch.callbacks import Callback, EarlyStopping, LearningRateFinder, ModelCheckpoint
 
 from tests.helpers.versions import skip_if_new
-from tests.live.test_exploration import Regression, explorer, fit
+from tests.live.test_exploration import Regression, fit, lr_search
 
 SHORT = {"limit_train_batches": 10, "max_epochs": 40}
 """400 steps in epochs of 10: the sweep of at most 50 spans several validations."""
@@ -27,7 +27,7 @@ class Sees(Callback):
     def on_validation_end(self, trainer: Any, pl_module: Any) -> None:
         if not trainer.sanity_checking:
             self.losses.append(float(trainer.callback_metrics["val_loss"]))
-            self.exploring.append(self.controller._session.course.explorer is not None)
+            self.exploring.append(self.controller._fit_run.lr_schedule.lr_search is not None)
 
     @property
     def explored(self) -> int:
@@ -49,7 +49,7 @@ class Lucky(Regression):
 
 @pytest.mark.parametrize("first", ["ours", "theirs"])
 def test_the_best_checkpoint_is_of_weights_that_stayed(first: str, tmp_path: Path) -> None:
-    controller = explorer()
+    controller = lr_search()
     sees = Sees(controller)
     saving = ModelCheckpoint(tmp_path, monitor="val_loss", filename="{epoch}", save_last=True)
     callbacks = [controller, saving] if first == "ours" else [saving, controller]
@@ -64,7 +64,7 @@ def test_the_best_checkpoint_is_of_weights_that_stayed(first: str, tmp_path: Pat
 @pytest.mark.parametrize("first", ["ours", "theirs"])
 def test_the_exploration_eats_no_patience(first: str) -> None:
     """Of four validations within the sweep none counts; a patience of 1 would have ended the run there."""
-    controller = explorer(anneal=False)  # else an annealed end comes before the stop: test_early_stopping.py
+    controller = lr_search(anneal=False)  # else an annealed end comes before the stop: test_early_stopping.py
     sees = Sees(controller)
     stopping = EarlyStopping("val_loss", patience=1, min_delta=100.0)  # nothing is ever better: it stops at the second
     callbacks = [controller, stopping] if first == "ours" else [stopping, controller]
@@ -78,7 +78,7 @@ def test_a_finder_before_us_is_respected() -> None:
     """It sweeps by itself, in its own way; we begin with its rate and do not search again."""
     skip_if_new("LearningRateFinder")
     finder = LearningRateFinder(min_lr=1e-5, max_lr=1.0, num_training_steps=40, early_stop_threshold=None)
-    controller, module = explorer(), Regression(0.01)
+    controller, module = lr_search(), Regression(0.01)
     fit(module, finder, controller, max_epochs=4)
     found = finder.optimal_lr.suggestion()
     assert found != 0.01

@@ -8,14 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from lightning_lr.core.arguments import settings_from
-from lightning_lr.core.controller import Controller
-from lightning_lr.core.journal import entry_line, header_line
-from lightning_lr.core.records import Adjustment, JournalEntry
-from lightning_lr.core.settings import Settings
-from lightning_lr.live.journal_file import JournalFile
+from lightning_lr.engine.arguments import settings_from
+from lightning_lr.engine.engine import DecisionEngine
+from lightning_lr.engine.journal import entry_line, header_line
+from lightning_lr.engine.records import Adjustment, JournalEntry
+from lightning_lr.engine.settings import Settings
+from lightning_lr.loggers.journal_file import JournalFile
 from lightning_lr.offline.curves import readings_of
-from lightning_lr.offline.journal_reader import journal_lines
+from lightning_lr.offline.logs.journal_reader import journal_lines
 from tests.helpers.replays import assert_replays
 
 FIRST, SECOND = settings_from(patience=3), settings_from(patience=2, rel_delta=0.1)
@@ -25,20 +25,20 @@ READINGS = readings_of([1.0, 0.8, 0.7, 0.65] + [0.65] * 12)
 class Life:
     """One life of a run: what it has decided, its journal, and what was warned of."""
 
-    def __init__(self, path: Path, settings: Settings = FIRST, facts: str = "", state: dict | None = None) -> None:
+    def __init__(self, path: Path, settings: Settings = FIRST, summary: str = "", state: dict | None = None) -> None:
         self.warned: list[str] = []
-        self.core = Controller(settings)
+        self.core = DecisionEngine(settings)
         self.check = state["check"] if state else 0
         if state:
             self.core.load_state_dict(state["core"])
         former = state["journal"] if state else None
-        self.journal = JournalFile.resumed(former, path, header_line(settings, {"told": facts}), self.warned.append)
+        self.journal = JournalFile.resumed(former, path, header_line(settings, {"told": summary}), self.warned.append)
 
     def to(self, check: int) -> dict:
         """Live on up to a check; gives what a checkpoint would hold."""
         for reading in READINGS[self.check : check]:
             decision = self.core.step(reading)
-            entry = JournalEntry(reading, self.core.signals, self.core.diagnosis, decision, Adjustment({}))
+            entry = JournalEntry(reading, self.core.views, self.core.diagnosis, decision, Adjustment({}))
             self.journal.write(entry_line(entry))
         self.check = check
         return {"check": check, "core": self.core.state_dict(), "journal": self.journal.state_dict()}
@@ -94,11 +94,11 @@ def test_a_journal_that_lost_its_end_is_repaired_and_said(path):
     ("settings", "facts", "headers"), [(FIRST, "", 1), (FIRST, "more epochs", 1), (SECOND, "", 2)],
     ids=["the same", "only the facts differ", "other settings"],
 )  # fmt: skip
-def test_other_settings_get_a_header_of_their_own(path, settings, facts, headers):
+def test_other_settings_get_a_header_of_their_own(path, settings, summary, headers):
     state = Life(path).to(5)
-    life = Life(path, settings, facts, state)
+    life = Life(path, settings, summary, state)
     life.to(10)
-    Life(path, settings, facts, life.to(10)).to(16)  # the last header counts, not the first
+    Life(path, settings, summary, life.to(10)).to(16)  # the last header counts, not the first
 
     text = path.read_text()
     assert text.count('"kind": "header"') == headers

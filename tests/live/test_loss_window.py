@@ -11,8 +11,8 @@ import pytest
 import torch
 from hypothesis import given, settings
 
-from lightning_lr.core.records import TrainWindow
-from lightning_lr.live.loss_window import BLOCKS, CHUNK, LARGEST, LossWindow, window_from_totals
+from lightning_lr.engine.records import TrainWindow
+from lightning_lr.run.readings.loss_window import BLOCKS, CHUNK, LARGEST, LossWindow, window_from_totals
 from tests.helpers.ranks import run_on_ranks
 from tests.helpers.watched import Watched, watched
 
@@ -107,7 +107,7 @@ def test_the_window_is_that_of_the_plain_list(losses: list[float]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("losses", "blocks", "non_finite", "ends"),
+    ("losses", "blocks", "non_finite", "planned_end_step"),
     [
         ([1.0, 2.0], (1.0, 2.0), 0, False),
         ([1.0, nan, 2.0], (1.0, 2.0), 1, False),
@@ -120,14 +120,14 @@ def test_the_window_is_that_of_the_plain_list(losses: list[float]) -> None:
         ([1.0] * 33 + [nan], (1.0,) * 17, 1, False),  # its block has a finite loss too
     ],
 )
-def test_one_rank(losses: list[float], blocks: tuple[float, ...], non_finite: int, ends: bool) -> None:
+def test_one_rank(losses: list[float], blocks: tuple[float, ...], non_finite: int, planned_end_step: bool) -> None:
     window = read(filled(losses))
     assert window is not None
     assert (window.blocks, window.steps, window.non_finite, window.ends_non_finite) == (
         blocks,
         len(losses),
         non_finite,
-        ends,
+        planned_end_step,
     )
 
 
@@ -181,7 +181,7 @@ def test_all_reduced_over_gloo() -> None:
     def reduce(rank: int) -> TrainWindow | None:
         from types import SimpleNamespace
 
-        from lightning_lr.live.ranks import Ranks
+        from lightning_lr.run.distributed import Ranks
 
         ranks = Ranks.of(SimpleNamespace(world_size=2, global_rank=rank, root_device="cpu"))
         return window_from_totals(ranks.sum(filled([float(rank), 4.0, nan if rank else 1.0]).totals()), 2)

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from torch.optim import SGD, Adam
 
 from lightning_lr.errors import ArgumentError
-from lightning_lr.live.lr_control import LearningRateControl
+from lightning_lr.optim.lr_scale import LRScale
 
 
 def weight() -> torch.nn.Parameter:
@@ -31,8 +31,8 @@ def held(optimizer) -> list[float]:
     return [float(torch.as_tensor(group["lr"], dtype=torch.float64).detach()) for group in optimizer.param_groups]
 
 
-def of(optimizer) -> LearningRateControl:
-    return LearningRateControl.of(optimizer)
+def of(optimizer) -> LRScale:
+    return LRScale.of(optimizer)
 
 
 # One control for each optimizer.
@@ -41,8 +41,8 @@ def of(optimizer) -> LearningRateControl:
 def test_callbacks_share_the_one_control() -> None:
     optimizer = sgd()
     assert of(optimizer) is of(optimizer)
-    with pytest.raises(ArgumentError, match=r"has a control already; get it with LearningRateControl\.of\(optimizer\)"):
-        LearningRateControl(optimizer)
+    with pytest.raises(ArgumentError, match=r"has a control already; get it with LRScale\.of\(optimizer\)"):
+        LRScale(optimizer)
 
 
 def test_a_wrapper_that_shows_the_same_groups_is_the_same_optimizer() -> None:

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch.optim import SGD, lr_scheduler
 
-from lightning_lr.live.lr_control import LearningRateControl
+from lightning_lr.optim.lr_scale import LRScale
 from tests.helpers.schedulers import CASES, TOTAL, SchedulerCase
 
 HALF = TOTAL // 2  # where the cosines reach T_max
@@ -46,7 +46,7 @@ def reference(case: SchedulerCase) -> list[list[float]]:
 def controlled(case: SchedulerCase, factors: dict[int, float], stops: tuple[int, ...] = ()) -> list[list[float]]:
     """The rates of every step, with a factor at some, and the run saved and resumed from nothing before some others."""
     optimizer, scheduler = build(case)
-    control = LearningRateControl.of(optimizer)
+    control = LRScale.of(optimizer)
     assert control.attach([scheduler]) == []
     rates = []
     for step in range(TOTAL):
@@ -56,7 +56,7 @@ def controlled(case: SchedulerCase, factors: dict[int, float], stops: tuple[int,
             optimizer, scheduler = build(case)
             optimizer.load_state_dict(ours[0])
             scheduler.load_state_dict(theirs)
-            control = LearningRateControl.of(optimizer)
+            control = LRScale.of(optimizer)
             assert control.load("us", ours[1]) == []
             assert control.attach([scheduler]) == []
         if step in factors:
@@ -128,7 +128,7 @@ def test_attached_scheduler_is_still_what_it_was(case: SchedulerCase) -> None:
     optimizer, scheduler = build(case)
     plain = type(scheduler)
     keys, name = scheduler.state_dict().keys(), repr(scheduler).split(" at ")[0]
-    control = LearningRateControl.of(optimizer)
+    control = LRScale.of(optimizer)
     control.attach([scheduler])
 
     assert isinstance(scheduler, plain)
@@ -146,7 +146,7 @@ def test_attached_scheduler_is_still_what_it_was(case: SchedulerCase) -> None:
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_copy_of_a_running_scheduler_runs_on_its_own(case: SchedulerCase) -> None:
     optimizer, scheduler = build(case)
-    control = LearningRateControl.of(optimizer)
+    control = LRScale.of(optimizer)
     control.attach([scheduler])
     twin_optimizer, twin = copy.deepcopy((optimizer, scheduler))
     control.multiply("us", 0.1)
@@ -162,7 +162,7 @@ def test_copy_of_a_running_scheduler_runs_on_its_own(case: SchedulerCase) -> Non
 def test_pickles_as_its_own_class(when: str) -> None:
     optimizer = an_optimizer()
     scheduler = lr_scheduler.CosineAnnealingLR(optimizer, T_max=10)
-    control = LearningRateControl.of(optimizer)
+    control = LRScale.of(optimizer)
     control.attach([scheduler])
     if when == "detached":
         control.detach()
@@ -173,7 +173,7 @@ def test_pickles_as_its_own_class(when: str) -> None:
 def test_detached_scheduler_leaves_the_applied_rate_and_takes_over() -> None:
     optimizer = an_optimizer()
     scheduler = lr_scheduler.ExponentialLR(optimizer, gamma=0.5)
-    control = LearningRateControl.of(optimizer)
+    control = LRScale.of(optimizer)
     control.attach([scheduler])
     control.multiply("us", 0.1)
     control.detach()
@@ -187,7 +187,7 @@ def test_detached_scheduler_leaves_the_applied_rate_and_takes_over() -> None:
 def test_attaching_twice_scales_once() -> None:
     optimizer = an_optimizer()
     scheduler = lr_scheduler.LambdaLR(optimizer, lambda epoch: 1 / (1 + epoch))
-    control = LearningRateControl.of(optimizer)
+    control = LRScale.of(optimizer)
     assert control.attach([scheduler]) == control.attach([scheduler, scheduler]) == []
     control.multiply("us", 0.1)
     optimizer.step()
@@ -210,7 +210,7 @@ def test_schedulers_inside_one_another_may_all_be_attached() -> None:
         ],
         milestones=[4],
     )
-    control = LearningRateControl.of(optimizer)
+    control = LRScale.of(optimizer)
     assert control.attach([outer, warmup, decay]) == []
     control.multiply("us", 0.1)
     for _ in range(8):
@@ -240,7 +240,7 @@ class StepUpdate:
 def test_step_update_is_guarded_too() -> None:
     optimizer = an_optimizer()
     scheduler = StepUpdate(optimizer)
-    control = LearningRateControl.of(optimizer)
+    control = LRScale.of(optimizer)
     assert control.attach([scheduler]) == []
     control.set_scale("us", 0.5)
     scheduler.step(1)
@@ -297,7 +297,7 @@ def patched():
 )
 def test_what_cannot_be_attached_is_handed_back_unchanged(refused) -> None:
     before = type(refused)
-    control = LearningRateControl.of(an_optimizer())
+    control = LRScale.of(an_optimizer())
     assert [found is refused for found in control.attach([refused])] == [True]
     assert type(refused) is before
 
@@ -306,7 +306,7 @@ def test_what_cannot_be_attached_is_stepped_inside_around() -> None:
     optimizer = an_optimizer()
     scheduler = Slotted()
     scheduler.optimizer = optimizer
-    control = LearningRateControl.of(optimizer)
+    control = LRScale.of(optimizer)
     control.set_scale("us", 0.5)
 
     def lr_scheduler_step(scheduler, metric):
@@ -323,7 +323,7 @@ def test_what_cannot_be_attached_is_stepped_inside_around() -> None:
 
 def test_a_step_that_fails_leaves_the_scaled_rate() -> None:
     optimizer = an_optimizer()
-    control = LearningRateControl.of(optimizer)
+    control = LRScale.of(optimizer)
     control.set_scale("us", 0.5)
     with pytest.raises(ZeroDivisionError):
         control.around(lambda: 1 / 0)()
@@ -332,7 +332,7 @@ def test_a_step_that_fails_leaves_the_scaled_rate() -> None:
 
 def test_a_scale_set_inside_a_step_is_applied_after_it() -> None:
     optimizer = an_optimizer()
-    control = LearningRateControl.of(optimizer)
+    control = LRScale.of(optimizer)
     with control.scheduled_visible():
         control.set_scale("us", 0.5)
         assert held(optimizer) == [0.1, 0.02]
@@ -343,7 +343,7 @@ def test_swa_may_replace_the_scheduler_in_mid_run() -> None:
     """Lightning's StochasticWeightAveraging puts SWALR in the first scheduler's place; the scale stays."""
     optimizer = an_optimizer()
     first = lr_scheduler.ExponentialLR(optimizer, gamma=0.9)
-    control = LearningRateControl.of(optimizer)
+    control = LRScale.of(optimizer)
     control.attach([first])
     control.multiply("us", 0.1)
     optimizer.step()

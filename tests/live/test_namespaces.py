@@ -13,8 +13,8 @@ import torch
 
 import lightning_lr
 from lightning_lr import LearningRateController, Policy
-from lightning_lr.core.policy import Response
-from lightning_lr.core.vocabulary import Action, Condition
+from lightning_lr.engine.policies.policy import Response
+from lightning_lr.engine.vocabulary import Action, Condition
 from tests.helpers.scripted import QUIET, data, eager
 
 # Lightning 2.6 calls jsonargparse by names that it has since renamed.
@@ -188,7 +188,7 @@ CONFIG = {
         "name": "mine",
         "responses": {
             "plateau": {
-                "_target_": "lightning_lr.core.policy.Response",
+                "_target_": "lightning_lr.engine.policies.policy.Response",
                 "action": "reduce",
                 "factor": 0.2,
                 "patience": 3,

@@ -10,10 +10,10 @@ from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import Callback
 
 from lightning_lr import LearningRateController
-from lightning_lr.core.annealing import Curve
-from lightning_lr.live.controlled_groups import ControlledGroups
-from lightning_lr.live.course import Course
-from lightning_lr.live.ranks import Ranks
+from lightning_lr.engine.schedule import Curve
+from lightning_lr.optim.controlled_groups import ControlledGroups
+from lightning_lr.run.distributed import Ranks
+from lightning_lr.run.lr_schedule import LRSchedule
 from tests.helpers.scripted import QUIET, Scripted, data, eager
 
 FALLS = {"val_loss": [2.0 / (1 + i) for i in range(400)]}
@@ -53,12 +53,12 @@ def test_whoever_looks_before_us_sees_the_rate_that_the_step_will_use(why, argum
 def test_a_long_end_wakes_us_for_each_stair_and_the_rate_is_that_of_the_curve_at_each_step(begin, woken):
     optimizer, groups = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=0.1), ControlledGroups("ours")
     groups.scan([optimizer], [])
-    course = Course(groups, Ranks(), curve=Curve(first=0, budget=100_000), annealing=True)
-    wakes_at, times = 0.0, 0
-    for course.steps in range(begin, begin + 200):
-        if course.steps >= wakes_at:
-            wakes_at, times = course.before_batch(), times + 1
-        assert optimizer.param_groups[0]["lr"] == 0.1 * course.curve.at(course.steps)
+    lr_schedule = LRSchedule(groups, Ranks(), curve=Curve(first=0, budget=100_000), annealing=True)
+    next_action_step, times = 0.0, 0
+    for lr_schedule.steps in range(begin, begin + 200):
+        if lr_schedule.steps >= next_action_step:
+            next_action_step, times = lr_schedule.before_batch(), times + 1
+        assert optimizer.param_groups[0]["lr"] == 0.1 * lr_schedule.curve.at(lr_schedule.steps)
     assert times == woken
 
 

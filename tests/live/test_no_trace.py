@@ -260,7 +260,7 @@ def test_nothing_of_ours_is_left(tmp_path, where, exception, options, patched):
             assert type(copy.deepcopy(config.scheduler)) is type(config.scheduler)
     assert looks[0] == looks[1]
     assert looks[0]["classes"][0] in (Patched, torch.optim.lr_scheduler.SequentialLR)
-    assert control._session is None
+    assert control._fit_run is None
     assert len(control.decisions) >= 2
 
 

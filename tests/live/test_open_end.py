@@ -10,7 +10,7 @@ import torch
 from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint
 
 from lightning_lr import LearningRateController
-from lightning_lr.offline.journal_reader import read_journal
+from lightning_lr.offline.logs.journal_reader import read_journal
 from tests.helpers.ranks import run_on_ranks
 from tests.helpers.scripted import Endless, Scripted, data, trainer
 from tests.helpers.versions import ANY_CHECKPOINT
@@ -65,14 +65,14 @@ ENDED = [(BEGINS, "anneal"), (BEGINS + LASTS, "stop")]
 
 
 def test_the_rate_falls_to_zero_from_a_plateau_on_and_the_run_is_over(tmp_path: Path) -> None:
-    controller, facts = ours(), {}
+    controller, summary = ours(), {}
 
     class Facts(Callback):
         def on_train_start(self, trainer: Any, pl_module: Any) -> None:
-            facts.update(controller._session.facts)
+            summary.update(controller._fit_run.summary)
 
     module, made = run(controller, Facts(), folder=tmp_path)
-    assert "hold until a plateau, then linear to zero over as many steps again; there the run ends" in facts.values()
+    assert "hold until a plateau, then linear to zero over as many steps again; there the run ends" in summary.values()
     assert actions(controller) == ENDED
     assert made.current_epoch == BEGINS + LASTS + 1
     before = (BEGINS + 1) * BATCHES
@@ -86,7 +86,7 @@ def test_the_rate_falls_to_zero_from_a_plateau_on_and_the_run_is_over(tmp_path: 
     )
     (journal,) = tmp_path.rglob("*.jsonl")
     readings = [line.reading for line in read_journal(journal).lines]
-    assert [reading.ends for reading in readings[5:9]] == [48, 56, None, None]
+    assert [reading.planned_end_step for reading in readings[5:9]] == [48, 56, None, None]
     assert [reading.budget for reading in readings[5:9]] == [None, None, 56, 56]
 
 

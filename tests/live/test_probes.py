@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader, Subset
 
 from benchmarks.metrics.cut import compare
 from lightning_lr import CriticalRatio, GradientDisparity, LearningRateController, NeuronCoherence, UpdateRatio
-from lightning_lr.core.journal import read_line
+from lightning_lr.engine.journal import read_line
 from lightning_lr.errors import ArgumentError
 from tests.helpers.ranks import run_on_ranks
 from tests.helpers.scripted import trainer

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from lightning_lr.live.ranks import Ranks
+from lightning_lr.run.distributed import Ranks
 from tests.helpers.ranks import RankError, run_on_ranks
 
 

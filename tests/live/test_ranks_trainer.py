@@ -125,13 +125,13 @@ def watch(control: LearningRateController, readings: list[float]) -> None:
 
     def started(fit: Any, module: Any) -> None:
         begin(fit, module)
-        step = control._session.core.step
+        step = control._fit_run.core.step
 
         def noted(reading: Any) -> Any:
             readings.append(next(iter(reading.metrics.values())))
             return step(reading)
 
-        control._session.core.step = noted
+        control._fit_run.core.step = noted
 
     control.on_train_start = started
 
@@ -245,7 +245,7 @@ def test_a_core_that_fails_on_rank_zero_is_an_error_on_all():
         def started(fit: Any, module: Any) -> None:
             begin(fit, module)
             if rank == 0:
-                control._session.core.step = lambda reading: 1 / 0
+                control._fit_run.core.step = lambda reading: 1 / 0
 
         control.on_train_start = started
         with pytest.raises((ZeroDivisionError, RuntimeError)) as error:

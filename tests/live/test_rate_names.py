@@ -10,8 +10,8 @@ from lightning.pytorch.callbacks import LearningRateMonitor
 from torch.optim import SGD, Adam, AdamW
 from torch.optim.lr_scheduler import ChainedScheduler, ExponentialLR, ReduceLROnPlateau, StepLR
 
-from lightning_lr.live.group_rates import innermost, rated_groups
-from lightning_lr.live.rate_names import rate_names
+from lightning_lr.optim.lr_names import rate_names
+from lightning_lr.optim.param_group_lrs import innermost, rated_groups
 
 
 def optimizer(cls, *groups, start: int = 1):

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from lightning_lr import LearningRateController
-from lightning_lr.core.journal import read_header, read_line
+from lightning_lr.engine.journal import read_header, read_line
 from lightning_lr.errors import MissingMetricError
 from tests.helpers.ranks import run_on_ranks
 from tests.helpers.scripted import Scripted, data, trainer

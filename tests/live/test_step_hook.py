@@ -11,15 +11,15 @@ import pytest
 import torch
 from torch.distributed.checkpoint.state_dict import _init_optim_state
 
-from lightning_lr.live.lr_control import LearningRateControl
+from lightning_lr.optim.lr_scale import LRScale
 
 
 def an_optimizer(*rates: float | torch.Tensor) -> torch.optim.SGD:
     return torch.optim.SGD([{"params": [torch.nn.Parameter(torch.ones(1))], "lr": rate} for rate in rates], lr=1.0)
 
 
-def controlled(optimizer: torch.optim.Optimizer, scale: float = 0.5) -> LearningRateControl:
-    control = LearningRateControl.of(optimizer)
+def controlled(optimizer: torch.optim.Optimizer, scale: float = 0.5) -> LRScale:
+    control = LRScale.of(optimizer)
     control.attach([])
     control.multiply("us", scale)
     return control
@@ -87,7 +87,7 @@ def test_a_tensor_rate_is_scaled_in_place() -> None:
 def test_a_bound_holds_at_the_step_too() -> None:
     """``max_lr`` holds whatever the rate comes from, with a scale of 1 as well."""
     optimizer = an_optimizer(0.1)
-    control = LearningRateControl.of(optimizer)
+    control = LRScale.of(optimizer)
     control.attach([])
     control.join("us", max_lr=0.2)
     optimizer.param_groups[0]["lr"] = 0.9

@@ -14,7 +14,7 @@ from lightning.pytorch import LightningModule, Trainer
 from torch.utils.data import DataLoader
 
 from lightning_lr import LearningRateController
-from lightning_lr.live.lr_control import LearningRateControl
+from lightning_lr.optim.lr_scale import LRScale
 from tests.helpers.calls import calls_of
 from tests.helpers.watched import Watched
 
@@ -50,13 +50,19 @@ class Counted(LearningRateController):
 
     @property
     def phase(self) -> str:
-        assert self._session is not None
-        course = self._session.course
-        if course.explores:
+        assert self._fit_run is not None
+        lr_schedule = self._fit_run.lr_schedule
+        if lr_schedule.searches:
             return "exploring"
-        if course.curve is None:
+        if lr_schedule.curve is None:
             return "no curve"
-        return "annealing" if course.annealing else "holding" if course.curve.at(course.steps) == 1 else "rising"
+        return (
+            "annealing"
+            if lr_schedule.annealing
+            else "holding"
+            if lr_schedule.curve.at(lr_schedule.steps) == 1
+            else "rising"
+        )
 
     @contextmanager
     def noted(self) -> Iterator[None]:
@@ -118,13 +124,13 @@ def test_a_step_never_waits_and_a_check_waits_once(
     policy: str, kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rate = 0.01 if kind == "float" else torch.tensor(0.01).as_subclass(Watched)
-    ours, plain = Counted(policy=policy, patience=10**6), LearningRateControl._before_step
+    ours, plain = Counted(policy=policy, patience=10**6), LRScale._before_step
 
-    def before_step(self: LearningRateControl, *args: Any) -> None:
+    def before_step(self: LRScale, *args: Any) -> None:
         with ours.noted():
             plain(self, *args)
 
-    monkeypatch.setattr(LearningRateControl, "_before_step", before_step)
+    monkeypatch.setattr(LRScale, "_before_step", before_step)
     Watched.calls.clear()
     trained(ours, Watchful(Watched, rate), tmp_path)
     assert {phase: ours.waits[phase] for phase in PHASES[policy]} == dict.fromkeys(PHASES[policy], 0)

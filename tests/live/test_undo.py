@@ -17,12 +17,12 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from lightning_lr import LearningRateController
-from lightning_lr.core.policy import Policy, Response
+from lightning_lr.engine.policies.policy import Policy, Response
 from lightning_lr.metrics.probe import Probe
 from tests.helpers.ranks import run_on_ranks
 from tests.helpers.scripted import QUIET
 from tests.helpers.versions import ANY_CHECKPOINT, skip_if_new
-from tests.live.test_exploration import Regression, explorer, fit
+from tests.live.test_exploration import Regression, fit, lr_search
 from tests.live.test_snapshot import fingerprint
 
 RAISES = Policy("raises", {"slow_progress": Response("raise", 2.0), "divergence": Response("restore", 0.3)})
@@ -87,7 +87,7 @@ class Sees(Callback):
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         (optimizer,) = trainer.optimizers
         scaler = getattr(trainer.precision_plugin, "scaler", None)
-        averages = [
+        averaged_models = [
             vars(callback)["_average_model"] for callback in trainer.callbacks if "_average_model" in vars(callback)
         ]
         self.states[trainer.current_epoch] = {
@@ -95,7 +95,7 @@ class Sees(Callback):
             "buffers": fingerprint(dict(pl_module.named_buffers())),
             "optimizer": fingerprint(dict(optimizer.state_dict()["state"])),
             **({"scaler": fingerprint(scaler.state_dict())} if scaler is not None else {}),
-            **({"average": fingerprint(dict(averages[0].state_dict()))} if averages else {}),
+            **({"average": fingerprint(dict(averaged_models[0].state_dict()))} if averaged_models else {}),
         }
 
 
@@ -209,7 +209,7 @@ def test_a_sweep_that_ends_in_nan_leaves_no_average_of_it(tmp_path: Path) -> Non
     """Before the fix the average was NaN for good: it had held the weights of the exploding steps."""
     skip_if_new("WeightAveraging")
     average = callbacks.EMAWeightAveraging(decay=0.9)
-    module, controller = Exploding(0.01), explorer()
+    module, controller = Exploding(0.01), lr_search()
     fit(module, average, controller, max_epochs=10)  # it averages each step before we see its loss
     assert controller.decisions[0].action == "explore"
     assert not all(module.finite)

@@ -12,7 +12,7 @@ from torch import nn
 
 from lightning_lr import NeuronCoherence
 from lightning_lr.metrics.activations import watched_layers
-from lightning_lr.metrics.untouched import untouched
+from lightning_lr.metrics.isolation import untouched
 from tests.helpers.ranks import run_on_ranks
 
 

@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from lightning_lr.offline.columns import Column, Log
+from lightning_lr.offline.logs.columns import Column, Log
 
 NAN = math.nan
 
@@ -47,7 +47,7 @@ def test_values_between_two_steps(after, upto, values):
     column = Column()
     for number, step in enumerate((9, 19, 29)):
         column.add(step, float(number))
-    assert column.between(after, upto) == values
+    assert column.train_only(after, upto) == values
 
 
 def test_a_run_was_resumed_as_often_as_any_of_its_metrics():

@@ -9,7 +9,7 @@ from statistics import fmean, pstdev
 
 import pytest
 
-from lightning_lr.core.vocabulary import Condition
+from lightning_lr.engine.vocabulary import Condition
 from lightning_lr.offline.curves import FAMILIES, STEPS, divergence, healthy, loss_spike, noise_of, overfitting, plateau
 
 EVERY = pytest.mark.parametrize("family", FAMILIES)

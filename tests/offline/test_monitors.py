@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from lightning_lr.errors import MissingMetricError
-from lightning_lr.offline.monitors import choose
+from lightning_lr.offline.logs.monitors import choose
 
 TABLE = [
     # logged                                                monitors                  train            single steps

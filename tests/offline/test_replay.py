@@ -6,15 +6,15 @@ import tracemalloc
 
 import pytest
 
-from lightning_lr.core.arguments import settings_from
-from lightning_lr.core.records import Rate, Reading, Trial
-from lightning_lr.core.vocabulary import Action
+from lightning_lr.engine.arguments import settings_from
+from lightning_lr.engine.records import Rate, Reading, Trial
+from lightning_lr.engine.vocabulary import Action
 from lightning_lr.offline.curves import divergence, plateau
 from lightning_lr.offline.demo import decided
-from lightning_lr.offline.journal_reader import journal_lines
-from lightning_lr.offline.replay import Replayer, replay
-from lightning_lr.offline.sources import open_run
-from lightning_lr.offline.variants import parsed, variants_of
+from lightning_lr.offline.logs.journal_reader import journal_lines
+from lightning_lr.offline.logs.sources import open_run
+from lightning_lr.offline.replay.replay import Replayer, replay
+from lightning_lr.offline.replay.variants import parsed, variants_of
 from tests.equivalence.test_live_is_replay import journal_of
 
 

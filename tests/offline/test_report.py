@@ -10,21 +10,21 @@ from itertools import pairwise
 
 import pytest
 
-from lightning_lr.core.arguments import settings_from
-from lightning_lr.core.controller import Controller
-from lightning_lr.core.journal import JournalLine, entry_line, header_line
-from lightning_lr.core.records import Adjustment, Branch, Decision, JournalEntry, Rate, Reading, Trial
-from lightning_lr.core.vocabulary import Action, Condition
-from lightning_lr.offline import report
-from lightning_lr.offline.advice import advice_of
+from lightning_lr.engine.arguments import settings_from
+from lightning_lr.engine.engine import DecisionEngine
+from lightning_lr.engine.journal import JournalLine, entry_line, header_line
+from lightning_lr.engine.records import Adjustment, Branch, Decision, JournalEntry, Rate, Reading, Trial
+from lightning_lr.engine.vocabulary import Action, Condition
 from lightning_lr.offline.cli import main
 from lightning_lr.offline.curves import overfitting
 from lightning_lr.offline.demo import decided
-from lightning_lr.offline.figure import draw
-from lightning_lr.offline.figure_labels import GAP, placed
-from lightning_lr.offline.progress import changes_of
-from lightning_lr.offline.rate_band import band_of
-from lightning_lr.offline.story import story_from
+from lightning_lr.offline.report import report
+from lightning_lr.offline.report.adjustment_effects import changes_of
+from lightning_lr.offline.report.advice import advice_of
+from lightning_lr.offline.report.figure import draw
+from lightning_lr.offline.report.figure_labels import GAP, placed
+from lightning_lr.offline.report.good_lr_range import band_of
+from lightning_lr.offline.report.run_summary import story_from
 from tests.helpers.logs import plain_run, write_csv
 
 
@@ -189,9 +189,9 @@ def test_the_margin_of_the_rate_that_was_found(tmp_path, capsys):
     tried = (Branch(0.01, 0.41), Branch(0.03, 0.4), Branch(0.09, 0.9))
     trial = Trial(tuple(swept[0]), tuple(swept[1]), tried, 30)
     reading = Reading(0, 0, 130, rates={"lr": Rate(1.0, 1.0, 1.0)}, snapshot_check=-1, trial=trial)
-    controller = Controller(settings_from())
+    controller = DecisionEngine(settings_from())
     decision = controller.step(reading)
-    entry = JournalEntry(reading, controller.signals, controller.diagnosis, decision, Adjustment(reading.rates))
+    entry = JournalEntry(reading, controller.views, controller.diagnosis, decision, Adjustment(reading.rates))
     lines = [header_line(controller.settings, {}), entry_line(entry)]
     (tmp_path / "lr_journal.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
     assert main(["report", str(tmp_path), "--html", str(tmp_path / "a.html")]) == 0

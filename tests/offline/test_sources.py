@@ -9,14 +9,14 @@ import math
 
 import pytest
 
-from lightning_lr.core.arguments import settings_from
-from lightning_lr.core.journal import header_line
-from lightning_lr.core.vocabulary import Condition
+from lightning_lr.engine.arguments import settings_from
+from lightning_lr.engine.journal import header_line
+from lightning_lr.engine.vocabulary import Condition
 from lightning_lr.errors import LightningLRError
-from lightning_lr.offline import report
 from lightning_lr.offline.cli import main
-from lightning_lr.offline.log_readings import NOT_OURS
-from lightning_lr.offline.sources import Watch, open_run
+from lightning_lr.offline.logs.log_readings import NOT_OURS
+from lightning_lr.offline.logs.sources import Watch, open_run
+from lightning_lr.offline.report import report
 from tests.helpers.logs import framed, plain_run, write_csv, write_events
 
 VALUES = [1.0, 0.8, 0.7, 0.65]

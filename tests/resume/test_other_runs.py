@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from torch.optim import lr_scheduler
 
-from lightning_lr.core.journal import read_line
+from lightning_lr.engine.journal import read_line
 from tests.helpers.resume import WHENS, Run, When, killed, resumed, unkilled
 from tests.helpers.schedulers import CASES, SchedulerCase
 from tests.resume.test_killed_and_resumed import same

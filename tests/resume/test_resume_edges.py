@@ -18,7 +18,7 @@ from lightning.pytorch.callbacks import Callback, LearningRateFinder
 from torch.optim import lr_scheduler
 
 from lightning_lr import LearningRateController
-from lightning_lr.core.journal import read_line
+from lightning_lr.engine.journal import read_line
 from tests.helpers import resume
 from tests.helpers.resume import FIRM, Model, Recorder, Run, Trace, When, in_fork, killed, resumed, train, unkilled
 from tests.helpers.schedulers import CASES, SchedulerCase

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from lightning_lr.core.journal import read_line
+from lightning_lr.engine.journal import read_line
 from tests.helpers.ranks import RankError, run_on_ranks
 from tests.helpers.resume import WHENS, Run, Trace, When, train
 from tests.helpers.schedulers import CASES

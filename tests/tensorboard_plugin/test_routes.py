@@ -181,11 +181,11 @@ def test_without_plotly_the_extra_is_named(tab, monkeypatch):
 
 
 def test_a_page_of_a_later_version_is_named_and_the_others_are_read(tmp_path):
-    from lightning_lr.live import tab_data
+    from lightning_lr.loggers import tensorboard
 
     run = TabRun(tmp_path / "runs" / "later", every=0).go(3)
     for place, text in (("r1", '{"schema": 99}'), ("r2", '{"sch')):
-        run.writer._get_file_writer().add_summary(tab_data._summary(f"lr_controller/tab/checks/1/{place}", text), 3)
+        run.writer._get_file_writer().add_summary(tensorboard._summary(f"lr_controller/tab/checks/1/{place}", text), 3)
     run.close()
     with serving(tmp_path / "runs", "--load_fast", "false") as server:
         server.wait_for("later", 3)

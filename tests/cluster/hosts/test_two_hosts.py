@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from lightning_lr.core.journal import read_line
+from lightning_lr.engine.journal import read_line
 from tests.cluster.hosts.program import scripted_run
 from tests.cluster.hosts.two_hosts import Host, TwoHosts, why_not
 from tests.helpers.ranks import run_on_ranks
@@ -100,7 +100,7 @@ class Job:
         """The last lines of each host."""
         return "\n".join(f"--- {log.name}\n{log.read_text()[-3000:]}" for log in sorted(self.folder.glob("*.log")))
 
-    def ends(self, rank: int) -> dict[str, Any]:
+    def planned_end_step(self, rank: int) -> dict[str, Any]:
         path = self.folder / f"end-{rank}.json"
         assert path.exists(), self.said()
         return json.loads(path.read_text())
@@ -117,14 +117,14 @@ class Job:
 
 def assert_as_quiet(job: Job, quiet: list[Trace]) -> None:
     """Both ranks ended, with the same rates and weights after every step, and with the decisions of the quiet run."""
-    ends = [job.ends(rank) for rank in (0, 1)]
-    for rank, end in enumerate(ends):
+    planned_end_step = [job.planned_end_step(rank) for rank in (0, 1)]
+    for rank, end in enumerate(planned_end_step):
         # What a restart leaves in memory is the history that the checkpoint holds, so nothing may be missing there.
         assert end["acts"] == [list(act) for act in quiet[rank].acts]
         assert end["scale"] == quiet[rank].scale
         assert end["decisions"] == json.loads(json.dumps(quiet[rank].decisions))
         assert end["journal"] == quiet[0].journal
-    assert ends[0]["weights"]["last.weight"] == ends[1]["weights"]["last.weight"]
+    assert planned_end_step[0]["weights"]["last.weight"] == planned_end_step[1]["weights"]["last.weight"]
     assert job.steps(0) == job.steps(1)
     assert set(job.steps(0)) == set(range(1, 57))
     rates = {step - 1: rates for step, (rates, _) in job.steps(0).items() if step % 4}  # at a check they change
@@ -165,7 +165,7 @@ def test_the_other_host_goes_on_alone_where_it_may(
 
     assert survivor.wait() == 0, job.said()
 
-    journal = job.ends(0)["journal"]
+    journal = job.planned_end_step(0)["journal"]
     checked = HOLD_AT // 4
     assert journal[: 1 + checked] == quiet[0].journal[: 1 + checked]  # the header, and the checks before the kill
     seen = [read_line(line).reading for line in journal[1:]]

@@ -9,13 +9,14 @@ from __future__ import annotations
 import itertools
 import os
 import shutil
-import signal
 import subprocess
 import time
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
+
+import view
 
 DEVICE = "eth0"
 NUMBERS = itertools.count()
@@ -81,7 +82,7 @@ class Host:
         while pids := ip("netns", "pids", self.name).split():
             for pid in map(int, pids):
                 with suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGKILL)
+                    os.kill(pid, view.SIGKILL)
             time.sleep(0.02)
         for process in self.started:
             process.wait()

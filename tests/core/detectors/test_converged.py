@@ -6,12 +6,12 @@ import random
 
 import pytest
 
-from lightning_lr.core.controller import Controller
-from lightning_lr.core.detectors import ConvergedDetector
-from lightning_lr.core.records import Rate, Reading
-from lightning_lr.core.series import Series
-from lightning_lr.core.settings import Settings
-from lightning_lr.core.vocabulary import Action, Mode
+from lightning_lr.engine.detectors import ConvergedDetector
+from lightning_lr.engine.engine import DecisionEngine
+from lightning_lr.engine.history.run_history import RunHistory
+from lightning_lr.engine.records import Rate, Reading
+from lightning_lr.engine.settings import Settings
+from lightning_lr.engine.vocabulary import Action, Mode
 
 RNG = random.Random(3)
 NOISE = [RNG.gauss(0, 1) for _ in range(40)]
@@ -30,7 +30,7 @@ def reading(check, value, rate, kappa=None):
 
 
 def told(values, rates, kappa=None, mode=Mode.MIN):
-    series, detector, sign = Series(("val",), mode), ConvergedDetector(), -1 if mode is Mode.MAX else 1
+    series, detector, sign = RunHistory(("val",), mode), ConvergedDetector(), -1 if mode is Mode.MAX else 1
     letters = ""
     for check, (value, rate) in enumerate(zip(values, rates, strict=True)):
         found = detector.examine(series.update(reading(check, sign * value, rate, kappa)))
@@ -59,7 +59,7 @@ def test_timelines(values, rates, kappa, last, ever):
 
 
 def test_it_is_said_and_nothing_is_done():
-    controller = Controller(Settings(monitors=("val",)), [ConvergedDetector()])
+    controller = DecisionEngine(Settings(monitors=("val",)), [ConvergedDetector()])
     decisions = [controller.step(reading(check, *pair)) for check, pair in enumerate(zip(FLAT, LOW, strict=True))]
     assert {decision.action for decision in decisions} == {Action.HOLD}
     assert decisions[-1].reason == (
@@ -69,14 +69,14 @@ def test_it_is_said_and_nothing_is_done():
 
 
 def test_where_a_plateau_is_found_as_well_it_is_acted_on():
-    controller = Controller(Settings(monitors=("val",)))
+    controller = DecisionEngine(Settings(monitors=("val",)))
     exact = [*DESCENT[:11], *[0.5] * 29]
     decisions = [controller.step(reading(check, *pair)) for check, pair in enumerate(zip(exact, LOW, strict=True))]
     assert {str(d.condition) for d in decisions if d.action is not Action.HOLD} == {"plateau"}
 
 
 def test_a_resumed_run_remembers_the_highest_rate():
-    first, second = (Controller(Settings(monitors=("val",)), [ConvergedDetector()]) for _ in range(2))
+    first, second = (DecisionEngine(Settings(monitors=("val",)), [ConvergedDetector()]) for _ in range(2))
     for check in range(20):
         first.step(reading(check, FLAT[check], LOW[check]))
     second.load_state_dict(first.state_dict())

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from lightning_lr.core.detectors.divergence import DivergenceDetector, running_means
-from lightning_lr.core.records import Signals, TrainWindow
-from lightning_lr.core.signals import SignalTracker
+from lightning_lr.engine.detectors.divergence import DivergenceDetector, running_means
+from lightning_lr.engine.history.metric_history import MetricHistory
+from lightning_lr.engine.records import MetricViews, TrainWindow
 from lightning_lr.offline.curves import FAMILIES, divergence
 from lightning_lr.offline.evaluate import alarms_of
 
@@ -15,8 +15,8 @@ DOWN = [2.0, 1.8, 1.6, 1.45, 1.3, 1.2, 1.12, 1.06, 1.03, 1.0]
 
 
 def examined(series):
-    tracker, detector = SignalTracker("train_loss"), DivergenceDetector()
-    return [detector.examine(Signals(c, (), blocks=tracker.update(v, c))) for c, v in enumerate(series)]
+    tracker, detector = MetricHistory("train_loss"), DivergenceDetector()
+    return [detector.examine(MetricViews(c, (), blocks=tracker.update(v, c))) for c, v in enumerate(series)]
 
 
 def timeline(series):
@@ -33,7 +33,7 @@ ROWS = [
 ]
 
 
-@pytest.mark.parametrize(("why", "series", "expected"), ROWS, ids=[row[0] for row in ROWS])
+@pytest.mark.parametrize(("why", "history", "expected"), ROWS, ids=[row[0] for row in ROWS])
 def test_timeline(why, series, expected):
     assert timeline(series) == expected
 
@@ -45,24 +45,24 @@ def test_the_sentence():
 
 
 def test_without_training_blocks_the_first_monitor_is_asked():
-    tracker, detector = SignalTracker("val_loss"), DivergenceDetector()
+    tracker, detector = MetricHistory("val_loss"), DivergenceDetector()
     for check, value in enumerate([*DOWN, 1.5, 2.0]):
-        signals = Signals(check, (tracker.update(value, check),))
-    (finding,) = detector.examine(signals)
+        views = MetricViews(check, (tracker.update(value, check),))
+    (finding,) = detector.examine(views)
     assert finding.monitor == "val_loss"
     assert str(finding.verdict) == "yes"
 
 
 def checked(levels, lucky):
     """Checks of eight blocks each around a level; in one check the last block is far below."""
-    train, blocks, detector = SignalTracker("train_loss"), SignalTracker("train_loss"), DivergenceDetector()
+    train, blocks, detector = MetricHistory("train_loss"), MetricHistory("train_loss"), DivergenceDetector()
     for check, level in enumerate(levels):
         window = [level * (1 + 0.02 * (-1) ** block) for block in range(8)]
         window[-1] *= 0.4 if check == lucky else 1
         mean = sum(window) / 8
         read = TrainWindow(mean, tuple(window), 8)
-        signals = Signals(check, (), train.update(mean, check), blocks=blocks.extend(window, check), window=read)
-        yield detector.examine(signals)[0] if check else None
+        views = MetricViews(check, (), train.update(mean, check), blocks=blocks.extend(window, check), window=read)
+        yield detector.examine(views)[0] if check else None
 
 
 def test_ground_is_lost_against_levels_not_against_one_lucky_block():
@@ -80,10 +80,10 @@ def test_the_best_level_of_the_run_is_remembered():
     assert [str(found.verdict) for found in checked(levels, None) if found][-1] == "yes"
 
 
-@pytest.mark.parametrize(("pace", "most"), [(0.03, 20), (0.3, 6)])
-def test_every_seeded_curve_is_found_after_its_onset(pace, most):
+@pytest.mark.parametrize(("time_budget", "most"), [(0.03, 20), (0.3, 6)])
+def test_every_seeded_curve_is_found_after_its_onset(time_budget, most):
     for seed in range(0, 12, 2):
-        curve = divergence(seed, pace=pace)
+        curve = divergence(seed, time_budget=time_budget)
         assert curve.onset <= alarms_of(DivergenceDetector(), curve.readings)[0] <= curve.onset + most
 
 

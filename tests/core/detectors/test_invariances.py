@@ -9,13 +9,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lightning_lr.core.controller import Controller
-from lightning_lr.core.detectors import default_detectors
-from lightning_lr.core.policy import PRESETS
-from lightning_lr.core.records import Reading
-from lightning_lr.core.series import Series
-from lightning_lr.core.settings import Settings
-from lightning_lr.core.vocabulary import Action, Mode
+from lightning_lr.engine.detectors import default_detectors
+from lightning_lr.engine.engine import DecisionEngine
+from lightning_lr.engine.history.run_history import RunHistory
+from lightning_lr.engine.policies.policy import PRESETS
+from lightning_lr.engine.records import Reading
+from lightning_lr.engine.settings import Settings
+from lightning_lr.engine.vocabulary import Action, Mode
 from lightning_lr.offline.curves import FAMILIES, MONITOR
 
 few = settings(max_examples=25, deadline=None)
@@ -24,11 +24,11 @@ CURVES = st.builds(lambda family, seed: FAMILIES[family](seed), st.sampled_from(
 
 def verdicts(readings, mode=Mode.MIN, monitor=MONITOR):
     """Every verdict of every detector at every check."""
-    series, detectors = Series((monitor,), mode, rel_delta=1e-3), default_detectors()
+    series, detectors = RunHistory((monitor,), mode, rel_delta=1e-3), default_detectors()
     said = []
     for reading in readings:
-        signals = series.update(reading)
-        said.append([(f.condition, f.verdict) for detector in detectors for f in detector.examine(signals)])
+        views = series.update(reading)
+        said.append([(f.condition, f.verdict) for detector in detectors for f in detector.examine(views)])
     return said
 
 
@@ -59,7 +59,7 @@ def test_min_on_x_and_max_on_minus_x_decide_alike(curve):
 @given(CURVES, st.sampled_from([-3.0, -0.5, 0.0]))
 def test_metrics_below_and_around_zero_are_read_like_any_other(curve, shift):
     """The plateau's statistics know no zero; only min_delta does, and it is off here."""
-    series = [Series((MONITOR,)), Series((MONITOR,))]
+    series = [RunHistory((MONITOR,)), RunHistory((MONITOR,))]
     plateau = next(d for d in default_detectors() if str(d.condition) == "plateau")
     for reading in curve.readings:
         value = reading.metrics[MONITOR]
@@ -76,7 +76,7 @@ def test_one_nan_never_enters_a_statistic(curve, at):
     """After it, every number is what it would be had the check brought nothing."""
     gap = [r if r.check != at else replace(r, metrics={}, train=None) for r in curve.readings]
     lost = [r if r.check != at else replace(r, metrics={MONITOR: math.nan}, train=None) for r in curve.readings]
-    here, there = Series((MONITOR,)), Series((MONITOR,))
+    here, there = RunHistory((MONITOR,)), RunHistory((MONITOR,))
     for one, other in zip(gap, lost, strict=True):
         (a,), (b,) = here.update(one).monitors, there.update(other).monitors
         assert repr((a.values, a.best, a.noise, a.trend)) == repr((b.values, b.best, b.noise, b.trend))
@@ -87,7 +87,7 @@ def test_one_nan_never_enters_a_statistic(curve, at):
 def test_a_constant_metric_is_found_at_the_patience_th_bad_check(patience, level):
     # check    0 1 2 3 …
     # bad        1 2 3 …   acts on the patience-th
-    controller = Controller(replace(Settings(), policy=PRESETS["auto"].tuned(patience=patience)))
+    controller = DecisionEngine(replace(Settings(), policy=PRESETS["auto"].tuned(patience=patience)))
     acted = [
         check
         for check in range(patience + 1)
@@ -99,7 +99,7 @@ def test_a_constant_metric_is_found_at_the_patience_th_bad_check(patience, level
 @pytest.mark.parametrize("detector", default_detectors(), ids=lambda d: str(d.condition))
 def test_detectors_hold_settings_and_no_memory(detector):
     before = repr(detector)
-    series = Series((MONITOR,))
+    series = RunHistory((MONITOR,))
     for reading in FAMILIES["overfitting-fast"](0).readings:
         detector.examine(series.update(reading))
     assert repr(detector) == before

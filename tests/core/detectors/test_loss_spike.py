@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from lightning_lr.core.detectors.loss_spike import LossSpikeDetector
-from lightning_lr.core.records import Signals
-from lightning_lr.core.signals import SignalTracker
+from lightning_lr.engine.detectors.loss_spike import LossSpikeDetector
+from lightning_lr.engine.history.metric_history import MetricHistory
+from lightning_lr.engine.records import MetricViews
 from lightning_lr.offline.curves import FAMILIES
 from lightning_lr.offline.evaluate import alarms_of
 
@@ -15,8 +15,8 @@ CALM = [1.0, 1.1, 0.9, 1.05, 0.95, 1.0, 1.1, 0.9, 1.05, 0.95, 1.0, 1.1]
 
 
 def examined(series):
-    tracker, detector = SignalTracker("train_loss"), LossSpikeDetector()
-    return [detector.examine(Signals(c, (), blocks=tracker.update(v, c))) for c, v in enumerate(series)]
+    tracker, detector = MetricHistory("train_loss"), LossSpikeDetector()
+    return [detector.examine(MetricViews(c, (), blocks=tracker.update(v, c))) for c, v in enumerate(series)]
 
 
 def timeline(series):
@@ -31,7 +31,7 @@ ROWS = [
 ]
 
 
-@pytest.mark.parametrize(("why", "series", "expected"), ROWS, ids=[row[0] for row in ROWS])
+@pytest.mark.parametrize(("why", "history", "expected"), ROWS, ids=[row[0] for row in ROWS])
 def test_timeline(why, series, expected):
     assert timeline(series) == expected
 

@@ -6,9 +6,9 @@ import math
 
 import pytest
 
-from lightning_lr.core.detectors.non_finite import NonFiniteDetector
-from lightning_lr.core.records import Signals, TrainWindow
-from lightning_lr.core.signals import SignalTracker
+from lightning_lr.engine.detectors.non_finite import NonFiniteDetector
+from lightning_lr.engine.history.metric_history import MetricHistory
+from lightning_lr.engine.records import MetricViews, TrainWindow
 from lightning_lr.offline.curves import FAMILIES
 from lightning_lr.offline.evaluate import alarms_of
 
@@ -31,9 +31,9 @@ ROWS = [
 
 @pytest.mark.parametrize(("why", "values", "said"), ROWS, ids=[row[0] for row in ROWS])
 def test_a_monitor(why, values, said):
-    tracker, detector, heard = SignalTracker("val_loss"), NonFiniteDetector(), []
+    tracker, detector, heard = MetricHistory("val_loss"), NonFiniteDetector(), []
     for check, value in enumerate(values):
-        found = detector.examine(Signals(check, (tracker.update(value, check),)))
+        found = detector.examine(MetricViews(check, (tracker.update(value, check),)))
         heard += [f"{finding.verdict}: {finding.reason}" for finding in found]
     assert heard == said
 
@@ -53,7 +53,7 @@ def test_a_monitor(why, values, said):
     ],
 )
 def test_the_training_window(window, said):
-    found = NonFiniteDetector().examine(Signals(0, (), window=window))
+    found = NonFiniteDetector().examine(MetricViews(0, (), window=window))
     assert [f"{finding.verdict}: {finding.reason}" for finding in found] == said
 
 

@@ -6,10 +6,10 @@ from random import Random
 
 import pytest
 
-from lightning_lr.core.detectors.overfitting import OverfittingDetector, progress_quotient, rises, strip_means
-from lightning_lr.core.records import Reading, TrainWindow
-from lightning_lr.core.series import Series
-from lightning_lr.core.vocabulary import Mode
+from lightning_lr.engine.detectors.overfitting import OverfittingDetector, progress_quotient, rises, strip_means
+from lightning_lr.engine.history.run_history import RunHistory
+from lightning_lr.engine.records import Reading, TrainWindow
+from lightning_lr.engine.vocabulary import Mode
 from lightning_lr.offline.curves import FAMILIES, readings_of
 from lightning_lr.offline.evaluate import alarms_of
 
@@ -18,7 +18,7 @@ LETTER = {"no": "n", "yes": "y", "undecided": "?"}
 
 def examined(val, train, detector=None, monitor="val_loss", mode=Mode.MIN):
     """The finding of each check."""
-    series, detector = Series((monitor,), mode, rel_delta=1e-3), detector or OverfittingDetector()
+    series, detector = RunHistory((monitor,), mode, rel_delta=1e-3), detector or OverfittingDetector()
     found = []
     for check, (v, t) in enumerate(zip(val, train, strict=True)):
         reading = Reading(check, check, check, {monitor: v}, TrainWindow(t, (t,), 1))
@@ -67,7 +67,7 @@ def test_the_sentence_names_the_ways_in_both_modes():
 
 
 def test_nothing_is_said_without_a_training_series():
-    series = Series(("val_loss",))
+    series = RunHistory(("val_loss",))
     assert OverfittingDetector().examine(series.update(Reading(0, 0, 0, {"val_loss": 1.0}))) == ()
 
 

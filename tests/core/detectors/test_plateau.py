@@ -9,9 +9,9 @@ from random import Random
 
 import pytest
 
-from lightning_lr.core.detectors.plateau import PlateauDetector, after_jump
-from lightning_lr.core.records import Signals
-from lightning_lr.core.signals import SignalTracker
+from lightning_lr.engine.detectors.plateau import PlateauDetector, after_jump
+from lightning_lr.engine.history.metric_history import MetricHistory
+from lightning_lr.engine.records import MetricViews
 from lightning_lr.offline.curves import after_spike, healthy, plateau
 from lightning_lr.offline.evaluate import alarms_of
 
@@ -20,8 +20,10 @@ LETTER = {"no": "n", "yes": "y", "undecided": "?"}
 
 def examined(series, detector=None, sign=1):
     """The finding of each check."""
-    tracker, detector = SignalTracker("val_loss", sign, rel_delta=1e-3), detector or PlateauDetector()
-    return [f for check, v in enumerate(series) for f in detector.examine(Signals(check, (tracker.update(v, check),)))]
+    tracker, detector = MetricHistory("val_loss", sign, rel_delta=1e-3), detector or PlateauDetector()
+    return [
+        f for check, v in enumerate(series) for f in detector.examine(MetricViews(check, (tracker.update(v, check),)))
+    ]
 
 
 def timeline(series, detector=None, sign=1):
@@ -42,7 +44,7 @@ ROWS = [
 ]
 
 
-@pytest.mark.parametrize(("why", "series", "expected"), ROWS, ids=[row[0] for row in ROWS])
+@pytest.mark.parametrize(("why", "history", "expected"), ROWS, ids=[row[0] for row in ROWS])
 def test_timeline(why, series, expected):
     assert timeline(series) == expected
     assert timeline([-value for value in series], sign=-1) == expected
@@ -91,10 +93,10 @@ def test_noise_too_large_to_tell_is_undecided_then_given_up():
 
 
 def test_where_no_window_ever_fills_the_best_alone_tells():
-    tracker, detector, told = SignalTracker("val_loss"), PlateauDetector(give_up=5), ""
+    tracker, detector, told = MetricHistory("val_loss"), PlateauDetector(give_up=5), ""
     for check in range(14):
-        signal = tracker.update(1.0 if check == 0 else 2.0 + check % 2, check)
-        told += LETTER[str(detector.examine(Signals(check, (signal,)))[0].verdict)]
+        view = tracker.update(1.0 if check == 0 else 2.0 + check % 2, check)
+        told += LETTER[str(detector.examine(MetricViews(check, (view,)))[0].verdict)]
         tracker.restart()  # as after an adjustment at every check
     assert told == "n" + "?" * 9 + "yyyy"
 
@@ -123,7 +125,7 @@ def test_the_window_sums_agree_with_a_plain_fit():
     """A slower twin: fit the line, draw it on, take the mean."""
     from statistics import fmean, linear_regression
 
-    from lightning_lr.core.detectors.plateau import AGED
+    from lightning_lr.engine.detectors.plateau import AGED
 
     rng, detector = Random(0), PlateauDetector(clear=0.0)
     values = [1 / (1 + 0.1 * i) + 0.01 * rng.gauss(0, 1) for i in range(40)]

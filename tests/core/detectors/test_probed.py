@@ -6,8 +6,7 @@ import math
 
 import pytest
 
-from lightning_lr.core.controller import Controller
-from lightning_lr.core.detectors import (
+from lightning_lr.engine.detectors import (
     GradientDisparityDetector,
     ImprovingDetector,
     IncoherenceDetector,
@@ -15,10 +14,11 @@ from lightning_lr.core.detectors import (
     SlowProgressDetector,
     default_detectors,
 )
-from lightning_lr.core.records import Rate, Reading, TrainWindow
-from lightning_lr.core.series import Series
-from lightning_lr.core.settings import Settings
-from lightning_lr.core.vocabulary import Mode
+from lightning_lr.engine.engine import DecisionEngine
+from lightning_lr.engine.history.run_history import RunHistory
+from lightning_lr.engine.records import Rate, Reading, TrainWindow
+from lightning_lr.engine.settings import Settings
+from lightning_lr.engine.vocabulary import Mode
 
 LETTER = {"no": "n", "yes": "y", "undecided": "?"}
 FLAT = [2.0] + [0.5 + 0.01 * (check % 2) for check in range(11)]
@@ -34,7 +34,7 @@ def reading(check, train, probes, metrics=None, rates=None):
 
 def timeline(detector, train, monitors=("train_loss",), **probes):
     """One letter a check; a dot where the detector does not ask."""
-    series, letters = Series(monitors), ""
+    series, letters = RunHistory(monitors), ""
     for check in range(len(train)):
         metrics = dict.fromkeys(monitors, 1.0)
         found = detector.examine(series.update(reading(check, train, probes, metrics)))
@@ -115,7 +115,7 @@ def test_timelines(why, detector, train, probes, expected):
     ],
 )
 def test_improving_is_asked_of_each_set(why, kappa, one, other, expected):
-    series, detector = Series(("a", "b")), ImprovingDetector()
+    series, detector = RunHistory(("a", "b")), ImprovingDetector()
     for check, pair in enumerate(zip(one, other, strict=True)):
         metrics = dict(zip("ab", pair, strict=True))
         probes = {"critical_ratio": level(kappa)}
@@ -159,7 +159,7 @@ def test_no_value_of_a_probe_trips_a_detector(value):
 def run(flips_of, policy=None, checks=60):
     """A run whose flips are a function of the learning rate; the loss is flat."""
     settings = Settings(("val_acc",), Mode.MAX) if policy is None else Settings(("val_acc",), Mode.MAX, policy)
-    controller = Controller(settings, [IncoherenceDetector()])
+    controller = DecisionEngine(settings, [IncoherenceDetector()])
     scale, decisions = 1.0, []
     for check in range(checks):
         probes = {"flip_rate": [flips_of(scale) * (1 + 0.05 * (check % 3))] * checks}

@@ -1,1 +1,0 @@
-"""What decides: numbers in, decisions out, with nothing but the standard library."""

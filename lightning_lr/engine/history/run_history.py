@@ -1,0 +1,179 @@
+"""All the series of a run, followed side by side: Reading → MetricViews."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Sequence
+from itertools import islice
+from typing import Any
+
+from lightning_lr.engine.history.metric_history import MetricHistory
+from lightning_lr.engine.records import MetricView, MetricViews, Reading
+from lightning_lr.engine.vocabulary import Mode
+
+TRAIN_LOSS = "train_loss"
+"""Name of the loss that ``training_step`` returns, where no ``train_monitor`` is named."""
+
+DATA_WORDS = frozenset({"train", "training", "val", "valid", "validation", "test", "eval", "epoch"})
+"""Words of a metric's name that say on which data it was measured, and when."""
+
+
+class RunHistory:
+    """Follows the monitors, the training series, the gap of each monitor to it, and the blocks of the training loss.
+
+    Args:
+        monitors: metric names; the first is the one whose best state is kept.
+        mode: direction in which they are better.
+        train_monitor: logged metric that stands for training; ``None`` for the loss of ``training_step``.
+        min_delta: least absolute change that counts as improvement.
+        rel_delta: least change relative to |best| that counts as improvement.
+    """
+
+    def __init__(
+        self,
+        monitors: Sequence[str],
+        mode: Mode = Mode.MIN,
+        train_monitor: str | None = None,
+        min_delta: float = 0.0,
+        rel_delta: float = 0.0,
+    ) -> None:
+        sign = -1 if mode is Mode.MAX else 1
+        train_name = train_monitor or TRAIN_LOSS
+        self.train_monitor = train_monitor
+        self.monitors = [MetricHistory(name, sign, min_delta, rel_delta) for name in monitors]
+        self.train = MetricHistory(train_name, sign if train_monitor else 1)
+        self.blocks = MetricHistory(TRAIN_LOSS)
+        # No gap of the training loss to itself, and none between a loss and an accuracy, nor between a value that
+        # is maximized and a loss that is minimized, whatever their names.
+        self.gaps = {
+            name: MetricHistory(f"gap of {name}")
+            for name in monitors
+            if name != train_name and self.train.sign == sign and same_quantity(name, train_name, mode)
+        }
+        self.probes: dict[str, MetricHistory] = {}
+        self.highest_rate = 0.0
+
+    def update(self, reading: Reading) -> MetricViews:
+        """Take one reading into every series that it speaks of."""
+        check, window = reading.check, reading.train
+        train = self.train.update(self._train_value(reading), check)
+        monitors = tuple(tracker.update(reading.metrics.get(tracker.name), check) for tracker in self.monitors)
+        return MetricViews(
+            check=check,
+            monitors=monitors,
+            train=train if train.values or train.fresh else None,
+            gaps={
+                s.name: self.gaps[s.name].update(gap_between(s, train), check) for s in monitors if s.name in self.gaps
+            },
+            blocks=self.blocks.extend(window.blocks, check) if window else None,
+            window=window,
+            probes=self._probed(reading),
+            rate_share=self._rate_share(reading),
+        )
+
+    def _rate_share(self, reading: Reading) -> float | None:
+        rate = max((rate.applied for rate in reading.rates.values()), default=0.0)
+        self.highest_rate = max(self.highest_rate, rate)
+        return rate / self.highest_rate if rate > 0 else None
+
+    def _train_value(self, reading: Reading) -> float | None:
+        """What stands beside the monitors: of all steps since they were last read, however often was looked between."""
+        if reading.train_only or self.train_monitor:
+            return None if reading.train_only else reading.train_metric
+        if reading.train_loss is not None:
+            return reading.train_loss
+        return reading.train.mean if reading.train else None
+
+    def _probed(self, reading: Reading) -> dict[str, MetricView]:
+        """The quantities of the whole network; those of single layers are for the eye alone."""
+        for name in reading.probes:
+            if "/" not in name and name not in self.probes:
+                self.probes[name] = MetricHistory(name)
+        return {name: tracker.update(reading.probes.get(name), reading.check) for name, tracker in self.probes.items()}
+
+    def restart(self) -> None:
+        """Begin new windows after an adjustment: no trend spans a change of the learning rate."""
+        for tracker in self._all():
+            tracker.restart()
+
+    def state_dict(self) -> dict[str, Any]:
+        """The memory of every series, as plain values.
+
+        Values of a gap that are the differences of two windows that are saved anyway go as their number: with fifty
+        monitors they would be half of the state.
+        """
+        return {"monitors": {t.name: t.state_dict() for t in self.monitors}} | {
+            "train": self.train.state_dict(),
+            "blocks": self.blocks.state_dict(),
+            "gaps": {name: tracker.state_dict() | self._gap_values(name) for name, tracker in self.gaps.items()},
+            "probes": {name: tracker.state_dict() for name, tracker in self.probes.items()},
+            "highest_rate": self.highest_rate,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue from :meth:`state_dict`; a monitor that was not followed before starts afresh."""
+        for tracker in self.monitors:
+            if tracker.name in state["monitors"]:
+                tracker.load_state_dict(state["monitors"][tracker.name])
+        self.train.load_state_dict(state["train"])
+        for name, tracker in self.gaps.items():
+            if name in state["gaps"]:
+                saved = state["gaps"][name]
+                values = self._differences(name, saved["values"]) if isinstance(saved["values"], int) else {}
+                tracker.load_state_dict(saved | values)
+        probes = state.get("probes", {})
+        self.probes = {name: MetricHistory(name) for name in probes}
+        for name, tracker in self.probes.items():
+            tracker.load_state_dict(probes[name])
+        self.blocks.load_state_dict(state["blocks"])
+        self.highest_rate = state.get("highest_rate", 0.0)  # since 0009-converged
+
+    def _gap_values(self, name: str) -> dict[str, int]:
+        values = self.gaps[name].state.values
+        return {"values": len(values)} if self._differences(name, len(values))["values"] == values else {}
+
+    def _differences(self, name: str, count: int) -> dict[str, list[float]]:
+        """The newest differences between a monitor and the training series."""
+        (monitor,) = (tracker.state.values for tracker in self.monitors if tracker.name == name)
+        newest = zip(reversed(monitor), reversed(self.train.state.values), strict=False)
+        return {"values": [m - t for m, t in islice(newest, count)][::-1]}
+
+    def _all(self) -> list[MetricHistory]:
+        return [*self.monitors, self.train, self.blocks, *self.gaps.values(), *self.probes.values()]
+
+
+def gap_between(monitor: MetricView, train: MetricView) -> float | None:
+    """Generalization gap of one check, oriented (positive: worse than in training); ``None`` unless both are there.
+
+    Both come from one reading, whose values are of one epoch: a gap to another epoch's training loss would be an
+    artefact of the descent in between.
+    """
+    gap = monitor.value - train.value
+    return gap if monitor.fresh and train.fresh and math.isfinite(gap) else None
+
+
+def same_quantity(monitor: str, train: str, mode: Mode) -> bool:
+    """Whether a held-out and a training metric measure the same thing, so that their difference means something.
+
+    True where the names differ only in the words for the data (train, val, valid, test, eval, epoch, a loader
+    number); and, for the loss of ``training_step``, where the monitor is a loss that is minimized.
+
+    >>> same_quantity("val_loss/dataloader_idx_0", "train_loss", Mode.MIN)
+    True
+    >>> same_quantity("val_acc", "train_loss", Mode.MAX), same_quantity("val/acc", "train/acc_epoch", Mode.MAX)
+    (False, True)
+    """
+    if train == TRAIN_LOSS and mode is Mode.MIN and "loss" in bare_name(monitor):
+        return True
+    return bare_name(monitor) == bare_name(train)
+
+
+def bare_name(name: str) -> str:
+    """A metric's name without the words that say on which data it was measured.
+
+    >>> bare_name("val/Loss_epoch"), bare_name("train_loss"), bare_name("validation-acc/dataloader_idx_1")
+    ('loss', 'loss', 'acc')
+    """
+    words = re.split(r"[/_\-. ]+", re.sub(r"/dataloader_idx_\d+$", "", name.lower()))
+    return "_".join(word for word in words if word not in DATA_WORDS)

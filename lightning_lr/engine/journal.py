@@ -1,0 +1,313 @@
+"""Journal entry ↔ line of text: one JSON object a line, with a schema version.
+
+A journal begins with a header line, which names what a replay must be configured with; each check adds one line. A run
+that is resumed with other settings adds a header of its own, which holds from there on.
+Numbers that are not finite are written as ``"nan"``, ``"inf"`` and ``"-inf"``, since JSON has no words for them.
+Files are opened elsewhere: :mod:`lightning_lr.loggers.journal_file` writes, :mod:`lightning_lr.offline` reads.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, is_dataclass
+from enum import Enum
+from typing import Any
+
+from lightning_lr.engine.policies.policy import Policy, Response
+from lightning_lr.engine.records import (
+    Adjustment,
+    Branch,
+    Decision,
+    JournalEntry,
+    MetricViews,
+    Rate,
+    Reading,
+    TrainWindow,
+    Trial,
+)
+from lightning_lr.engine.settings import Settings
+from lightning_lr.engine.vocabulary import Action, Condition, Mode, Vote
+from lightning_lr.errors import JournalError
+
+SCHEMA = 1
+"""Raised whenever a line could no longer be read as before."""
+
+
+@dataclass(frozen=True)
+class JournalLine:
+    """What a check line holds: the reading, from which all else follows, and what was decided and done.
+
+    Attributes:
+        reading: what was known; enough to decide anew.
+        decision: what was decided.
+        adjustment: what the optimizers held afterwards.
+        suspected: conditions that were not ruled out.
+        settings: the settings from this check on, where the run was resumed with other ones; else ``None``.
+        told: whether the run tells what was decided here; not so in a log of a run without us, or of a check at which
+            our numbers stayed the same.
+    """
+
+    reading: Reading
+    decision: Decision
+    adjustment: Adjustment
+    suspected: tuple[str, ...] = ()
+    settings: Settings | None = None
+    told: bool = True
+
+
+def header_line(settings: Settings, run: Mapping[str, Any]) -> str:
+    """The first line: the settings of the core, and whatever else describes the run (versions, schedulers, names).
+
+    >>> read_header(header_line(Settings(monitors=("val/loss",)), {"world_size": 2}))[0].monitors
+    ('val/loss',)
+    """
+    return _dump({"kind": "header", "settings": settings, "run": dict(run)})
+
+
+def entry_line(entry: JournalEntry) -> str:
+    """The line of one check."""
+    return _dump(
+        {
+            "kind": "check",
+            "reading": entry.reading,
+            "decision": {**_opened(entry.decision), "evidence": _worded(entry.decision.evidence)},
+            "adjustment": entry.adjustment,
+            "views": _signal_numbers(entry.views),
+            "suspected": sorted(entry.diagnosis.suspected),
+        }
+    )
+
+
+def read_header(line: str) -> tuple[Settings, dict[str, Any]]:
+    """Settings and description of the run, from the first line.
+
+    Raises:
+        JournalError: where the line is no header that this version can read.
+    """
+    record = parse(line)
+    if record.get("kind") != "header":
+        raise JournalError(f"Expected a journal's header line but got a line of kind {record.get('kind')!r}.")
+    try:
+        return _settings(record["settings"]), dict(record["run"])
+    except _MALFORMED as error:
+        raise JournalError(f"Expected a complete header line but {_wrong(error)}.") from error
+
+
+def is_header(line: str) -> bool:
+    """Whether a line says that it is a header, without reading the rest of it.
+
+    >>> is_header(header_line(Settings(), {}))
+    True
+    """
+    return line.startswith(f'{{"schema": {SCHEMA}, "kind": "header"')
+
+
+def read_line(line: str) -> JournalLine:
+    """The reading, decision and adjustment of one check line.
+
+    Raises:
+        JournalError: where the line is no check that this version can read.
+
+    >>> read_line('{"schema": 99, "kind": "check"}')
+    Traceback (most recent call last):
+    lightning_lr.errors.JournalError: Expected a journal of schema 1 or earlier but got schema 99. Update lightning-lr.
+    """
+    record = parse(line)
+    if record.get("kind") != "check":
+        raise JournalError(f"Expected a journal's check line but got a line of kind {record.get('kind')!r}.")
+    try:
+        return JournalLine(
+            reading=_reading(record["reading"]),
+            decision=decision_from(record["decision"]),
+            adjustment=Adjustment(
+                rates=_rates(record["adjustment"]["rates"]),
+                restored=bool(record["adjustment"]["restored"]),
+                notes=tuple(record["adjustment"]["notes"]),
+            ),
+            suspected=tuple(record["suspected"]),
+        )
+    except _MALFORMED as error:
+        raise JournalError(f"Expected a complete check line but {_wrong(error)}.") from error
+
+
+def parse(line: str) -> dict[str, Any]:
+    """One line as a plain dictionary, with its schema checked.
+
+    Raises:
+        JournalError: where it is no JSON object, or of a later schema.
+
+    >>> parse('{"sch')
+    Traceback (most recent call last):
+    lightning_lr.errors.JournalError: Expected one JSON object a line but got '{"sch'. The line may have been cut off.
+    """
+    try:
+        record = json.loads(line)
+    except ValueError:
+        record = None
+    if not isinstance(record, dict):
+        raise JournalError(f"Expected one JSON object a line but got {line[:40]!r}. The line may have been cut off.")
+    if not isinstance(record.get("schema"), int):
+        raise JournalError(f"Expected a journal line with a schema number but got {line[:40]!r}.")
+    if record["schema"] > SCHEMA:
+        raise JournalError(
+            f"Expected a journal of schema {SCHEMA} or earlier but got schema {record['schema']}. Update lightning-lr."
+        )
+    return record
+
+
+_MALFORMED = (KeyError, TypeError, ValueError, AttributeError, OverflowError)
+"""What comes up where a line is JSON, but not the record that it should be."""
+
+
+def _wrong(error: Exception) -> str:
+    return f"{error} is missing" if isinstance(error, KeyError) else f"a value in it is wrong: {error}"
+
+
+def _dump(record: Mapping[str, Any]) -> str:
+    whole = {"schema": SCHEMA, **record}
+    try:
+        line = json.dumps(whole, ensure_ascii=False, allow_nan=False, default=_opened)
+    except ValueError:  # a metric or a rate that is not finite, which few lines have: to look for one costs tenfold
+        line = json.dumps(plain(whole), ensure_ascii=False, allow_nan=False)
+    # JSON leaves these three as they are, and `str.splitlines` takes them for line ends.
+    return line.replace("\x85", "\\u0085").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
+
+
+def _opened(value: Any) -> Any:
+    """What JSON has no form for, one level deep."""
+    if is_dataclass(value):
+        return {field.name: getattr(value, field.name) for field in fields(value)}
+    if isinstance(value, Mapping):
+        return dict(value)
+    if isinstance(value, (set, frozenset)):
+        return list(value)
+    raise TypeError(f"Expected a record of plain values but got a {type(value).__name__}.")
+
+
+def plain(value: Any) -> Any:
+    """A record as JSON has it: enumerations and numbers that are not finite as words, mappings, lists."""
+    if is_dataclass(value) and not isinstance(value, type):
+        value = _opened(value)
+    if isinstance(value, Enum):
+        return value.value
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    if isinstance(value, Mapping):
+        return {str(plain(key)): plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return [plain(item) for item in value]
+    return value
+
+
+def _worded(numbers: Mapping[str, float]) -> dict[str, float | str]:
+    """Those that are not finite as words: at a new best no slope is known yet, and nearly every line says so."""
+    return {name: number if math.isfinite(number) else str(number) for name, number in numbers.items()}
+
+
+def _signal_numbers(views: MetricViews) -> dict[str, dict[str, float | str]]:
+    """The numbers of each signal that a reader wants to see; the values themselves stand in the readings already."""
+    series = [*views.monitors, *views.gaps.values(), *([views.train] if views.train else [])]
+    return {
+        s.name: _worded(
+            {
+                "best": s.shown(s.best),
+                "since_best": s.since_best,
+                "noise": s.noise,
+                "slope": s.shown(s.trend.slope),
+                "slope_error": s.trend.error,
+            }
+        )
+        for s in series
+    }
+
+
+def _settings(record: Mapping[str, Any]) -> Settings:
+    policy = dict(record["policy"])
+    policy["responses"] = {
+        Condition(name): Response(**{**r, "action": Action(r["action"])}) for name, r in policy["responses"].items()
+    }
+    return Settings(
+        **{
+            **record,
+            "monitors": tuple(record["monitors"]),
+            "mode": Mode(record["mode"]),
+            "vote": Vote(record["vote"]),
+            "policy": Policy(**policy),
+            "min_lr": _tupled(record["min_lr"]),
+            "max_lr": _tupled(record["max_lr"]),
+        }
+    )
+
+
+def _reading(record: Mapping[str, Any]) -> Reading:
+    train = record["train"]
+    return Reading(
+        check=int(record["check"]),
+        epoch=int(record["epoch"]),
+        step=int(record["step"]),
+        metrics=_numbers(record["metrics"]),
+        train=None
+        if train is None
+        else TrainWindow(
+            mean=float(train["mean"]),
+            blocks=tuple(map(float, train["blocks"])),
+            steps=int(train["steps"]),
+            non_finite=int(train["non_finite"]),
+            ends_non_finite=bool(train["ends_non_finite"]),
+        ),
+        train_metric=_optional(record["train_metric"]),
+        rates=_rates(record["rates"]),
+        snapshot_check=record["snapshot_check"],
+        progress=_optional(record["progress"]),
+        budget=record.get("budget"),
+        planned_end_step=record.get("planned_end_step"),
+        trial=_trial(record.get("trial")),
+        anneals=bool(record.get("anneals", False)),
+        stops_early=bool(record.get("stops_early", False)),
+        train_only=bool(record.get("watches_training", False)),
+        train_loss=_optional(record.get("train_loss")),
+        probes=_numbers(record.get("probes", {})),
+    )
+
+
+def _trial(record: Mapping[str, Any] | None) -> Trial | None:
+    if record is None:
+        return None
+    branches = tuple(Branch(float(one["rate"]), float(one["loss"])) for one in record.get("branches", ()))
+    rates, losses = tuple(map(float, record["rates"])), tuple(map(float, record["losses"]))
+    return Trial(rates, losses, branches, int(record.get("branch_steps", 0)))
+
+
+def decision_from(record: Mapping[str, Any]) -> Decision:
+    """The decision that :func:`plain` made a record of."""
+    return Decision(
+        check=int(record["check"]),
+        epoch=int(record["epoch"]),
+        step=int(record["step"]),
+        action=Action(record["action"]),
+        condition=Condition(record["condition"]),
+        factor=float(record["factor"]),
+        old_lr=_numbers(record["old_lr"]),
+        new_lr=_numbers(record["new_lr"]),
+        reason=str(record["reason"]),
+        evidence=_numbers(record["evidence"]),
+        snapshot_check=record["snapshot_check"],
+    )
+
+
+def _rates(record: Mapping[str, Mapping[str, Any]]) -> dict[str, Rate]:
+    return {name: Rate(**{key: float(value) for key, value in rate.items()}) for name, rate in record.items()}
+
+
+def _numbers(record: Mapping[str, Any]) -> dict[str, float]:
+    return {name: float(value) for name, value in record.items()}
+
+
+def _optional(value: Any) -> float | None:
+    return None if value is None else float(value)
+
+
+def _tupled(bound: Any) -> Any:
+    return tuple(bound) if isinstance(bound, list) else bound

@@ -1,0 +1,411 @@
+"""The records, in the order in which the data flows.
+
+Reading → MetricView → Finding → Diagnosis → Decision → Adjustment → JournalEntry
+
+Each is frozen, each prints as one sentence, and each stage of the package is a function from one to the next. Of the
+middle ones, what few readers need (a trend, a sentence, the evidence) is worked out when it is looked at.
+"Oriented" means: multiplied by −1 where ``mode="max"``, so that lower is better in all arithmetic.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+from lightning_lr.engine.deferred import Deferred
+from lightning_lr.engine.text import plural
+from lightning_lr.engine.vocabulary import Action, Condition, Verdict
+
+
+@dataclass(frozen=True)
+class Rate:
+    """The learning rate of one parameter group.
+
+    Attributes:
+        scheduled: what the user's own schedule asks for.
+        scale: the product of all adjustments so far, 1.0 at the start.
+        applied: scheduled × scale within the bounds: what the next step uses.
+    """
+
+    scheduled: float
+    scale: float
+    applied: float
+
+    def __str__(self) -> str:
+        return f"{self.applied:.4g} (schedule {self.scheduled:.4g} × {self.scale:.4g})"
+
+
+@dataclass(frozen=True)
+class TrainWindow:
+    """The training loss of the steps since the previous check, averaged over the ranks.
+
+    Attributes:
+        mean: mean loss of all steps whose loss was finite; NaN where there was none.
+        blocks: means of successive equal runs of steps, oldest first (the last run may be shorter).
+            Tests look at these, because the losses of single steps are too correlated.
+        steps: how many steps the window holds.
+        non_finite: how many of them had a loss that was not finite, on any rank.
+        ends_non_finite: whether the last block has no finite loss at all: the weights are probably lost.
+    """
+
+    mean: float
+    blocks: tuple[float, ...]
+    steps: int
+    non_finite: int = 0
+    ends_non_finite: bool = False
+
+    def __str__(self) -> str:
+        lost = f", {self.non_finite} not finite" if self.non_finite else ""
+        return f"training loss {self.mean:.6g} over {self.steps} steps{lost}"
+
+
+@dataclass(frozen=True)
+class Branch:
+    """A short run at one rate, annealed, from the state of the start.
+
+    Attributes:
+        rate: its level, of the first controlled group.
+        loss: mean training loss of its last part; infinite where it exploded.
+    """
+
+    rate: float
+    loss: float
+
+    def __str__(self) -> str:
+        return f"{self.rate:.2g} → {self.loss:.4g}"
+
+
+@dataclass(frozen=True)
+class Trial:
+    """What an exploration has seen: ordinary training steps, each at a rate of its own, then branches.
+
+    Attributes:
+        rates: learning rate of the first controlled group at each step of the sweep.
+        losses: training loss of each of these steps, mean over the ranks; the last may not be finite.
+        branches: the short runs that came after it, in the order in which they were tried.
+        branch_steps: how many steps each of them had.
+    """
+
+    rates: tuple[float, ...]
+    losses: tuple[float, ...]
+    branches: tuple[Branch, ...] = ()
+    branch_steps: int = 0
+
+    def __str__(self) -> str:
+        return f"{len(self.rates)} rates from {self.rates[0]:.2g} to {self.rates[-1]:.2g} were tried"
+
+
+@dataclass(frozen=True)
+class Reading:
+    """All that one check knows about the run, as plain numbers, the same on every rank.
+
+    Attributes:
+        check: number of this check, from 0.
+        epoch: epoch that the values belong to, from 0.
+        step: position on the loggers' x-axis: optimizer steps so far.
+        metrics: monitor → value, fresh ones only, as they were logged (not oriented).
+        train: the training loss since the previous check, where the loop reported one.
+        train_metric: value of ``train_monitor`` for the same epoch as ``metrics``, where it is named.
+        rates: parameter group → learning rate, under the names that ``LearningRateMonitor`` uses.
+        snapshot_check: check at which the state that could be restored was taken; −1 for the start of the
+            run; ``None`` where there is no snapshot.
+        progress: share of a known budget that is used up, 0 to 1; ``None`` where the budget is unknown.
+        budget: optimizer steps of the whole run, as far as is known; where a time limits it, rank 0's estimate.
+        planned_end_step: step at which the run would end, were its end to begin at this check; ``None`` where the Trainer's limits
+            or EarlyStopping end it, and once the end has begun.
+        trial: an exploration that has just ended; such a reading has no metrics.
+        anneals: whether the end of the curve over the budget begins here; such a reading has no metrics either.
+        stops_early: whether that is so because EarlyStopping has run out of patience; ``budget`` is the new end.
+        train_only: whether this is a check between two validations, which knows the training loss alone.
+        train_loss: mean training loss since the last check that was none of these, where there were any since.
+        probes: what the probes measured inside the network since the previous check: quantity → value, and
+            ``quantity/layer`` → value; empty where there are none, or none had anything to say.
+    """
+
+    check: int
+    epoch: int
+    step: int
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    train: TrainWindow | None = None
+    train_metric: float | None = None
+    rates: Mapping[str, Rate] = field(default_factory=dict)
+    snapshot_check: int | None = None
+    progress: float | None = None
+    budget: int | None = None
+    planned_end_step: int | None = None
+    trial: Trial | None = None
+    anneals: bool = False
+    stops_early: bool = False
+    train_only: bool = False
+    train_loss: float | None = None
+    probes: Mapping[str, float] = field(default_factory=dict)
+
+    def at_rates(self, rates: Mapping[str, Rate], snapshot_check: int | None) -> Reading:
+        """The same check of a run with other rates and another snapshot: what a replay asks for at each check."""
+        reading = object.__new__(Reading)  # `dataclasses.replace` takes ten times as long
+        reading.__dict__.update(self.__dict__, rates=rates, snapshot_check=snapshot_check)
+        return reading
+
+    def __str__(self) -> str:
+        values = ", ".join(f"{name} {value:.6g}" for name, value in self.metrics.items()) or "no fresh monitor"
+        train = f"; {self.train}" if self.train else ""
+        return f"check {self.check} (epoch {self.epoch}, step {self.step}): {values}{train}"
+
+
+@dataclass(frozen=True)
+class Trend:
+    """Where a series is going.
+
+    Attributes:
+        slope: change of the oriented value per check (or per block); negative is improvement.
+        error: standard error of the slope, in the same unit.
+        points: how many values it rests on.
+        improving: whether the slope is below zero beyond its error.
+        rising: whether it is above zero beyond its error.
+    """
+
+    slope: float
+    error: float
+    points: int
+    improving: Verdict
+    rising: Verdict
+
+    def __str__(self) -> str:
+        return self.told(1)
+
+    def told(self, sign: int) -> str:
+        """In words, in the direction in which the user sees the values move."""
+        if not math.isfinite(self.error):
+            return f"slope not known yet ({self.points} value{plural(self.points)})"
+        return f"slope {sign * self.slope + 0.0:+.3g} ± {self.error:.2g} over {self.points} values"
+
+
+@dataclass(frozen=True)
+class MetricView(Deferred):
+    """One series, read: its level, noise, slope and best.
+
+    Attributes:
+        name: metric name, ``"train_loss"`` for the loss of ``training_step``, or ``"gap"``.
+        sign: +1 where lower is better, −1 where higher is better; turns an oriented number back.
+        value: newest oriented value; NaN where it was not finite.
+        fresh: whether this check brought a value.
+        values: oriented finite values since the last adjustment, oldest first, at most ``signals.WINDOW``.
+        first: oriented first finite value of the run.
+        best: oriented best value of the run.
+        best_check: check of that best.
+        since_best: values seen since the best, in checks; 0 at a new best.
+        noise: robust standard deviation of one value around its trend.
+        trend: slope over the recent values.
+        non_finite_streak: how many values in a row were not finite, this one included.
+        before: mean of the oriented values between the last two adjustments; NaN before the first.
+        failed_adjustments: how many adjustments in a row, but for the last, did not lower that mean by a tenth.
+    """
+
+    name: str
+    sign: int
+    value: float
+    fresh: bool
+    values: tuple[float, ...]
+    first: float
+    best: float
+    best_check: int
+    since_best: int
+    noise: float
+    trend: Trend
+    non_finite_streak: int = 0
+    before: float = math.nan
+    failed_adjustments: int = 0
+
+    def _worked_out(self, name: str) -> Mapping[str, Any]:
+        # The noise is asked for often, the trend seldom: one at a time.
+        return {name: self.__dict__["_rest"](self, name)}
+
+    @property
+    def gain(self) -> float:
+        """How far the best lies below the first value: the progress of the run so far, ≥ 0."""
+        return self.first - self.best
+
+    def shown(self, oriented: float) -> float:
+        """The number as the user logged it."""
+        return self.sign * oriented + 0.0
+
+    def __str__(self) -> str:
+        # Only numbers that are there, and in the direction in which the user sees them move.
+        value = f"{self.shown(self.value):.6g}" if math.isfinite(self.value) else "is not finite"
+        best = f"best {self.shown(self.best):.6g} ({self.since_best} check{plural(self.since_best)} ago)"
+        return ", ".join(
+            (
+                f"{self.name} {value if self.fresh else 'has no new value'}",
+                best if math.isfinite(self.best) else "no finite value yet",
+                self.trend.told(self.sign),
+            )
+        )
+
+
+@dataclass(frozen=True)
+class MetricViews:
+    """All series of one check, side by side.
+
+    Attributes:
+        check: number of the check, from 0.
+        monitors: one signal for each monitor, in the order in which the user named them.
+        train: training loss a check, or the values of ``train_monitor``; ``None`` where there is neither.
+        gaps: monitor → generalization gap (monitor − training value, oriented: growing is worse), for those
+            monitors that measure the same quantity as ``train``.
+        blocks: the block means of the training loss since the last adjustment, over several checks.
+        window: the training loss since the previous check, as it was read.
+        probes: quantity that a probe measures → its series; not oriented, since no direction of it is better.
+        rate_share: applied rate as a share of the highest that any check has seen; ``None`` where none is known.
+    """
+
+    check: int
+    monitors: tuple[MetricView, ...]
+    train: MetricView | None = None
+    gaps: Mapping[str, MetricView] = field(default_factory=dict)
+    blocks: MetricView | None = None
+    window: TrainWindow | None = None
+    probes: Mapping[str, MetricView] = field(default_factory=dict)
+    rate_share: float | None = None
+
+    @cached_property
+    def fresh(self) -> tuple[MetricView, ...]:
+        """The monitors that brought a value at this check."""
+        return tuple(view for view in self.monitors if view.fresh)
+
+    def __str__(self) -> str:
+        return "; ".join(str(view) for view in self.monitors)
+
+
+@dataclass(frozen=True)
+class Finding(Deferred):
+    """One detector's claim about one series.
+
+    Attributes:
+        condition: what the detector looks for.
+        verdict: yes, no, or undecided.
+        monitor: the series it speaks of.
+        score: the test statistic.
+        threshold: the value of the score from which on the answer is yes.
+        reason: a sentence with the numbers.
+        evidence: further named numbers.
+    """
+
+    condition: Condition
+    verdict: Verdict
+    monitor: str
+    score: float
+    threshold: float
+    reason: str
+    evidence: Mapping[str, float] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        return f"{self.condition}: {self.verdict} ({self.reason})"
+
+
+@dataclass(frozen=True)
+class Diagnosis(Deferred):
+    """The one condition that a check acts on, and the ones that it outranked.
+
+    Attributes:
+        condition: the condition that ranks highest among those that hold; ``healthy`` where none does.
+        suspected: conditions that are not ruled out (yes or undecided); debouncing counts on these.
+        findings: every finding of the check.
+        reason: sentence of the finding that decided.
+    """
+
+    condition: Condition
+    findings: tuple[Finding, ...]
+    reason: str
+    suspected: frozenset[Condition] = frozenset()
+
+    @property
+    def outranked(self) -> tuple[Condition, ...]:
+        """Conditions that hold as well, and were not acted on."""
+        held = dict.fromkeys(f.condition for f in self.findings if f.verdict is Verdict.YES)
+        return tuple(c for c in held if c is not self.condition)
+
+    @property
+    def room(self) -> float:
+        """How many times its threshold the condition's clearest finding is: 1 or more where it holds."""
+        return max((f.score / f.threshold for f in self.findings if f.condition is self.condition), default=1.0)
+
+    def __str__(self) -> str:
+        return f"{self.condition}: {self.reason}"
+
+
+@dataclass(frozen=True)
+class Decision(Deferred):
+    """What to do at a check, and why.
+
+    Attributes:
+        check: number of the check, from 0.
+        epoch: epoch, from 0.
+        step: position on the loggers' x-axis.
+        action: what to do.
+        condition: what it answers.
+        factor: multiplier of the scale; 1.0 where nothing changes.
+        old_lr: parameter group → applied learning rate before.
+        new_lr: parameter group → applied learning rate after.
+        reason: the sentence that every report repeats.
+        evidence: the numbers behind it.
+        snapshot_check: check whose state is restored (−1: start of the run); ``None`` where nothing is.
+    """
+
+    check: int
+    epoch: int
+    step: int
+    action: Action
+    condition: Condition
+    factor: float
+    old_lr: Mapping[str, float]
+    new_lr: Mapping[str, float]
+    reason: str
+    evidence: Mapping[str, float] = field(default_factory=dict)
+    snapshot_check: int | None = None
+
+    def __str__(self) -> str:
+        return f"check {self.check} · epoch {self.epoch} · {self.reason}"
+
+
+@dataclass(frozen=True)
+class Adjustment:
+    """What the optimizers really hold after a decision was applied.
+
+    Attributes:
+        rates: parameter group → learning rate afterwards.
+        restored: whether weights and optimizer state were put back.
+        notes: anything that differs from what was asked, in words (a bound that held a group, a dry run).
+    """
+
+    rates: Mapping[str, Rate]
+    restored: bool = False
+    notes: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        rates = ", ".join(f"{name} {rate.applied:.4g}" for name, rate in self.rates.items())
+        return "; ".join((f"learning rate now {rates}", *self.notes))
+
+
+@dataclass(frozen=True)
+class JournalEntry:
+    """One check from beginning to end: one line of the journal.
+
+    Attributes:
+        reading: what was known.
+        views: what it amounted to.
+        diagnosis: what was the matter.
+        decision: what was decided.
+        adjustment: what the optimizers held afterwards.
+    """
+
+    reading: Reading
+    views: MetricViews
+    diagnosis: Diagnosis
+    decision: Decision
+    adjustment: Adjustment
+
+    def __str__(self) -> str:
+        return str(self.decision)

@@ -1,0 +1,61 @@
+"""The decisions of a run that changed something, the newest of them kept."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from lightning_lr.engine.journal import decision_from, plain
+from lightning_lr.engine.records import Decision
+
+LONGEST = 1000
+"""Decisions kept in memory; the journal has all."""
+
+SAVED_BYTES = 20_000
+"""Room for decisions in a checkpoint, as JSON: some thirty to sixty. With the windows of the series, 40 KB for fifty
+monitors, the callback's own state stays under 64 KB."""
+
+
+class DecisionHistory:
+    """A list of decisions that forgets its oldest, and knows how many there were.
+
+    >>> history = DecisionHistory()
+    >>> len(history), history.kept
+    (0, [])
+    """
+
+    def __init__(self, kept: Iterable[Decision] = (), forgotten: int = 0) -> None:
+        self.kept = list(kept)
+        self.forgotten = forgotten
+
+    def add(self, decision: Decision) -> None:
+        """Append one."""
+        self.kept.append(decision)
+        while len(self.kept) > LONGEST:
+            self.kept.pop(0)
+            self.forgotten += 1
+
+    def __len__(self) -> int:
+        """How many there were, the forgotten ones included."""
+        return len(self.kept) + self.forgotten
+
+    def __iter__(self) -> Iterator[Decision]:
+        return iter(self.kept)
+
+    def state_dict(self) -> dict[str, Any]:
+        """The newest decisions as plain values, as many as there is room for."""
+        saved: list[dict[str, Any]] = []
+        room = SAVED_BYTES
+        for decision in reversed(self.kept):
+            record = plain(decision)
+            room -= len(json.dumps(record))
+            if room < 0:
+                break
+            saved.insert(0, record)
+        return {"kept": saved, "forgotten": len(self) - len(saved)}
+
+    @classmethod
+    def from_state(cls, state: Mapping[str, Any]) -> DecisionHistory:
+        """Continue from :meth:`state_dict`."""
+        return cls([decision_from(record) for record in state["kept"]], state["forgotten"])

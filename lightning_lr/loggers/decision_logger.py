@@ -1,0 +1,135 @@
+"""Journal entries → what the loggers show. Nothing is decided here.
+
+Every logger gets the numbers; TensorBoard also gets texts: a set-up card once, and the table of all decisions, written
+again at each event, since it shows but a sample of a tag's texts, of which only the newest is sure; and the data of
+its tab "Learning rate". What others get in place of the texts: :mod:`~lightning_lr.loggers.tables`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from lightning_lr.engine.records import Decision, JournalEntry, MetricView
+from lightning_lr.engine.text import markdown_cell
+from lightning_lr.engine.vocabulary import Action, Condition
+from lightning_lr.loggers.decision_history import DecisionHistory
+from lightning_lr.loggers.tables import HEADS, DecisionTables, decision_row, is_a, newest, tables_due
+
+if TYPE_CHECKING:
+    from lightning_lr.loggers.tensorboard import TabData
+
+CONDITIONS = tuple(Condition)
+
+
+class DecisionLog:
+    """Writes one run's decisions to its loggers; only rank 0 has one.
+
+    Args:
+        loggers: ``trainer.loggers``.
+        prefix: what all tags begin with; instances with a name have their own.
+        warn: called with a sentence where a logger refuses a table.
+    """
+
+    def __init__(self, loggers: Sequence[Any], prefix: str, warn: Callable[[str], None]) -> None:
+        self.loggers = tuple(loggers)
+        self.prefix = prefix
+        self.tables = DecisionTables(loggers, prefix, warn)
+        self.tab = _tab_data(prefix) if any(map(is_tensorboard, loggers)) else None
+
+    def card(self, text: str, step: int) -> None:
+        """The set-up card, once at the start."""
+        self._text("setup", text, step)
+
+    def write(self, entry: JournalEntry, history: DecisionHistory, step: int) -> None:
+        """The numbers of one check, and the table where something was decided.
+
+        Args:
+            entry: the check.
+            history: the decisions so far, this one included.
+            step: position on the loggers' x-axis.
+        """
+        numbers = {f"{self.prefix}/{name}": value for name, value in entry_numbers(entry).items()}
+        for logger in self.loggers:
+            logger.log_metrics(numbers, step=step)
+        if self.tab is not None:
+            boards = [logger.experiment for logger in self.loggers if is_tensorboard(logger)]
+            self.tab.write(entry, len(history), boards)
+        if entry.decision.action is Action.HOLD:
+            return
+        table = decision_table(newest(history))
+        for name in tables_due(history):
+            self._text(name, table, step)
+        self.tables.write(history, step)
+        for logger in self.loggers:
+            # Else an event would stay in memory for up to two minutes, and be lost in a crash, which it may explain.
+            logger.save()
+
+    def _text(self, tag: str, text: str, step: int) -> None:
+        for logger in self.loggers:
+            if is_tensorboard(logger):
+                logger.experiment.add_text(f"{self.prefix}/{tag}", text, global_step=step)
+
+
+def _tab_data(prefix: str) -> TabData:
+    from lightning_lr.loggers.tensorboard import TabData  # here, so that only runs which have a board load it
+
+    return TabData(prefix)
+
+
+def is_tensorboard(logger: Any) -> bool:
+    """Whether it is the TensorBoardLogger of either namespace."""
+    return is_a(logger, "TensorBoardLogger")
+
+
+def entry_numbers(entry: JournalEntry) -> dict[str, float]:
+    """The numbers of one check, few and stable: tag → value.
+
+    Numbers that are not there yet (a slope of two values) are left out: a chart would break at a NaN.
+    """
+    numbers = {f"lr/{name}": rate.applied for name, rate in entry.adjustment.rates.items()}
+    scales = {name: rate.scale for name, rate in entry.adjustment.rates.items()}
+    if len(set(scales.values())) == 1:
+        numbers["scale"] = next(iter(scales.values()))
+    else:
+        numbers.update({f"scale/{name}": scale for name, scale in scales.items()})
+    for view in entry.views.monitors:
+        numbers.update({f"{view.name}/{name}": value for name, value in _signal_numbers(view).items()})
+    for monitor, gap in entry.views.gaps.items():
+        numbers["gap" if len(entry.views.gaps) == 1 else f"gap/{monitor}"] = gap.value
+    if entry.views.train is not None:
+        numbers["train"] = entry.views.train.shown(entry.views.train.value)
+    numbers.update(entry.reading.probes)
+    numbers["condition"] = float(CONDITIONS.index(entry.decision.condition))
+    return {name: value for name, value in numbers.items() if abs(value) < float("inf")}
+
+
+def _signal_numbers(view: MetricView) -> dict[str, float]:
+    return {
+        "best": view.shown(view.best),
+        "slope": view.shown(view.trend.slope) if view.trend.points > 1 else float("nan"),
+        "slope_error": view.trend.error,
+        "checks_since_best": float(view.since_best),
+    }
+
+
+def decision_table(decisions: Sequence[Decision]) -> str:
+    """A Markdown table, oldest decision first."""
+    rows = [f"| {' | '.join(HEADS)} |", "| ---: | ---: | ---: | --- | --- | --- | --- |"]
+    rows += [f"| {' | '.join(markdown_cell(str(cell)) for cell in decision_row(d))} |" for d in decisions]
+    return "\n".join(rows)
+
+
+def set_up_card(summary: Mapping[str, str], conditions: bool = True) -> str:
+    """What is monitored, what a check is, how the schedulers are composed: a Markdown table of facts.
+
+    Args:
+        summary: what → how, in the order in which they are shown.
+        conditions: whether the codes of the scalar ``condition`` are listed below.
+    """
+    rows = ["| what | how |", "| --- | --- |"]
+    rows += [f"| {markdown_cell(what)} | {markdown_cell(how)} |" for what, how in summary.items()]
+    if conditions:
+        codes = ", ".join(f"{code} {condition}" for code, condition in enumerate(CONDITIONS))
+        rows += ["", f"`condition` shows: {codes}."]
+    return "\n".join(rows)

@@ -1,0 +1,96 @@
+"""A run's checks and decisions as summaries for the tab "Learning rate" of TensorBoard.
+
+Nothing of it shows in TensorBoard's own tabs, and without the tab it does no harm: about half a kilobyte a check.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from lightning_lr.engine.history.run_history import TRAIN_LOSS
+from lightning_lr.engine.journal import plain
+from lightning_lr.engine.records import JournalEntry
+from lightning_lr.engine.vocabulary import Action
+from lightning_lr.tensorboard_plugin.pages import (
+    CHECKS,
+    DECISIONS,
+    PLUGIN,
+    CheckRow,
+    PageName,
+    Paging,
+    checks_page,
+    decisions_page,
+)
+
+
+class TabData:
+    """Writes one fit's pages.
+
+    Args:
+        prefix: what all tags begin with.
+    """
+
+    def __init__(self, prefix: str) -> None:
+        self.prefix = prefix
+        self.session = time.time_ns() // 1_000_000
+        self.checks: Paging[CheckRow] = Paging()
+        self.decisions: Paging[dict[str, Any]] = Paging()
+
+    def write(self, entry: JournalEntry, number: int, experiments: Sequence[Any]) -> None:
+        """The pages that one check makes.
+
+        Args:
+            entry: the check.
+            number: how many decisions there are, this one included.
+            experiments: the ``SummaryWriter`` of each TensorBoard logger.
+        """
+        train = entry.views.train.name if entry.views.train is not None else TRAIN_LOSS
+        pages = [(CHECKS, place, checks_page(rows, train)) for place, rows in self.checks.add(check_row(entry))]
+        if entry.decision.action is not Action.HOLD:
+            due = self.decisions.add(decision_record(entry, number))
+            pages += [(DECISIONS, place, decisions_page(decisions)) for place, decisions in due]
+        for kind, place, text in pages:
+            summary = _summary(PageName(self.prefix, kind, self.session, place).tag, text)
+            for experiment in experiments:
+                # The check's number, not the step: `purge_step` then never takes a page whose first rows still hold.
+                experiment._get_file_writer().add_summary(summary, entry.reading.check)
+
+
+def check_row(entry: JournalEntry) -> CheckRow:
+    """What the chart needs of one check."""
+    return CheckRow(
+        check=entry.reading.check,
+        epoch=entry.reading.epoch,
+        step=entry.reading.step,
+        train=_train_value(entry),
+        metrics=entry.reading.metrics,
+        before={name: rate.applied for name, rate in entry.reading.rates.items()},
+        rates={name: rate.applied for name, rate in entry.adjustment.rates.items()},
+    )
+
+
+def _train_value(entry: JournalEntry) -> float:
+    """The training side as the detectors saw it; between validations, what there was of the training loss."""
+    view, window = entry.views.train, entry.reading.train
+    if entry.reading.train_only and window is not None and (view is None or view.name == TRAIN_LOSS):
+        return window.mean
+    return view.shown(view.value) if view is not None and view.fresh else float("nan")
+
+
+def decision_record(entry: JournalEntry, number: int) -> dict[str, Any]:
+    """A decision as the journal writes it, with its number and what was noted when it was applied."""
+    record: dict[str, Any] = plain(entry.decision)
+    return {"number": number, **record, "notes": list(entry.adjustment.notes)}
+
+
+def _summary(tag: str, text: str) -> Any:
+    """A tensor summary of one text, under the plugin's name."""
+    from tensorboard.compat.proto.summary_pb2 import DATA_CLASS_TENSOR, Summary, SummaryMetadata
+    from tensorboard.compat.proto.tensor_pb2 import TensorProto
+    from tensorboard.compat.proto.tensor_shape_pb2 import TensorShapeProto
+
+    metadata = SummaryMetadata(plugin_data=SummaryMetadata.PluginData(plugin_name=PLUGIN), data_class=DATA_CLASS_TENSOR)
+    tensor = TensorProto(dtype="DT_STRING", string_val=[text.encode()], tensor_shape=TensorShapeProto())
+    return Summary(value=[Summary.Value(tag=tag, metadata=metadata, tensor=tensor)])

@@ -1,0 +1,4 @@
+"""Readers: one file a format.
+
+Imported by replay, report and the command line.
+"""

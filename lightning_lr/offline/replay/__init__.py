@@ -1,0 +1,4 @@
+"""The engine over recorded readings.
+
+Imported by the command line and the report.
+"""

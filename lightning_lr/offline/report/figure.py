@@ -1,0 +1,147 @@
+"""The picture of a run: the curves above, the learning rate below, a mark with a few words at each decision.
+
+The same picture stands in the README, in the report and in a notebook.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from lightning_lr.engine.journal import JournalLine
+from lightning_lr.engine.vocabulary import Action
+from lightning_lr.offline.report.figure_labels import placed
+from lightning_lr.offline.report.palette import MONITORS, TRAINING, colour_of
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+WIDE, HIGH = 9.0, 5.0
+"""Inches without the rows of labels; at 100 dots an inch the width of a README."""
+
+ROW = 0.22
+"""Inches of one row of labels."""
+
+LEFT, RIGHT, BOTTOM, TOP = 0.85, 0.15, 0.5, 0.15
+"""Margins, in inches."""
+
+POINTS = 2000
+"""Points of one curve; more would not be seen."""
+
+
+def draw(lines: Sequence[JournalLine], figure: Figure | None = None) -> Figure:
+    """Draw the checks of a journal.
+
+    Args:
+        lines: the checks, in order.
+        figure: an empty one to draw into; by default, a new one that belongs to no window.
+
+    Raises:
+        ImportError: where matplotlib is not installed (``pip install 'lightning-lr[plot]'``).
+    """
+    from matplotlib.figure import Figure
+
+    if figure is None:
+        figure = Figure()
+    curves, rates = figure.subplots(2, 1, sharex=True, gridspec_kw={"height_ratios": [5, 2], "hspace": 0.08})
+    _draw_curves(curves, lines)
+    _draw_rates(rates, lines)
+    first, last = lines[0].reading.check, lines[-1].reading.check
+    rates.set_xlim(first, max(last, first + 1))
+    each = all(line.reading.epoch == line.reading.check for line in lines)
+    rates.set_xlabel("epoch" if each else "check")
+    for axes in (curves, rates):
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.grid(alpha=0.25, linewidth=0.6)
+    _mark(figure, curves, rates, lines)
+    figure.align_ylabels([curves, rates])
+    return figure
+
+
+def _draw_curves(axes: Any, lines: Sequence[JournalLine]) -> None:
+    readings = [line.reading for line in lines]
+    drawn: list[float] = []
+    training = [(r.check, r.train.mean) for r in readings if r.train]
+    if training:
+        drawn += _curve(axes, training, "training loss", TRAINING, linestyle="--", linewidth=1.4)
+    for place, name in enumerate(dict.fromkeys(name for r in readings for name in r.metrics)):
+        points = [(r.check, r.metrics[name]) for r in readings if name in r.metrics]
+        drawn += _curve(axes, points, name, MONITORS[place % len(MONITORS)], linewidth=2.0)
+    if drawn and min(drawn) > 0 and max(drawn) > 4 * min(drawn):
+        _plain_log(axes)
+    axes.legend(loc="best", frameon=False)
+
+
+def _curve(axes: Any, points: Sequence[tuple[int, float]], label: str, colour: str, **style: Any) -> list[float]:
+    """Draw one curve, with gaps where it was not finite; gives back what was finite."""
+    thin = points[:: math.ceil(len(points) / POINTS)]
+    ys = [y if math.isfinite(y) else math.nan for _, y in thin]
+    # A name that begins with _ would be left out of the legend, and $ would be taken for a formula.
+    label = label.replace("$", r"\$")
+    axes.plot(
+        [x for x, _ in thin], ys, label="\u200b" + label if label.startswith("_") else label, color=colour, **style
+    )
+    return [y for y in ys if math.isfinite(y)]
+
+
+def _draw_rates(axes: Any, lines: Sequence[JournalLine]) -> None:
+    names = list(dict.fromkeys(name for line in lines for name in line.reading.rates))
+    for name in names[:8]:
+        known = [(line.reading.check, line.reading.rates[name].applied) for line in lines if name in line.reading.rates]
+        after = lines[-1].adjustment.rates.get(name)
+        known += [(lines[-1].reading.check + 1, after.applied)] if after else []
+        # A reading's rate is the one that led to it: drawn from the check before to this one.
+        axes.step(*zip(*known, strict=True), where="pre", label=name.replace("$", r"\$"), linewidth=1.6)
+        if all(rate > 0 for _, rate in known):
+            _plain_log(axes)
+    axes.set_ylabel("learning rate")
+    if len(names) > 1:
+        axes.legend(loc="best", frameon=False, fontsize="small")
+
+
+def _plain_log(axes: Any) -> None:
+    from matplotlib.ticker import LogLocator, NullFormatter
+
+    axes.set_yscale("log")
+    low, high = axes.get_ylim()
+    decades = math.log10(high / low) if low > 0 else 0.0
+    axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if decades < 2 else (1.0,), numticks=8))
+    axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
+    axes.yaxis.set_minor_formatter(NullFormatter())
+
+
+def _mark(figure: Any, curves: Any, rates: Any, lines: Sequence[JournalLine]) -> None:
+    """A line through both panels at each decision; its words in a row above them."""
+    decisions = [line.decision for line in lines if line.decision.action is not Action.HOLD]
+    low, high = rates.get_xlim()
+    positions = [(decision.check - low) / (high - low) for decision in decisions]
+    labels = placed(decisions, positions, lambda text: _width(figure, text))
+    rows = 1 + max((row for *_, row in labels), default=-1)
+    height = HIGH + ROW * rows
+    figure.set_size_inches(WIDE, height)
+    top = HIGH - TOP
+    figure.subplots_adjust(LEFT / WIDE, BOTTOM / height, 1 - RIGHT / WIDE, top / height)
+    panel = curves.get_position().height * height
+    faint = 0.9 if len(decisions) <= 40 else 0.4
+    for place, decision in enumerate(decisions):
+        colour = colour_of(decision.condition)
+        up = 1 + (ROW * (labels[place][3] + 1) - 0.02) / panel if labels else 1
+        curves.plot([decision.check] * 2, [0, up], transform=curves.get_xaxis_transform(), color=colour,
+                    linewidth=1.1, alpha=faint, clip_on=False, zorder=1)  # fmt: skip
+        rates.axvline(decision.check, color=colour, linewidth=1.1, alpha=faint, zorder=1)
+    for decision, (text, position, left, row) in zip(decisions, labels, strict=False):  # no labels: they did not fit
+        nudge = 3 if left == position else -3
+        curves.annotate(text, (position, 1 + (ROW * row + 0.11) / panel), xycoords="axes fraction", fontsize=9,
+                        xytext=(nudge, 0), textcoords="offset points", va="center", annotation_clip=False,
+                        ha="left" if left == position else "right", color=colour_of(decision.condition),
+                        bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.5})  # fmt: skip
+
+
+def _width(figure: Any, text: str) -> float:
+    """Width of a label in widths of the panel, with the nudge off its mark."""
+    from matplotlib.font_manager import FontProperties
+    from matplotlib.textpath import TextPath
+
+    points = TextPath((0, 0), text, size=9, prop=FontProperties()).get_extents().width + 6
+    return float(points / 72 / (WIDE - LEFT - RIGHT))

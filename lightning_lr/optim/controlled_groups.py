@@ -1,0 +1,184 @@
+"""Those parameter groups of a Trainer's optimizers that one callback controls, under the names that users know."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from lightning_lr.engine.records import Rate
+from lightning_lr.errors import ArgumentError
+from lightning_lr.optim.lr_names import rate_names
+from lightning_lr.optim.lr_scale import LRScale
+from lightning_lr.optim.param_group_lrs import ORIGIN, innermost, rated_groups, read
+from lightning_lr.optim.scales import PARTS
+
+
+class ControlledGroups:
+    """The learning rates that a callback may change.
+
+    Args:
+        owner: name under which the callback's scale is kept beside those of others.
+        chosen: optimizers by index, or parameter groups by their ``name``; ``None`` for all.
+        min_lr: lower bound of the applied rate, one number or one a group.
+        max_lr: upper bound, likewise.
+        read_only: touch nothing, for a dry run.
+
+    Attributes:
+        unhidden: schedulers that could not be kept from seeing the scale; wrap whatever steps them.
+    """
+
+    def __init__(
+        self,
+        owner: str,
+        chosen: Sequence[int | str] | None = None,
+        min_lr: float | Sequence[float] = 0.0,
+        max_lr: float | Sequence[float] | None = None,
+        read_only: bool = False,
+    ) -> None:
+        self.owner = owner
+        self.chosen = None if chosen is None else tuple(chosen)
+        self.min_lr = min_lr
+        self.max_lr = max_lr
+        self.optimizers: list[Any] = []
+        self.configs: list[Any] = []
+        self.read_only = read_only
+        self.unhidden: list[Any] = []
+        self._watched: list[tuple[int, LRScale]] = []
+        self._parts: dict[str, float] = {}
+
+    def scan(self, optimizers: Sequence[Any], configs: Sequence[Any]) -> list[str]:
+        """Look at the Trainer's optimizers and schedulers anew, and say what others changed.
+
+        Args:
+            optimizers: ``trainer.optimizers``.
+            configs: ``trainer.lr_scheduler_configs``; a scheduler may have been exchanged in mid-run.
+        """
+        self.optimizers, self.configs = list(optimizers), list(configs)
+        self._check_choice()
+        if self.read_only:
+            return []
+        notes: list[str] = []
+        self.unhidden = []
+        self._watched = []
+        self._parts = {}  # groups that are new are set with the next value
+        for index, control in self._controls():
+            self._watched.append((index, control))
+            notes += control.notice()
+            control.join(self.owner, *self._bounds(index, control))
+            self.unhidden += control.attach(self._schedulers_of(self.optimizers[index]))
+        return notes
+
+    def before_step(self) -> None:
+        """Scale what somebody wrote since the last look: what is shown between two steps is what the next one uses."""
+        for _, control in self._watched:
+            control.before_step()
+
+    def rates(self) -> dict[str, Rate]:
+        """Name → learning rate, of the controlled groups."""
+        return {
+            name: rate
+            for index, names in self._names().items()
+            for group, (name, rate) in enumerate(zip(names, self._rates_of(index), strict=True))
+            if self._has(index, group)
+        }
+
+    def multiply(self, factor: float) -> None:
+        """Multiply the scale of every controlled group."""
+        for index, control in self._controls():
+            groups = [group for group in range(len(control.rates())) if self._has(index, group)]
+            if groups:
+                control.multiply(self.owner, factor, groups)
+
+    def set_part(self, part: str, scale: float) -> None:
+        """Set a scale of every controlled group that stands beside the decisions' own, and is multiplied with it.
+
+        Made to be called often: nothing is done where the scale is the one of before.
+        """
+        if self._parts.get(part) == scale:
+            return
+        self._parts[part] = scale
+        owner = f"{self.owner}/{part}"
+        for index, control in self._watched:
+            control.set_scale(owner, scale if self.chosen is None else self._in_each(index, control, scale))
+
+    def _in_each(self, index: int, control: LRScale, scale: float) -> float | list[float]:
+        """The scale in the groups that are chosen, 1 in the others; one number where all of them are."""
+        if self.chosen is None or index in self.chosen:
+            return scale
+        return [scale if self._has(index, group) else 1.0 for group in range(len(control.rates()))]
+
+    def detach(self) -> None:
+        """Give every scheduler back as it was; the groups keep their rates."""
+        if not self.read_only:
+            for _, control in self._controls():
+                control.detach()
+
+    def state_dict(self) -> list[dict[str, Any]]:
+        """Scale and rates of every controlled optimizer, as plain values."""
+        if self.read_only:
+            return []
+        return [{owner: control.state(owner) for owner in self._owners()} for _, control in self._controls()]
+
+    def load_state_dict(self, state: Sequence[Mapping[str, Any]]) -> list[str]:
+        """Continue after the optimizers' own state was restored, and say what differs from what was saved."""
+        pairs = [] if self.read_only else zip(self._controls(), state, strict=False)
+        notes = [note for (_, control), saved in pairs for owner in saved for note in control.load(owner, saved[owner])]
+        return list(dict.fromkeys(notes))
+
+    def _owners(self) -> list[str]:
+        return [self.owner, *(f"{self.owner}/{part}" for part in PARTS)]
+
+    def _controls(self) -> list[tuple[int, LRScale]]:
+        chosen = [index for index in range(len(self.optimizers)) if self._has_any(index)]
+        return [(index, LRScale.of(self.optimizers[index])) for index in chosen]
+
+    def _rates_of(self, index: int) -> list[Rate]:
+        if self.read_only:
+            return [Rate(rate, 1.0, rate) for rate in read(rated_groups(self.optimizers[index]))]
+        return LRScale.of(self.optimizers[index]).rates()
+
+    def _names(self) -> dict[int, list[str]]:
+        names = rate_names(self.optimizers, self.configs)
+        return {index: named for index, named in names.items() if self._has_any(index)}
+
+    def _schedulers_of(self, optimizer: Any) -> list[Any]:
+        schedulers = [config.scheduler for config in self.configs]
+        return [s for s in schedulers if innermost(getattr(s, "optimizer", None)) is innermost(optimizer)]
+
+    def _has(self, index: int, group: int) -> bool:
+        if self.chosen is None or index in self.chosen:
+            return True
+        name = str(rated_groups(self.optimizers[index])[group].get("name"))
+        # "backbone" is every group that was cut from it: "backbone/conv1".
+        return any(isinstance(one, str) and (name == one or name.startswith(f"{one}/")) for one in self.chosen)
+
+    def _has_any(self, index: int) -> bool:
+        return any(self._has(index, group) for group in range(len(rated_groups(self.optimizers[index]))))
+
+    def _bounds(self, index: int, control: LRScale) -> tuple[list[float], list[float] | None]:
+        """Bounds of the groups of one optimizer: those of others are left open."""
+        before = sum(len(self._rates_of(i)) for i, _ in self._controls() if i < index)
+        groups = range(len(control.rates()))
+        # A group that was cut from another has the bounds of that one.
+        origins = [group.get(ORIGIN, g) for g, group in enumerate(rated_groups(self.optimizers[index]))]
+        low = [_at(self.min_lr, before + origins[g]) if self._has(index, g) else 0.0 for g in groups]
+        if self.max_lr is None:
+            return low, None
+        return low, [
+            _at(self.max_lr, before + origins[g]) if self._has(index, g) else sys.float_info.max for g in groups
+        ]
+
+    def _check_choice(self) -> None:
+        groups = {g["name"] for o in self.optimizers for g in rated_groups(o) if "name" in g}
+        groups |= {name.rpartition("/")[0] for name in groups} - {""}
+        for one in self.chosen or ():
+            if one not in groups and not (isinstance(one, int) and 0 <= one < len(self.optimizers)):
+                raise ArgumentError(
+                    f"Expected `optimizers` to hold indices below {len(self.optimizers)} or names of parameter groups "
+                    f"({', '.join(map(repr, sorted(groups))) or 'no group has one'}) but got {one!r}."
+                )
+
+
+def _at(bound: float | Sequence[float], group: int) -> float:
+    return bound[min(group, len(bound) - 1)] if isinstance(bound, Sequence) else bound

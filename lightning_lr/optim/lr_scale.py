@@ -1,0 +1,379 @@
+"""The scale over the user's schedule: the one place that decides what an optimizer's groups hold.
+
+::
+
+    the user's schedule ─► scheduled rate u ─► × scales, within bounds ─► applied rate, in the groups
+                                 ▲                                                │
+                                 └────── a scheduler's step only sees u ◄─────────┘
+
+u is stored, never computed back from the applied rate: ``x * 0.1 / 0.1 != x`` for one float in seven. The groups are
+read anew each time, because ``optimizer.load_state_dict`` replaces them.
+
+Who does what: ``scales`` owners and arithmetic, ``group_rates`` reading and writing (which is asked for here alone),
+``scheduler_step`` the way into a scheduler's step, ``external_lr_changes`` what a rate means that we did not write.
+"""
+
+from __future__ import annotations
+
+import functools
+import weakref
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from torch.compiler import is_dynamo_compiling
+
+from lightning_lr.engine.bounds import check_scale
+from lightning_lr.engine.records import Rate
+from lightning_lr.errors import ArgumentError
+from lightning_lr.optim import external_lr_changes
+from lightning_lr.optim.param_group_lrs import (
+    Group,
+    all_numbers,
+    innermost,
+    marks,
+    number,
+    put,
+    put_numbers,
+    rated_groups,
+    read,
+    twins,
+    untouched,
+)
+from lightning_lr.optim.scales import Scales
+from lightning_lr.optim.scheduler_guard import guard, release
+
+_CONTROLS: weakref.WeakKeyDictionary[Any, LRScale] = weakref.WeakKeyDictionary()
+
+
+class LRScale:
+    """The learning rates of one optimizer.
+
+    Several callbacks may each hold one scale, under a name of their own (the *owner*); the product is applied. They
+    share the one control of an optimizer, so get it with :meth:`of`. Groups are counted among those that have a rate.
+
+    >>> import torch
+    >>> optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=0.1)
+    >>> control = LRScale.of(optimizer)
+    >>> control.multiply("plateau", 0.5)
+    >>> optimizer.param_groups[0]["lr"], str(control.rates()[0])
+    (0.05, '0.05 (schedule 0.1 × 0.5)')
+
+    Args:
+        optimizer: a torch optimizer, or a wrapper with ``param_groups``.
+    """
+
+    def __init__(self, optimizer: Any) -> None:
+        optimizer = innermost(optimizer)
+        if optimizer in _CONTROLS:
+            raise ArgumentError("This optimizer has a control already; get it with LRScale.of(optimizer).")
+        _CONTROLS[optimizer] = self
+        # Weak: the registry lives as long as the process and must not keep the optimizer of a finished run alive.
+        self._optimizer = weakref.ref(optimizer)
+        self._schedulers: weakref.WeakSet[Any] = weakref.WeakSet()
+        self._scheduled = read(self._groups())
+        self._written = list(self._scheduled)
+        self._untouched: list[float] | None = list(self._scheduled)
+        self._scales = Scales(len(self._scheduled))
+        self._notes: deque[str] = deque(maxlen=100)  # who never asks must not fill the memory
+        self._depth = 0
+        self._habits: dict[int, bool | None] = {}  # group → whether who writes there sets rates or multiplies them
+        self._told: set[int] = set()
+        self._hook: Any = None
+        self._marked: list[Any] = []
+        self._ignored: list[Any] = []
+        self._tensors: list[Any] = []
+
+    @classmethod
+    def of(cls, optimizer: Any) -> LRScale:
+        """The one control of an optimizer, made at the first call."""
+        return _CONTROLS.get(innermost(optimizer)) or cls(optimizer)
+
+    # What callbacks ask for.
+
+    def join(
+        self, owner: str, min_lr: float | Sequence[float] = 0.0, max_lr: float | Sequence[float] | None = None
+    ) -> None:
+        """Set the bounds of an owner, one number or one per group. Where owners differ, the narrowest bound holds."""
+        self._look()
+        self._scales.bound(owner, min_lr, max_lr)
+        self.apply()
+
+    def set_scale(self, owner: str, scales: float | Sequence[float]) -> None:
+        """Replace the scale of an owner: one number, or one per group."""
+        groups = () if self._depth else untouched(self._optimizer(), self._written)
+        if not groups:
+            looked_at = self._look()
+            self._scales.set(owner, scales)
+            self.apply(looked_at)
+        else:  # as nearly always while a curve falls: all of them hold numbers then, and need not be read
+            self._scales.set(owner, scales)
+            self._written = put_numbers(groups, self._scales.applied(self._scheduled))
+
+    def multiply(self, owner: str, factor: float, groups: Iterable[int] | None = None) -> None:
+        """Multiply the scale of an owner, in all groups or in those given by index."""
+        check_scale(factor)
+        self._look()
+        self._untouched = None
+        self._scales.multiply(owner, factor, groups)
+        self.apply()
+
+    def scale(self, owner: str) -> list[float]:
+        """The scale of an owner in every group; 1 where it never set one."""
+        return self._scales.of(owner)
+
+    def rates(self) -> list[Rate]:
+        """What every group is scheduled for and holds, as of the last look or write."""
+        return [Rate(*rate) for rate in zip(self._scheduled, self._scales.product, self._written, strict=True)]
+
+    def apply(self, groups: Sequence[Group] | None = None) -> None:
+        """Make the groups hold the applied rates, whatever is there now.
+
+        To call after an optimizer state was put back that belongs to another moment of the same run.
+
+        Args:
+            groups: what :meth:`_look` has just found; read anew where it is left out.
+        """
+        if self._depth:
+            return  # a scheduler is at work; this is done when it has finished
+        held = self._fill(self._scales.applied(self._scheduled), groups)
+        self._written[: len(held)] = held
+
+    def follow_split(self, parents: Sequence[int]) -> None:
+        """Take in groups that were cut from others: each goes on with the rate and the scales of its parent.
+
+        Args:
+            parents: for each group that was added behind the known ones, which of those it was cut from.
+        """
+        if parents:
+            self._scales.grow(list(parents))
+            self._scheduled += [self._scheduled[parent] for parent in parents]
+            self._written += [self._written[parent] for parent in parents]
+            if self._untouched is not None:
+                self._untouched += [self._untouched[parent] for parent in parents]
+            self.apply()
+
+    def scaled_by(self, suffix: str) -> bool:
+        """Whether an owner whose name ends like this has a scale just now: for an exploration that is under way."""
+        return self._scales.scaled_by(suffix)
+
+    # What schedulers do.
+
+    def attach(self, schedulers: Iterable[Any]) -> list[Any]:
+        """Hide the scale from schedulers of this optimizer while they step; return those that do not allow it.
+
+        Give the outermost ones: what a ``SequentialLR`` steps inside needs nothing. Attaching twice does no harm.
+        For those returned, wrap whatever steps them with :meth:`around`. From now on each step of the optimizer is
+        preceded by a look at the groups, so that a rate written in between is scaled before it is used.
+        """
+        register = getattr(self._optimizer(), "register_step_pre_hook", None)
+        if self._hook is None and register is not None:
+            self._hook = register(self._before_step)
+        refused = []
+        for scheduler in schedulers:
+            if guard(scheduler, self.scheduled_visible):
+                self._schedulers.add(scheduler)
+            else:
+                refused.append(scheduler)
+        return refused
+
+    def detach(self) -> None:
+        """Give all schedulers their classes back; the groups keep the applied rates. Calling it twice does no harm."""
+        for scheduler in list(self._schedulers):
+            release(scheduler)
+        self._schedulers.clear()
+        if self._hook is not None:
+            self._hook.remove()
+            self._hook = None
+
+    @contextmanager
+    def scheduled_visible(self) -> Iterator[None]:
+        """Inside, the groups hold the scheduled rates; what they hold at the end is the new schedule.
+
+        May be nested: only the outermost counts.
+        """
+        if self._depth == 0:
+            self._look()
+            self._untouched = None
+            self._fill(self._scheduled)
+        self._depth += 1
+        try:
+            yield
+        finally:
+            self._depth -= 1
+            if self._depth == 0:
+                self._adopt()
+
+    def around(self, step: Callable[..., Any]) -> Callable[..., Any]:
+        """``step``, with the scheduled rates visible while it runs: for ``pl_module.lr_scheduler_step``."""
+
+        @functools.wraps(step)
+        def wrapped(*args: Any, **kwargs: Any) -> Any:
+            with self.scheduled_visible():
+                return step(*args, **kwargs)
+
+        return wrapped
+
+    def _adopt(self) -> None:
+        """Take what the groups hold after a step as the new schedule, and apply the scales to it."""
+        found = read(self._groups())
+        known = min(len(found), len(self._scheduled))
+        self._scheduled[:known] = self._written[:known] = found[:known]
+        self.apply()
+        self._look()  # the step may also have added groups
+
+    # What others do.
+
+    def notice(self) -> list[str]:
+        """Take in what others did to the groups since the last look, and say so; ``[]`` where nothing happened."""
+        self._look()
+        notes = list(self._notes)
+        self._notes.clear()
+        return notes
+
+    def _before_step(self, optimizer: Any, *_: Any) -> None:
+        # A compiled step would be compiled anew for each rate. The second question is the first one of `before_step`.
+        if not is_dynamo_compiling() and not self._scales.neutral:
+            self.before_step(optimizer)
+
+    def before_step(self, optimizer: Any = None) -> None:
+        """Scale what somebody wrote since the last look, before the optimizer uses it; quick where nobody did.
+
+        Args:
+            optimizer: this one, where it is at hand.
+        """
+        if self._scales.neutral:
+            return
+        if not self._depth and untouched(self._optimizer() if optimizer is None else optimizer, self._written):
+            return
+        marked = marks(self._optimizer())
+        if marked == self._written or marked == self._marked or marked == self._ignored:
+            return  # a float is its own mark; a tensor's is remembered
+        # ``torch.distributed.checkpoint`` steps with rates of 0 to see which state an optimizer has: nobody's wish.
+        if any(read(self._groups())):
+            self._mark(self._look())
+        else:
+            self._ignored = marked
+
+    def _look(self) -> list[Group]:
+        """Compare the groups with what was written; follow outside writes and new groups. Returns the groups."""
+        groups = self._groups()
+        if self._depth or self._optimizer() is None:
+            return groups  # they hold the scheduled rates; or there are none any more, and the last rates stand
+        if self._marked and marks(self._optimizer()) == self._marked:
+            return groups
+        found = read(groups)
+        if found == self._written:
+            if self._marked:
+                self._mark(groups)
+            return groups
+        self._let_go(len(found))
+        self._follow(found)
+        self._let_join(groups, found)
+        self.apply()
+        return groups
+
+    def _let_go(self, count: int) -> None:
+        """Forget groups that are gone."""
+        lost = len(self._written) - count
+        if lost > 0:
+            self._notes.append(external_lr_changes.left(lost))
+            self._scales.shrink(count)
+            del self._scheduled[count:], self._written[count:]
+            self._habits = {group: habit for group, habit in self._habits.items() if group < count}
+            self._told = {group for group in self._told if group < count}
+
+    def _follow(self, found: Sequence[float]) -> None:
+        """Take over rates that somebody else wrote."""
+        changed = [i for i, held in enumerate(self._written) if not external_lr_changes.same(found[i], held)]
+        untouched = {rate for rate, held in zip(found, self._written, strict=False) if rate == held}
+        for i in changed:
+            if found[i] in untouched and found[i] != self._scheduled[i]:
+                # Copied from another group, as BackboneFinetuning aligns its own: the scale is in it already.
+                self._scheduled[i] = found[i] / self._scales.product[i]
+                continue
+            if self._habits.get(i) is None:
+                self._habits[i] = external_lr_changes.habit(found[i], self._scheduled[i], self._written[i])
+            self._scheduled[i] = external_lr_changes.rescheduled(
+                found[i], self._scheduled[i], self._written[i], self._habits[i]
+            )
+        if changed:
+            self._untouched = None
+        if not self._told.issuperset(changed):  # who writes at each step is reported once
+            self._told.update(changed)
+            i = changed[0]
+            self._notes.append(
+                external_lr_changes.changed_outside(changed, self._written[i], found[i], self._scheduled[i])
+            )
+
+    def _let_join(self, groups: Sequence[Group], found: Sequence[float]) -> None:
+        """Take in groups that were added.
+
+        The optimizer's default rate never saw the scale, so a group that starts there gets it; any other rate is what
+        its writer meant. A default that is a tensor may be the very one that a known group holds: then it did see it.
+        """
+        known = len(self._written)
+        new = range(known, len(found))
+        twin = twins(groups, known)
+        default = getattr(self._optimizer(), "defaults", {}).get("lr")
+        if new:
+            at_default = {i for i in new if known and default is not None and found[i] == number(default)}
+            self._scales.grow([twin.get(i, 0 if i in at_default else None) for i in new])
+            self._scheduled += [self._scheduled[twin[i]] if i in twin else found[i] for i in new]
+            self._written += found[known:]
+            self._notes.append(external_lr_changes.joined(new, found[known], self._scales.product[known]))
+
+    def _groups(self) -> list[Group]:
+        return rated_groups(self._optimizer())
+
+    def _fill(self, rates: Sequence[float], groups: Sequence[Group] | None = None) -> list[float]:
+        """Write into those groups that are known and still there."""
+        groups = self._groups() if groups is None else groups
+        known = groups[: len(rates)]
+        if all_numbers(groups):
+            self._tensors, self._marked = [], []
+            return put(known, rates[: len(known)])
+        # What a tensor holds is not read back where nobody wrote into it since: on a GPU that would wait.
+        certain = bool(self._marked) and marks(self._optimizer()) == self._marked
+        held = put(known, rates[: len(known)], self._written if certain else None)
+        self._mark(groups)
+        return held
+
+    def _mark(self, groups: Sequence[Group]) -> None:
+        """Remember what would change with the next write of a tensor; a float is its own mark."""
+        # Kept, so that no other takes their ids.
+        self._tensors = [] if all_numbers(groups) else [group["lr"] for group in groups]
+        self._marked = marks(self._optimizer()) if self._tensors else []
+
+    # What a checkpoint holds.
+
+    def state(self, owner: str) -> dict[str, Any]:
+        """What an owner saves in its checkpoint: plain numbers."""
+        self._look()  # else an outside write of a moment ago would look like a change between the two runs
+        scheduled, written = list(self._scheduled), list(self._written)
+        state = {"version": 1, "scale": self.scale(owner), "scheduled": scheduled, "written": written}
+        habits = [self._habits.get(group) for group in range(len(scheduled))]
+        return state if habits.count(None) == len(habits) else {**state, "habits": habits}
+
+    def load(self, owner: str, state: Mapping[str, Any]) -> list[str]:
+        """Continue an owner's scale from its state, and say what differs.
+
+        To call when the optimizer's own state is back, before any step. It never scales twice, see
+        ``external_lr_changes.resumed``.
+        """
+        self._scheduled, scales, notes = external_lr_changes.resumed(self._as_restored(), state)
+        self._scales.set(owner, scales)
+        self._habits = dict(enumerate(state.get("habits", ())))
+        self.apply()
+        return notes
+
+    def _as_restored(self) -> list[float]:
+        """The rates as they were before the owners, who load one after the other, began to put their scales on."""
+        groups = self._groups()
+        found = read(groups)
+        if self._untouched is None or found != self._written or len(found) != len(self._untouched):
+            self._let_go(len(found))
+            self._let_join(groups, found)
+            self._untouched = found
+        return self._untouched

@@ -1,0 +1,418 @@
+"""One fit, from its first step to its last: everything that the callback holds while a Trainer runs.
+
+The hooks of :class:`~lightning_lr.callbacks.controller.LearningRateController` each call one method here. The order of one
+check is
+
+1. read: the fresh metrics and the window of training losses, added up over the ranks;
+2. ask: the core decides on rank 0, and all ranks learn of it;
+3. apply: the scale, or the snapshot;
+4. write: the journal and the loggers, on rank 0.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from lightning_lr.engine.decisions import foretold
+from lightning_lr.engine.engine import DecisionEngine, check_version
+from lightning_lr.engine.history.run_history import TRAIN_LOSS
+from lightning_lr.engine.journal import entry_line, header_line
+from lightning_lr.engine.records import Adjustment, Decision, JournalEntry, Reading
+from lightning_lr.engine.schedule import early_end, open_end
+from lightning_lr.engine.settings import Settings
+from lightning_lr.engine.vocabulary import Action, Condition, Mode
+from lightning_lr.loggers.decision_history import DecisionHistory
+from lightning_lr.loggers.decision_logger import DecisionLog
+from lightning_lr.loggers.journal_file import JournalFile
+from lightning_lr.optim.controlled_groups import ControlledGroups
+from lightning_lr.run.check_interval import block_size, steps_between_checks
+from lightning_lr.run.distributed import Ranks
+from lightning_lr.run.lr_schedule import LRSchedule
+from lightning_lr.run.readings import reduction_format
+from lightning_lr.run.readings.check_reader import CheckReader
+from lightning_lr.run.readings.fresh_metrics import is_pattern
+from lightning_lr.run.trainer.trainer_adapter import step_count
+from lightning_lr.run.trainer.trainer_state import TrainerState
+from lightning_lr.snapshot.snapshot import Snapshot
+
+START = -1
+"""The check number of the snapshot that is taken before the first step."""
+
+
+@dataclass
+class FitRun:
+    """What one fit works with.
+
+    Attributes:
+        settings: of the core; with the monitors that this run really has.
+        core: the decisions.
+        groups: the learning rates.
+        ranks: the other processes.
+        reader: what a check reads.
+        lr_schedule: how far the run is; exploration and curve.
+        journal: the file, on rank 0.
+        log: the loggers, on rank 0.
+        summary: what the journal's header tells of the run.
+        say: prints a sentence once, on rank 0.
+        take_snapshot: copies the present state (``None`` where nothing is ever restored).
+        restore_snapshot: puts it back, and says what it could not.
+        dry_run: decide and record, apply nothing.
+        check_every: steps between two checks where validations are rare: the user's, 0 for none, ``None`` to choose.
+        validation: steps from one validation to the next.
+        validates: whether a validation will log the monitors; else it is known after an epoch what takes their place.
+        checked_at: the step of the last check.
+        counter: holds Lightning's count of optimizer steps.
+        counted: what it said after the last batch.
+        checks: how many checks there were.
+        history: the decisions so far.
+        snapshot: the state that a restore brings back.
+        snapshot_check: the check it was taken at.
+        told: whether it was said that the run has converged.
+        undo: what to call at the end of the fit, newest last.
+    """
+
+    settings: Settings
+    core: DecisionEngine
+    groups: ControlledGroups
+    ranks: Ranks
+    reader: CheckReader
+    lr_schedule: LRSchedule
+    journal: JournalFile
+    log: DecisionLog
+    summary: Mapping[str, str]
+    say: Callable[[str], None]
+    take_snapshot: Callable[[Snapshot | None], Snapshot] | None = None
+    restore_snapshot: Callable[[Snapshot], tuple[str, ...]] | None = None
+    dry_run: bool = False
+    check_every: int | None = 0
+    validation: float = 0.0
+    validates: bool = True
+    checked_at: int = 0
+    counter: Any = None
+    counted: int = 0
+    checks: int = 0
+    history: DecisionHistory = field(default_factory=DecisionHistory)
+    snapshot: Snapshot | None = None
+    snapshot_check: int | None = None
+    told: bool = False
+    undo: list[Callable[[], None]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.lr_schedule.moved = self._pace_checks
+        self._due_at = math.inf
+        self._pace_checks()
+
+    def _pace_checks(self) -> None:
+        every = steps_between_checks(self.check_every, self.lr_schedule.budget, self.validation)
+        self._every = None if self.core.recipe else every  # a recipe has no answer to anything between
+        self.reader.window.block_of(block_size(self._every))
+        self.lr_schedule.next_action_step = 0.0
+
+    @property
+    def check_is_due(self) -> bool:
+        """Whether it is time to look at the training loss, long before the next validation."""
+        if self._every is None or self.lr_schedule.steps - self.checked_at < self._every:
+            return False
+        return (
+            not self.lr_schedule.searches
+            and self.lr_schedule.on_budget_known is None
+            and self.lr_schedule.steps >= self._check_at()
+        )
+
+    def _check_at(self) -> float:
+        """The step at which it will be; infinite where a check of another kind comes first."""
+        # What is watched must be known by then.
+        named = self.validates and not any(map(is_pattern, self.settings.monitors))
+        if self._every is None or not (named or self.reader.knows_monitors):
+            return math.inf
+        return self.checked_at + self._every
+
+    def check(self, trainer_state: TrainerState, train_only: bool = False) -> Decision | None:
+        """Read, ask, apply, write; ``None`` where no rank has anything new, or while the run explores.
+
+        Args:
+            trainer_state: when it is.
+            train_only: look at the training loss alone, and leave to the next validation whatever else was read.
+        """
+        self.lr_schedule.next_action_step = 0.0  # whatever comes of it
+        if self.lr_schedule.searches:
+            self._forget_readings()
+            return None
+        if not train_only:
+            self._find_monitors(trainer_state)
+            self.reader.probes.look()
+        totals = self.ranks.sum(self.reader.own(train_only))
+        reading = self._read(totals, trainer_state, train_only)
+        if reading is None:
+            if train_only:
+                self.checked_at = (
+                    self.lr_schedule.steps
+                )  # no step returns a loss: not to be asked again at each of them
+            return None
+        reading, decision = self._ask(reading, totals)
+        self.reader.carry(reading)
+        adjustment = self._apply(decision, reading)
+        self._write(reading, decision, adjustment, trainer_state)
+        return decision
+
+    def before_step(self, optimizer: Any) -> None:
+        """Let the probes see gradients and weights, of the first optimizer, and not while the run explores."""
+        first = self.groups.optimizers[0] if self.groups.optimizers else None
+        if self.lr_schedule.lr_search is None and getattr(optimizer, "_optimizer", optimizer) is first:
+            self.reader.probes.before_step()
+
+    def before_batch(self) -> None:
+        """Set the rate of the coming step, and say until which one there is nothing to do but to take the losses."""
+        changes_at = self.lr_schedule.before_batch()
+        if not changes_at or self.reader.probes.probes:
+            self.lr_schedule.next_action_step = 0.0
+            return
+        if not self.lr_schedule.next_action_step:  # something has happened since, which may have moved the next check
+            self._due_at = self._check_at()
+        self.lr_schedule.next_action_step = min(changes_at, self._due_at)
+
+    def after_batch(self, outputs: Any, divided: int) -> Mapping[str, Any] | None:
+        """Take the loss of a batch.
+
+        Args:
+            outputs: what ``on_train_batch_end`` receives.
+            divided: by how much Lightning divided the loss.
+
+        Returns:
+            Where a part of the run has ended, what a reading says of it; to :meth:`go_on` with.
+        """
+        self.reader.window.append(outputs, divided)
+        before, self.counted = self.counted, self.counter.completed
+        lr_schedule, stepped = self.lr_schedule, before != self.counted
+        lr_schedule.steps += stepped
+        if lr_schedule.steps < lr_schedule.next_action_step:
+            return None
+        if stepped and self.reader.probes.probes:
+            self.reader.probes.after_step()
+        return lr_schedule.after_batch(outputs, divided, stepped)
+
+    def go_on(self, trainer_state: TrainerState, ended: Mapping[str, Any]) -> None:
+        """Go on to the next part of the run.
+
+        Args:
+            trainer_state: when it is.
+            ended: what :meth:`after_batch` returned.
+        """
+        self._go_on(trainer_state, ended)
+        if "trial" in ended:
+            self._forget_readings()
+            self.lr_schedule.begin()
+
+    def end_early(self, trainer_state: TrainerState) -> None:
+        """Begin the end of the curve now, long before the budget is used up."""
+        self.lr_schedule.end_early(early_end(self.lr_schedule.steps, self.lr_schedule.budget, self.validation))
+        self._go_on(trainer_state, {"anneals": True, "stops_early": True})
+
+    def _go_on(self, trainer_state: TrainerState, values: Mapping[str, Any]) -> None:
+        """Decide on what the course says; nothing in it differs between ranks, so every rank decides by itself."""
+        reading = self._bare_reading(trainer_state, **values)
+        decision = self.core.step(reading)
+        self._write(reading, decision, self._apply(decision, reading), trainer_state)
+
+    def _forget_readings(self) -> None:
+        """What was read while the run explored says nothing of the run."""
+        self.reader.forget()
+        self.checked_at = self.lr_schedule.steps
+
+    def keep_state(self) -> None:
+        """Take the snapshot that a later restore brings back."""
+        self.snapshot_check = self.checks - 1 if self.checks else START
+        if self.take_snapshot is not None:
+            self.snapshot = self.take_snapshot(self.snapshot)
+
+    def restore_start(self) -> None:
+        """Bring the state back from which the run explores."""
+        if self.snapshot is not None and self.restore_snapshot is not None:
+            self.restore_snapshot(self.snapshot)
+
+    # --- read ---------------------------------------------------------------------------------------------------------
+
+    def _read(self, totals: list[float], trainer_state: TrainerState, train_only: bool) -> Reading | None:
+        shared = self.reader.unpack(totals, train_only)
+        if not train_only:
+            self.reader.fresh_metrics.take()
+            if self.reader.lacks(shared, trainer_state):
+                self.watch_training_alone()
+        values = self.reader.values(shared, train_only)
+        if not values["train" if train_only else "metrics"]:
+            return None
+        if shared.partial:
+            self.say(f"{', '.join(shared.partial)} was logged on some ranks only; the mean of those is used.")
+        return self._bare_reading(trainer_state, **values)
+
+    def _bare_reading(self, trainer_state: TrainerState, **values: Any) -> Reading:
+        """What every reading holds, and the values given."""
+        return Reading(
+            check=self.checks,
+            epoch=trainer_state.epoch,
+            step=trainer_state.step,
+            rates=self.groups.rates(),
+            snapshot_check=self.snapshot_check,
+            **self._how_far(),
+            **values,
+        )
+
+    def _how_far(self) -> dict[str, Any]:
+        """How far the run is, for a reading."""
+        lr_schedule = self.lr_schedule
+        may_end = lr_schedule.budget is None and lr_schedule.may_end()
+        planned_end_step = open_end(lr_schedule.steps, self.validation) if may_end else None
+        return {"progress": lr_schedule.progress, "budget": lr_schedule.budget, "planned_end_step": planned_end_step}
+
+    def _find_monitors(self, trainer_state: TrainerState) -> None:
+        found = self.reader.found(trainer_state.logged)
+        if found:
+            self.watch(found)
+            self.reader.fresh_metrics.look(trainer_state.logged)
+            self.say(f"{', '.join(found)} are watched; {self.settings.vote} of them must agree.")
+
+    def watch(self, monitors: Sequence[str]) -> None:
+        """From now on, these; before the first decision."""
+        self._settle(replace(self.settings, monitors=tuple(monitors)))
+        self.reader.watch(self.settings)
+
+    def watch_training_alone(self) -> None:
+        """From the first check on, where no monitor can come: the training loss takes the monitors' place."""
+        names = ", ".join(self.settings.monitors)
+        self._settle(replace(self.settings, monitors=(TRAIN_LOSS,), mode=Mode.MIN, train_monitor=None))
+        self.reader.settings, self.reader.watches_training = self.settings, True  # the ranks still pack the same names
+        self.say(f"No validation logs {names}, nor does training: decisions rest on the training loss alone.")
+
+    def _settle(self, settings: Settings) -> None:
+        self.settings, self.core = settings, DecisionEngine(settings)
+        self.journal.header = header_line(settings, self.summary)
+
+    # --- ask ----------------------------------------------------------------------------------------------------------
+
+    def _ask(self, reading: Reading, totals: list[float]) -> tuple[Reading, Decision]:
+        """Rank 0 decides on its numbers; the others get both, and decide the same."""
+        if self.ranks.rank == 0 or self.ranks.alone:
+            self.lr_schedule.adopt_budget(self.lr_schedule.own_budget())
+            reading = replace(reading, **self._how_far())
+        if self.ranks.alone:
+            return reading, self.core.step(reading)
+        decision, codes, error = None, [reduction_format.FAILED] * reduction_format.CODES, None
+        if self.ranks.rank == 0:
+            try:
+                decision = self.core.step(reading)
+                codes = reduction_format.pack_decision(decision)
+            except Exception as raised:  # the others wait for the broadcast: tell them first, then raise
+                error = raised
+        agreed = self.ranks.from_rank_zero([*totals, *codes, reduction_format.pack_budget(self.lr_schedule.budget)])
+        codes, budget = agreed[len(totals) : -1], reduction_format.unpack_budget(agreed[-1])
+        if error is not None:
+            raise error
+        if codes[0] == reduction_format.FAILED:
+            raise RuntimeError("Rank 0 could not decide at this check; its own error says why.")
+        if decision is None:
+            shared = self.reader.unpack(agreed[: len(totals)], reading.train_only)
+            self.lr_schedule.adopt_budget(budget)
+            reading = replace(
+                reading,
+                **self.reader.values(shared, reading.train_only),
+                **self._how_far(),
+            )
+            alike = self.core.step(reading)
+            decision = reduction_format.adopt_decision(alike, codes)
+            if decision is not alike:
+                decision = replace(decision, new_lr=foretold(reading, decision.factor, self.settings))
+        return reading, decision
+
+    # --- apply --------------------------------------------------------------------------------------------------------
+
+    def _apply(self, decision: Decision, reading: Reading) -> Adjustment:
+        self.checks += 1
+        if not reading.anneals:  # that one holds no values, and leaves them to the next check
+            self.reader.window.restart()
+            self.checked_at = self.lr_schedule.steps
+            if not reading.train_only:
+                self.reader.probes.restart()
+        if self.core.is_best:
+            self.keep_state()
+        if self.dry_run:
+            acts = decision.action is not Action.HOLD
+            return Adjustment(self.groups.rates(), notes=("dry run: nothing was changed",) if acts else ())
+        notes: tuple[str, ...] = ()
+        restores = decision.snapshot_check is not None and self.snapshot is not None
+        if restores and self.snapshot is not None and self.restore_snapshot is not None:
+            notes = self.restore_snapshot(self.snapshot)
+            self.reader.probes.forget()
+        if decision.factor != 1.0:
+            self.groups.multiply(decision.factor)
+        if decision.action is Action.ANNEAL and reading.planned_end_step is not None:
+            self.lr_schedule.end_early(reading.planned_end_step)
+        return Adjustment(self.groups.rates(), restored=restores, notes=notes)
+
+    # --- write --------------------------------------------------------------------------------------------------------
+
+    def _write(self, reading: Reading, decision: Decision, adjustment: Adjustment, trainer_state: TrainerState) -> None:
+        if decision.action is not Action.HOLD:
+            self.history.add(decision)
+            self.say(str(decision) + (" (dry run)" if self.dry_run else ""))
+        elif decision.condition is Condition.CONVERGED and not self.told:
+            self.told = True  # nothing is done about it: once is enough
+            self.say(str(decision))
+        for note in adjustment.notes if not self.dry_run else ():
+            self.say(note)
+        if self.ranks.rank or self.core.views is None or self.core.diagnosis is None:
+            return
+        entry = JournalEntry(reading, self.core.views, self.core.diagnosis, decision, adjustment)
+        self.journal.write(entry_line(entry))
+        self.log.write(entry, self.history, trainer_state.step)
+
+    # --- state --------------------------------------------------------------------------------------------------------
+
+    def rescan(self, trainer: Any) -> None:
+        """Look at optimizers and schedulers anew."""
+        self.lr_schedule.next_action_step = 0.0  # the groups are others now, perhaps
+        self.counter = step_count(trainer)
+        for note in self.groups.scan(trainer.optimizers, trainer.lr_scheduler_configs):
+            self.say(note)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything that the next decision depends on, as plain values."""
+        return {
+            "version": 1,
+            "core": self.core.state_dict(),
+            "groups": self.groups.state_dict(),
+            "scale": {name: rate.scale for name, rate in self.groups.rates().items()},
+            "checked_at": self.checked_at,
+            "checks": self.checks,
+            "history": self.history.state_dict(),
+            "snapshot_check": self.snapshot_check,
+            "journal": self.journal.state_dict(),
+            **self.reader.state_dict(),
+            **self.lr_schedule.state_dict(),
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Continue where a checkpoint was written; whoever made this session opened the journal and the snapshot."""
+        check_version(state)
+        if any(map(is_pattern, self.settings.monitors)):
+            self.watch(state["monitors"])
+        if state["watches_training"]:
+            self.watch_training_alone()
+        self.core.load_state_dict(state["core"])
+        self.reader.load_state_dict(state)
+        self.lr_schedule.load_state_dict(state)
+        self.checked_at = state["checked_at"]
+        self.checks = state["checks"]
+        self.history = DecisionHistory.from_state(state["history"])
+        for note in self.groups.load_state_dict(state["groups"]):
+            self.say(note)
+
+    def end(self) -> None:
+        """Undo whatever was done to the Trainer and the module; calling it twice does no harm."""
+        self.lr_schedule.end()
+        self.groups.detach()
+        self.reader.probes.end()
+        while self.undo:
+            self.undo.pop()()

@@ -1,0 +1,206 @@
+"""What sets the rate between the decisions: the exploration at the start, then the curve over the budget.
+
+The budget is in here as well: it is what both are laid out over. Rank 0 says how long it is, and all agree.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+from lightning_lr.engine.schedule import Curve
+from lightning_lr.optim.controlled_groups import ControlledGroups
+from lightning_lr.run.distributed import Ranks
+from lightning_lr.run.readings import reduction_format
+from lightning_lr.run.search_run import LRSearch
+from lightning_lr.run.trainer.pause_callbacks import PausedCallbacks
+from lightning_lr.run.trainer.time_budget import TimeBudget
+
+CURVE = "curve"
+"""The scale of the curve over the budget stands beside that of the decisions."""
+
+
+@dataclass
+class LRSchedule:
+    """How far the run is, and what that means for the rate of the next step.
+
+    Attributes:
+        groups: the learning rates.
+        ranks: the other processes.
+        steps: how many optimizer steps there were; Lightning's own count lags behind while a batch ends.
+        budget: how many there will be in the whole run, as the ranks agreed; ``None`` where that is unknown.
+        limits: steps so far → budget by the Trainer's limits in epochs and steps.
+        time_budget: how many steps a time limit is good for, where there is one.
+        moved: called whenever the budget is another one.
+        on_budget_known: begins exploration and curve once the budget is known for the first time; called with it.
+        budget_known_at: the step after which it is known.
+        lr_search: the exploration that is under way.
+        paused_callbacks: the callbacks that wait for its end.
+        curve: the learning rate over the budget, as a multiple of what the decisions ask for.
+        annealing: whether the end of that curve has begun.
+        ends_at: step at which the run is to end before its budget; ``None`` where it is not.
+        may_end: whether a decision may begin the end now: nothing else ends the run.
+        next_action_step: the step up to which nothing is to be done but to count; the callback sleeps through it. What runs
+            once a step finds neither its code nor its data in the processor's caches, so it has to be little.
+    """
+
+    groups: ControlledGroups
+    ranks: Ranks
+    steps: int = 0
+    budget: int | None = None
+    limits: Callable[[int], int | None] = lambda steps: None
+    time_budget: TimeBudget | None = None
+    moved: Callable[[], None] = lambda: None
+    on_budget_known: Callable[[int | None], None] | None = None
+    budget_known_at: int = 0
+    lr_search: LRSearch | None = None
+    paused_callbacks: PausedCallbacks | None = None
+    curve: Curve | None = None
+    annealing: bool = False
+    ends_at: int | None = None
+    may_end: Callable[[], bool] = lambda: False
+    next_action_step: float = 0.0
+
+    @property
+    def searches(self) -> bool:
+        """Whether the weights of this step will not be those of the run."""
+        return self.lr_search is not None or (self.on_budget_known is not None and self.paused_callbacks is not None)
+
+    @property
+    def progress(self) -> float | None:
+        """Share of the budget that is used up."""
+        return None if self.budget is None else self.steps / self.budget
+
+    # --- steps --------------------------------------------------------------------------------------------------------
+
+    def before_batch(self) -> float:
+        """Set the rate of the coming step, where it changes from step to step.
+
+        Returns:
+            The step at which there is something to do again; 0 where each batch counts, not only those that step.
+        """
+        if self.lr_search is not None:
+            self.lr_search.before_batch()
+        elif self.curve is not None:
+            self.groups.set_part(CURVE, self.curve.at(self.steps))
+        if self.lr_search is not None or self.on_budget_known is not None:
+            return 0.0  # each batch counts, not only those after which the optimizer steps
+        if self.time_budget is not None:
+            return self.steps + 1
+        return math.inf if self.curve is None else self.curve.stays_until(self.steps)
+
+    def after_batch(self, outputs: Any, divided: int, stepped: bool) -> dict[str, Any]:
+        """Go on to the next part of the run where one has ended; the step is counted already.
+
+        Args:
+            outputs: what ``on_train_batch_end`` receives.
+            divided: by how much Lightning divided the loss.
+            stepped: whether the optimizer stepped after this batch.
+
+        Returns:
+            What a reading says of it: the trial that is over, that the end is annealed, or nothing.
+        """
+        if self.time_budget is not None and stepped and self.lr_search is None:
+            self.time_budget.stepped()
+        if self.on_budget_known is not None:
+            if self.steps >= self.budget_known_at:
+                self.agree_on_budget()
+                on_budget_known, self.on_budget_known = self.on_budget_known, None
+                on_budget_known(self.budget)
+        elif self.lr_search is not None:
+            if self.lr_search.after_batch(outputs, divided, stepped):
+                return {"trial": self._end_exploration()}
+        elif self.curve is not None and not self.annealing and self.steps >= self.curve.anneals_from:
+            self.annealing = True
+            return {"anneals": True}
+        return {}
+
+    def pauses(self) -> None:
+        """A validation, or the end of an epoch, comes before the next step: its time is not that of a step."""
+        if self.time_budget is not None:
+            self.time_budget.pauses()
+
+    def begin(self) -> None:
+        """The rate that was found is set, and the run begins."""
+        if self.paused_callbacks is not None:
+            self.paused_callbacks.end()
+        if self.curve is not None:
+            self.curve = replace(self.curve, first=self.steps)
+
+    def end_early(self, end: int) -> None:
+        """From here on the rate falls to zero at that step, which is the new budget."""
+        self.ends_at = self.budget = end
+        curve = self.curve or Curve(first=self.steps, budget=end, warmup=0.0)
+        self.curve, self.annealing = curve.ending(end, self.steps), True
+        self.moved()
+
+    @property
+    def ended_early(self) -> bool:
+        """Whether that step has come."""
+        return self.ends_at is not None and self.steps >= self.ends_at
+
+    def _end_exploration(self) -> Any:
+        assert self.lr_search is not None
+        self.lr_search.end()
+        if self.time_budget is not None:
+            self.time_budget.skipped()
+            self.agree_on_budget()
+        trial, self.lr_search = self.lr_search.trial(), None
+        return trial
+
+    # --- budget -------------------------------------------------------------------------------------------------------
+
+    def own_budget(self) -> int | None:
+        """The budget as this rank sees it; only rank 0's opinion counts."""
+        limit = self.shortened(self.limits(self.steps))
+        if self.time_budget is None:
+            return limit
+        timed = self.time_budget.budget(self.steps)
+        return self.budget if timed is None else min(timed, limit or timed)
+
+    def shortened(self, budget: int | None) -> int | None:
+        """A budget, up to where the run is to end."""
+        return budget if self.ends_at is None else min(budget or self.ends_at, self.ends_at)
+
+    def agree_on_budget(self) -> None:
+        """Rank 0's budget, on all ranks: a broadcast of its own, where no check is due."""
+        (agreed,) = self.ranks.from_rank_zero([reduction_format.pack_budget(self.own_budget())])
+        self.adopt_budget(reduction_format.unpack_budget(agreed))
+
+    def adopt_budget(self, budget: int | None) -> None:
+        """From now on this one, where it is known and another."""
+        if budget is not None and budget != self.budget:
+            self.budget = budget
+            self.moved()
+            if self.curve is not None:
+                self.curve = self.curve.moved_to(budget, self.steps)
+
+    # --- state --------------------------------------------------------------------------------------------------------
+
+    def state_dict(self) -> dict[str, Any]:
+        """How far it is, as plain values."""
+        return {
+            "steps": self.steps,
+            "budget": self.budget,
+            "time_budget": self.time_budget.state_dict() if self.time_budget else None,
+            "waiting_for_budget": self.on_budget_known is not None,
+            "searching": self.lr_search.state_dict() if self.lr_search else None,
+            "curve": asdict(self.curve) if self.curve else None,
+            "annealing": self.annealing,
+            "ends_at": self.ends_at,
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Continue from :meth:`state_dict`; exploration and time limit are taken up by whoever opens the run."""
+        self.steps = state["steps"]
+        self.budget = state["budget"]
+        self.curve = Curve(**state["curve"]) if state["curve"] else None
+        self.annealing = state["annealing"]
+        self.ends_at = state.get("ends_at")  # since 0007-early-stopping
+
+    def end(self) -> None:
+        """Let the suspended callbacks go on."""
+        if self.paused_callbacks is not None:
+            self.paused_callbacks.end()

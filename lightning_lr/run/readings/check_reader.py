@@ -1,0 +1,197 @@
+"""What a check reads: the fresh metrics, the training losses since the last one, and the sums of the probes.
+
+Every rank packs its own as numbers that can be added up; the sums are unpacked into the values of one reading.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from lightning_lr.engine.history.run_history import TRAIN_LOSS
+from lightning_lr.engine.records import Reading, TrainWindow
+from lightning_lr.engine.settings import Settings
+from lightning_lr.run.distributed import Ranks
+from lightning_lr.run.readings import reduction_format
+from lightning_lr.run.readings.fresh_metrics import FreshMetrics, is_pattern, matching, missing_metric
+from lightning_lr.run.readings.loss_window import LossWindow
+from lightning_lr.run.readings.probes import Probes
+from lightning_lr.run.trainer.trainer_state import TrainerState
+
+
+@dataclass
+class CheckReader:
+    """The readings of one fit.
+
+    Attributes:
+        settings: which metrics are watched.
+        ranks: the other processes.
+        probes: what looks inside the network.
+        watches_training: whether no monitor can come, and the training loss takes its place.
+        window: the training losses since the last check.
+        carried: training loss × steps, and steps, of the checks since the last one that had metrics.
+        validated: whether a validation has ended in this fit.
+        seen: monitors that any rank has had a value of.
+        fresh_metrics: the metrics since the last check.
+        names: the monitors, and the training side of the gap where it is logged too.
+    """
+
+    settings: Settings
+    ranks: Ranks
+    probes: Probes = field(default_factory=Probes)
+    watches_training: bool = False
+    window: LossWindow = field(default_factory=LossWindow)
+    carried: tuple[float, int] = (0.0, 0)
+    validated: bool = False
+    seen: set[str] = field(default_factory=set)
+
+    def __post_init__(self) -> None:
+        self.watch(self.settings)
+
+    def watch(self, settings: Settings) -> None:
+        """From now on, the monitors of these."""
+        self.settings = settings
+        train, monitors = settings.train_monitor, settings.monitors
+        self.names = (*monitors, train) if train and train not in monitors else monitors
+        self.fresh_metrics = FreshMetrics(self.names)
+
+    @property
+    def knows_monitors(self) -> bool:
+        """Whether it is settled what is watched: the journal's header tells of it, before its first line."""
+        return self.watches_training or bool(self.seen)
+
+    def found(self, logged: Mapping[str, Any]) -> list[str]:
+        """Which metrics a pattern means: those that any rank has logged at the first check at which one has."""
+        if self.watches_training or not any(map(is_pattern, self.settings.monitors)):
+            return []
+        own = "\n".join(matching(self.settings.monitors, logged))
+        named = {name for part in self.ranks.gather_bytes(own.encode()) for name in part.decode().splitlines()}
+        return list(matching(self.settings.monitors, named))
+
+    # --- one check ----------------------------------------------------------------------------------------------------
+
+    def own(self, train_only: bool = False) -> list[float]:
+        """This rank's part. Every rank packs the same names in the same order, whether it has them or not.
+
+        Args:
+            train_only: the training loss alone.
+        """
+        if train_only:
+            return reduction_format.pack_readings(self.names, {}, self.window.totals())
+        self.fresh_metrics.settle(self.window.fold)  # monitors and losses with one synchronization
+        read = reduction_format.pack_readings(self.names, self.fresh_metrics.state_dict(), self.window.totals())
+        return [*read, *self.probes.totals()]
+
+    def unpack(self, totals: list[float], train_only: bool) -> reduction_format.Shared:
+        """The parts of all ranks, from their sums."""
+        world = 1 if self.ranks.alone else self.ranks.world_size
+        read, probed = reduction_format.split_probes(self.names, totals)
+        shared = reduction_format.unpack_readings(self.names, self.settings.train_monitor, read, world)
+        return shared if train_only else replace(shared, probes=self.probes.readings(probed))
+
+    def lacks(self, shared: reduction_format.Shared, trainer_state: TrainerState) -> list[str]:
+        """The monitors that should have come by now and that no rank has: the same on all ranks.
+
+        Raises:
+            MissingMetricError: where a validation has ended without them.
+        """
+        self.seen.update(shared.metrics)
+        missing = [
+            name for name in self.settings.monitors if name not in self.seen and name not in trainer_state.coming
+        ]
+        if self.watches_training or not missing:
+            return []
+        # Without validation there is nothing to wait for.
+        if (self.seen or trainer_state.validates) and (self.validated or not trainer_state.validates):
+            raise missing_metric(missing, trainer_state.logged)
+        return [] if trainer_state.validates else missing
+
+    def values(self, shared: reduction_format.Shared, train_only: bool) -> dict[str, Any]:
+        """What a reading takes from the ranks together."""
+        if train_only:
+            return {"train": shared.window, "watches_training": True}
+        loss = self._train_loss(shared.window)
+        return {
+            "metrics": self._metrics(shared, loss),
+            "train": shared.window,
+            "train_metric": shared.train_metric,
+            "train_loss": loss,
+            "probes": shared.probes,
+        }
+
+    def carry(self, reading: Reading) -> None:
+        """Keep what a check in between took out of the window, for the next that has metrics."""
+        if not reading.train_only:
+            self.carried = (0.0, 0)
+        elif reading.train is not None and reading.train.mean == reading.train.mean:
+            total, steps = self.carried
+            self.carried = (total + reading.train.mean * reading.train.steps, steps + reading.train.steps)
+
+    def restart(self) -> None:
+        """Forget the training losses since the last validation."""
+        self.window.restart()
+        self.carried = (0.0, 0)
+
+    def forget(self) -> None:
+        """What was read is not of this run, or of weights that are gone."""
+        self.fresh_metrics.take()
+        self.restart()
+        self.probes.forget()
+
+    def _train_loss(self, window: TrainWindow | None) -> float | None:
+        """Over all steps since the last validation; ``None`` where no check in between has taken any away."""
+        total, steps = self.carried
+        if not steps:
+            return None
+        if window is not None and window.mean == window.mean:
+            total, steps = total + window.mean * window.steps, steps + window.steps
+        return total / steps
+
+    def _metrics(self, shared: reduction_format.Shared, loss: float | None) -> dict[str, float]:
+        if not self.watches_training:
+            return {name: value for name, value in shared.metrics.items() if name in self.settings.monitors}
+        if shared.window is None:
+            return {} if loss is None else {TRAIN_LOSS: loss}
+        return {TRAIN_LOSS: shared.window.mean if loss is None else loss}
+
+    # --- state --------------------------------------------------------------------------------------------------------
+
+    def state_dict(self) -> dict[str, Any]:
+        """What rank 0 has read since the last check, as plain values."""
+        return {
+            "window": self.window.state_dict(),
+            "pending": self.fresh_metrics.state_dict(),
+            "seen": sorted(self.seen),
+            "validated": self.validated,
+            "carried": list(self.carried),
+            "watches_training": self.watches_training,
+            "probes": self.probes.totals(),
+            "monitors": list(self.settings.monitors),
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Continue from :meth:`state_dict`, once the monitors are those of then."""
+        self.window.load_state_dict(state["window"])
+        self.fresh_metrics.load_state_dict(state["pending"])
+        self.seen = set(state["seen"])
+        self.validated = state["validated"]
+        self.carried = tuple(state["carried"])
+        self.probes.load_totals(state["probes"])
+
+    def of_ranks(self) -> list[list[float]]:
+        """What each rank has read since the last check: a checkpoint holds the callback's state of rank 0 alone."""
+        return [] if self.ranks.alone else self.ranks.gather(self.own())
+
+    def load_of_ranks(self, readings: Sequence[Sequence[float]]) -> None:
+        """Take this rank's own readings back; where there were other ranks than now, rank 0 keeps what it had."""
+        if len(readings) == self.ranks.world_size:
+            read, probed = reduction_format.split_probes(self.names, list(readings[self.ranks.rank]))
+            fresh, totals = reduction_format.own_readings(self.names, read)
+            self.fresh_metrics.load_state_dict(fresh)
+            self.window.load_totals(totals)
+            self.probes.load_totals(probed)
+        elif self.ranks.rank:
+            self.fresh_metrics.load_state_dict({})
+            self.window.restart()
+            self.probes.forget()

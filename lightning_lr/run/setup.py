@@ -1,0 +1,230 @@
+"""The beginning of a fit: find what there is, say what was found, and continue from a checkpoint if there was one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from lightning_lr.callbacks._compat import say, warn
+from lightning_lr.engine.engine import DecisionEngine
+from lightning_lr.engine.history.direction import doubt
+from lightning_lr.engine.journal import header_line
+from lightning_lr.engine.log_tags import prefix_of
+from lightning_lr.engine.settings import Settings
+from lightning_lr.errors import UnsupportedError
+from lightning_lr.loggers.decision_logger import DecisionLog, set_up_card
+from lightning_lr.loggers.journal_file import JournalFile, journal_path
+from lightning_lr.optim.controlled_groups import ControlledGroups
+from lightning_lr.optim.lr_scale import LRScale
+from lightning_lr.run.distributed import Ranks
+from lightning_lr.run.fit_run import FitRun
+from lightning_lr.run.layout import lay_out
+from lightning_lr.run.lr_schedule import LRSchedule
+from lightning_lr.run.plan import plan_run
+from lightning_lr.run.readings.check_reader import CheckReader
+from lightning_lr.run.readings.probes import Probes, memory_of_ranks
+from lightning_lr.run.run_summary import run_summary
+from lightning_lr.run.trainer.early_stopping import anneal_before_stopping, give_patience
+from lightning_lr.run.trainer.strategies import against_restoring
+from lightning_lr.run.trainer.time_budget import time_budget_of
+from lightning_lr.run.trainer.trainer_adapter import budget_of, steps_taken
+from lightning_lr.run.trainer.trainer_state import may_validate
+from lightning_lr.snapshot.averaged_models import averaged_models_of
+from lightning_lr.snapshot.file_storage import SnapshotFile
+from lightning_lr.snapshot.shards import params
+from lightning_lr.snapshot.snapshot import Snapshot
+
+if TYPE_CHECKING:
+    from lightning_lr.callbacks.controller import LearningRateController
+
+
+def build_run(
+    callback: LearningRateController,
+    trainer: Any,
+    module: Any,
+    state: Mapping[str, Any],
+    checkpointed: Mapping[str, Any],
+) -> FitRun:
+    """Everything that a fit works with.
+
+    Args:
+        callback: its arguments.
+        trainer: the Trainer, at ``on_train_start``: optimizers and their states are there.
+        module: the LightningModule.
+        state: the callback's state from a checkpoint; empty for a new run.
+        checkpointed: what :func:`to_checkpoint` added to that checkpoint.
+    """
+    settings = _settings_for(callback, trainer)
+    ranks = Ranks.of(trainer.strategy)
+    run_plan = plan_run(callback, trainer, ranks, state)
+    summary = run_summary(callback, settings, run_plan, trainer)
+    groups = ControlledGroups(
+        callback.state_key, callback.optimizers, settings.min_lr, settings.max_lr, read_only=callback.dry_run
+    )
+    fit_run = FitRun(
+        settings=settings,
+        core=DecisionEngine(settings),
+        groups=groups,
+        ranks=ranks,
+        reader=CheckReader(settings, ranks),
+        lr_schedule=LRSchedule(
+            groups,
+            ranks,
+            steps=steps_taken(trainer),
+            budget=run_plan.budget,
+            limits=partial(budget_of, trainer),
+            time_budget=time_budget_of(trainer) if run_plan.timed else None,
+            # Not before `min_epochs`, nor `min_steps`.
+            may_end=lambda: run_plan.open_ended and bool(trainer.fit_loop._can_stop_early),
+        ),
+        journal=_open_journal(callback, trainer, ranks, state, header_line(settings, summary)),
+        log=DecisionLog(trainer.loggers, prefix_of(callback.name), warn),
+        summary=summary,
+        say=say if callback.verbose else _silent,
+        dry_run=callback.dry_run,
+        check_every=callback.check_every_n_steps,
+        validation=run_plan.validation,
+        validates=may_validate(trainer),
+        checked_at=steps_taken(trainer),
+        counted=trainer.global_step,
+    )
+    fit_run.rescan(trainer)
+    if not fit_run.groups.rates():
+        warn("No optimizer has a learning rate that could be changed: decisions are only recorded.")
+    _hide_scale_in_module(fit_run, module)
+    first = fit_run.groups.optimizers[0] if fit_run.groups.optimizers else None
+    fit_run.reader.probes = Probes.attached(callback.probes, module, first, trainer.precision_plugin.val_step_context)
+    file: SnapshotFile | None = None
+    if (settings.policy.restores or run_plan.searches) and not callback.dry_run:
+        scaler = getattr(trainer.precision_plugin, "scaler", None)
+        if callback.snapshot_folder is not None:
+            file = SnapshotFile(callback.snapshot_folder, ranks.rank, warn)
+            fit_run.undo.append(file.remove)
+        fit_run.take_snapshot = partial(_take, module, trainer, scaler, file)
+        fit_run.restore_snapshot = partial(_restore, module, trainer, scaler)
+    _continue(fit_run, state, checkpointed, file)
+    if run_plan.ends_early and groups.rates() and not callback.dry_run:
+        anneal_before_stopping(fit_run, trainer)  # before an exploration suspends those callbacks for a while
+    lay_out(fit_run, run_plan, trainer, module, state, checkpointed)
+    if ranks.rank == 0:
+        fit_run.log.card(set_up_card(summary), step=trainer.fit_loop.epoch_loop._batches_that_stepped)
+    return fit_run
+
+
+def to_checkpoint(fit_run: FitRun, save_snapshot: bool, together: bool = True) -> dict[str, Any]:
+    """What a checkpoint carries beside the callback's own state: tensors, and what differs between ranks.
+
+    Args:
+        fit_run: of the fit.
+        save_snapshot: whether to carry the snapshot.
+        together: whether all ranks are here; after an exception they are not, and nobody may wait for them.
+    """
+    snapshot = fit_run.snapshot.payload() if save_snapshot and fit_run.snapshot is not None else None
+    carried: dict[str, Any] = {
+        "readings": fit_run.reader.of_ranks() if together else [],
+        "snapshot": snapshot,
+        # Tells which of several files belongs to this checkpoint.
+        "token": [fit_run.lr_schedule.steps, fit_run.snapshot_check],
+        "probes": memory_of_ranks(fit_run.reader.probes, fit_run.ranks) if together else [],
+    }
+    lr_search = fit_run.lr_schedule.lr_search
+    if lr_search is not None and lr_search.batches is not None:
+        kept = lr_search.kept_batches()
+        carried["batches"] = fit_run.ranks.gather_plain(kept) if together else [kept]
+    return carried
+
+
+def _settings_for(callback: LearningRateController, trainer: Any) -> Settings:
+    """The settings, without what this Trainer cannot give."""
+    settings = callback.settings
+    against = against_restoring(trainer.strategy, trainer.optimizers)
+    if against and callback.restore_best:
+        raise UnsupportedError(
+            f"Expected weights that can be put back for `restore_best=True` but got {against}. Leave it out: then the "
+            "learning rate is cut without restoring."
+        )
+    if against and settings.policy.restores:
+        warn(f"Nothing can be put back here ({against}): where {settings.policy.name!r} restores, it only reduces.")
+        settings = replace(settings, policy=settings.policy.tuned(restores=False))
+    if settings.train_monitor and not callback.checks_on_train_epoch_end:
+        warn(
+            f"Checks are made after each validation, where `{settings.train_monitor}` still holds the value of the "
+            "epoch before: the loss of `training_step` is used in its place."
+        )
+        settings = replace(settings, train_monitor=None)
+    for sentence in filter(None, (doubt(name, settings.mode) for name in settings.monitors)):
+        warn(sentence)
+    if trainer.overfit_batches:
+        warn("With `overfit_batches` validation sees the training data: the generalization gap means nothing.")
+    return settings
+
+
+def _continue(
+    fit_run: FitRun, state: Mapping[str, Any], checkpointed: Mapping[str, Any], file: SnapshotFile | None
+) -> None:
+    """From the checkpoint where there was one, else from the start."""
+    if state:
+        fit_run.load_state_dict(state)
+        fit_run.reader.load_of_ranks(checkpointed.get("readings", ()))
+        fit_run.reader.probes.load_memory(checkpointed.get("probes", ()), fit_run.ranks)
+        payload = checkpointed.get("snapshot")
+        # Where each rank has a file of its own, one may be missing: then none of them restores.
+        everywhere = fit_run.ranks.sum([float(payload is not None)])[0] == fit_run.ranks.world_size
+        if fit_run.take_snapshot is None:
+            fit_run.snapshot_check = state["snapshot_check"]
+        elif payload is not None and (everywhere or fit_run.ranks.alone):
+            snapshot = Snapshot.from_payload(dict(payload))
+            fit_run.snapshot = snapshot if file is None else file.keep(snapshot)
+            fit_run.snapshot_check = state["snapshot_check"]
+        elif state["snapshot_check"] is not None:
+            warn("The checkpoint carries no snapshot: until the next best, a restore will be a cut without restore.")
+    elif fit_run.settings.policy.restores or fit_run.take_snapshot is not None:
+        fit_run.keep_state()
+
+
+def _take(module: Any, trainer: Any, scaler: Any, file: SnapshotFile | None, former: Snapshot | None) -> Snapshot:
+    averaged_models = averaged_models_of(trainer.callbacks)
+    if file is not None:
+        return file.keep(Snapshot.now(module, trainer.optimizers, scaler, averaged_models))
+    return Snapshot.take(module, trainer.optimizers, scaler, reuse=former, averaged_models=averaged_models)
+
+
+def _restore(module: Any, trainer: Any, scaler: Any, snapshot: Snapshot) -> tuple[str, ...]:
+    notes = snapshot.restore(module, trainer.optimizers, scaler, averaged_models_of(trainer.callbacks))
+    for gradient in (param.grad for optimizer in trainer.optimizers for param in params(optimizer)):
+        if gradient is not None:
+            # In the middle of an accumulation it is a gradient of the weights that went, and may be no number.
+            gradient.zero_()
+    give_patience(trainer.callbacks)
+    return notes
+
+
+def _hide_scale_in_module(fit_run: FitRun, module: Any) -> None:
+    """For schedulers whose class cannot be exchanged: the scheduled rates are shown while the module steps them."""
+    if not fit_run.groups.unhidden:
+        return
+    plain: Callable[..., Any] = module.lr_scheduler_step
+    step = plain
+    for optimizer in fit_run.groups.optimizers:
+        step = LRScale.of(optimizer).around(step)
+    module.lr_scheduler_step = step
+    fit_run.undo.append(lambda: module.__dict__.pop("lr_scheduler_step", None))
+
+
+def _open_journal(
+    callback: LearningRateController, trainer: Any, ranks: Ranks, state: Mapping[str, Any], header: str
+) -> JournalFile:
+    """On rank 0 the file; on the others nothing is written."""
+    if ranks.rank:
+        return JournalFile(None, header, warn)
+    path = journal_path(callback.journal, trainer.loggers, trainer.default_root_dir, callback.name)
+    former = state.get("journal")
+    if callback.journal is not None and former and former.get("path") != str(path):
+        former = None  # the user asks for another file: the one of the former run stays as it is
+    return JournalFile.resumed(former, path, header, warn)
+
+
+def _silent(sentence: str) -> None:
+    """Where the user asked for quiet."""
