@@ -42,7 +42,7 @@ test-lowest: $(LOWEST)/.stamp  ## core and live with the least versions that pyp
 
 test-core: $(CORE)/.stamp  ## core and offline, in an environment that has no torch
 	$(CORE)/bin/python -m pytest $(wildcard tests/core tests/offline) tests/test_architecture.py \
-	    lightning_lr/core lightning_lr/offline lightning_lr/errors.py $(ARGS)
+	    lightning_lr/engine lightning_lr/offline lightning_lr/errors.py $(ARGS)
 
 test-tab: $(VENV)/.stamp-dev  ## the TensorBoard tab in a real Chromium, which it installs where apt-get is at hand
 	@command -v chromium && command -v chromedriver || \

@@ -185,7 +185,7 @@ def metrics_import_torch_and_nothing_of_ours(module: Module) -> Iterator[str]:
                     module,
                     found.line,
                     f"a metric imports {found.target}",
-                    "A metric measures and works alone: the detectors say what it means, and run/readings/probes.py drives it.",
+                    "A metric measures and works alone: detectors say what it means, run/readings/probes.py drives it.",
                 )
 
 

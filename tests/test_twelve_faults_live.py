@@ -19,7 +19,7 @@ import torch
 from lightning.pytorch import Callback
 from lightning.pytorch.strategies import DDPStrategy
 
-import lightning_lr.live
+import lightning_lr
 from lightning_lr import LearningRateController
 from lightning_lr.callbacks.layerwise import LayerwiseLearningRate
 from lightning_lr.engine.lr_search.plan import Exploration
@@ -394,8 +394,18 @@ TRIPS: dict[type, RoundTrip] = {
 }
 
 
+LIVE_ROOMS = tuple(
+    f"lightning_lr.{room}." for room in ("callbacks", "run", "optim", "snapshot", "loggers", "layerwise")
+)
+
+
+ROOMS = ("callbacks", "run", "optim", "snapshot", "loggers", "layerwise")
+
+
 def stateful_classes() -> Iterator[type]:
-    for found in pkgutil.iter_modules(lightning_lr.live.__path__, "lightning_lr.live."):
+    for found in pkgutil.walk_packages(lightning_lr.__path__, "lightning_lr."):
+        if not found.name.startswith(tuple(f"lightning_lr.{room}." for room in ROOMS)):
+            continue
         module = importlib.import_module(found.name)
         for cls in vars(module).values():
             own = inspect.isclass(cls) and cls.__module__ == module.__name__

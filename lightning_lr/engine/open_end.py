@@ -34,7 +34,8 @@ def the_end(reading: Reading, diagnosis: Diagnosis, said: str) -> Decision:
     >>> print(the_end(Reading(9, 9, 900, planned_end_step=1350), Diagnosis(Condition.PLATEAU, (), ""), "plateau: flat"))
     check 9 · epoch 9 · plateau: flat → anneal: from here on the learning rate falls linearly to zero at step 1350...
     """
-    what = f"from here on the learning rate falls linearly to zero at step {reading.planned_end_step}, and there the run ends"
+    end = reading.planned_end_step
+    what = f"from here on the learning rate falls linearly to zero at step {end}, and there the run ends"
     return hold(reading, diagnosis, f"{said} → anneal: {what}", Action.ANNEAL)
 
 

@@ -114,8 +114,8 @@ class Reading:
             run; ``None`` where there is no snapshot.
         progress: share of a known budget that is used up, 0 to 1; ``None`` where the budget is unknown.
         budget: optimizer steps of the whole run, as far as is known; where a time limits it, rank 0's estimate.
-        planned_end_step: step at which the run would end, were its end to begin at this check; ``None`` where the Trainer's limits
-            or EarlyStopping end it, and once the end has begun.
+        planned_end_step: last step if annealing started now; ``None`` if the Trainer's limits or EarlyStopping end the
+            run, and once the annealing has begun.
         trial: an exploration that has just ended; such a reading has no metrics.
         anneals: whether the end of the curve over the budget begins here; such a reading has no metrics either.
         stops_early: whether that is so because EarlyStopping has run out of patience; ``budget`` is the new end.

@@ -58,7 +58,7 @@ def replay(
 
 def report(path: str, watch: Watch, html: str | None, png: str | None) -> None:
     """The decisions of a run, what each brought, which rates performed well, and advice."""
-    from lightning_lr.offline import report as made
+    from lightning_lr.offline.report import report as made
 
     found = made.report_of(open_run(path, watch))
     files: dict[str, bytes] = {}

@@ -1,7 +1,7 @@
 """One fit, from its first step to its last: everything that the callback holds while a Trainer runs.
 
-The hooks of :class:`~lightning_lr.callbacks.controller.LearningRateController` each call one method here. The order of one
-check is
+The hooks of :class:`~lightning_lr.callbacks.controller.LearningRateController` each call one method here. The order
+of one check is
 
 1. read: the fresh metrics and the window of training losses, added up over the ranks;
 2. ask: the core decides on rank 0, and all ranks learn of it;

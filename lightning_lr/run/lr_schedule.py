@@ -42,7 +42,7 @@ class LRSchedule:
         annealing: whether the end of that curve has begun.
         ends_at: step at which the run is to end before its budget; ``None`` where it is not.
         may_end: whether a decision may begin the end now: nothing else ends the run.
-        next_action_step: the step up to which nothing is to be done but to count; the callback sleeps through it. What runs
+        next_action_step: the step up to which steps are only counted. What runs
             once a step finds neither its code nor its data in the processor's caches, so it has to be little.
     """
 

@@ -21,7 +21,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-import lightning_lr.core
+import lightning_lr
 from lightning_lr.engine.debounce import Debounce
 from lightning_lr.engine.decisions import move
 from lightning_lr.engine.engine import DecisionEngine
@@ -148,12 +148,17 @@ STREAMS: Mapping[type, Stream] = {
 }
 
 
+PURE = ("lightning_lr.engine", "lightning_lr.layerwise.rule")
+
+
 def stateful_classes() -> Iterator[type]:
     """Classes of the core that save and load a state; of a family, those that nothing is derived from."""
     found = set()
-    for module in pkgutil.walk_packages(lightning_lr.core.__path__, "lightning_lr.core."):
+    for module in pkgutil.walk_packages(lightning_lr.__path__, "lightning_lr."):
+        if not module.name.startswith(PURE):
+            continue
         for _, one in inspect.getmembers(importlib.import_module(module.name), inspect.isclass):
-            ours = one.__module__.startswith("lightning_lr.core") and not getattr(one, "_is_protocol", False)
+            ours = one.__module__.startswith(PURE) and not getattr(one, "_is_protocol", False)
             if ours and (hasattr(one, "state_dict") or hasattr(one, "load_state_dict")):
                 found.add(one)
     yield from sorted((one for one in found if not one.__subclasses__()), key=lambda one: one.__qualname__)

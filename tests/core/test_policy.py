@@ -34,8 +34,8 @@ def test_escalation(why, response, failed_adjustments, action, factor):
     [
         ("nothing given, nothing changed", {}, Response(REDUCE, 0.3, 3), Response(REDUCE, 0.3, 3)),
         ("patience, where there is any", {"patience": 5}, Response(REDUCE, 0.3, 3), Response(REDUCE, 0.3, 5)),
-        ("and the checks that are named are all that is waited", {"patience": 5}, Response(REDUCE, 0.3, 3, min_plateau_fraction=0.1),
-         Response(REDUCE, 0.3, 5)),
+        ("a patience of the user is all that is waited", {"patience": 5},
+         Response(REDUCE, 0.3, 3, min_plateau_fraction=0.1), Response(REDUCE, 0.3, 5)),
         ("patience 1 is urgent and stays", {"patience": 5}, Response(REDUCE, 0.3, 1), Response(REDUCE, 0.3, 1)),
         ("factor", {"factor": 0.7}, Response(REDUCE, 0.3, 3), Response(REDUCE, 0.7, 3)),
         ("no restores", {"restores": False}, Response(RESTORE, 0.3, 3), Response(REDUCE, 0.3, 3)),

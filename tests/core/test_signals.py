@@ -26,7 +26,7 @@ def bests(tracker: MetricHistory, series: list[float | None]) -> str:
 
 
 @pytest.mark.parametrize(
-    ("why", "sign", "min_delta", "rel_delta", "history", "expected"),
+    ("why", "sign", "min_delta", "rel_delta", "series", "expected"),
     [
         ("lower is better", MIN, 0, 0, [3, 2, 1, 2, 1], "***.."),
         ("higher is better", MAX, 0, 0, [1, 2, 3, 2, 3], "***.."),
@@ -53,7 +53,7 @@ def test_new_bests(why, sign, min_delta, rel_delta, series, expected):
 
 
 @pytest.mark.parametrize(
-    ("why", "history", "since_best", "best_check", "streak"),
+    ("why", "series", "since_best", "best_check", "streak"),
     [
         ("no value yet", [None, None], 0, -1, 0),
         ("a check without a value is not counted", [1, None, 2, None], 1, 0, 0),

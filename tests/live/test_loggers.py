@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from lightning.pytorch.loggers import CometLogger, CSVLogger, Logger, MLFlowLogger, TensorBoardLogger, WandbLogger
 
-from lightning_lr.loggers import tables
+from lightning_lr.loggers import tables as decision_tables
 from lightning_lr.loggers.tables import HEADS
 from lightning_lr.offline.logs.sources import open_run
 from tests.helpers.scripted import Scripted, data, eager, trainer
@@ -155,10 +155,10 @@ def mlflow_tables(folder: Path, controller: Any) -> dict[str, list[list[Any]]]:
 @pytest.mark.parametrize("tables_after", [wandb_tables, mlflow_tables])
 def test_the_table_of_decisions(tmp_path, monkeypatch, tables_after):
     """The newest decisions in one table, each full page once more under its number; names of any kind stay whole."""
-    monkeypatch.setattr(tables, "PAGE", 3)
+    monkeypatch.setattr(decision_tables, "PAGE", 3)
     control = eager(BAD)
     tables = tables_after(tmp_path, control)
-    rows = [tables.decision_row(decision) for decision in control.decisions]
+    rows = [decision_tables.decision_row(decision) for decision in control.decisions]
     assert tables == {
         "lr_controller/decisions": rows[4:],
         "lr_controller/decisions/page_001": rows[:3],
@@ -182,7 +182,7 @@ def test_comet_gets_a_text_a_decision(tmp_path):
     archive = zipfile.ZipFile(next(tmp_path.glob("*.zip")))
     sent = [json.loads(line) for line in archive.read("messages.json").splitlines()]
     texts = [m["payload"] for m in sent if m["payload"].get("upload_type") == "text-sample"]
-    rows = [tables.decision_row(decision) for decision in control.decisions]
+    rows = [decision_tables.decision_row(decision) for decision in control.decisions]
     assert [archive.read(text["file_path"]).decode() for text in texts] == [row[-1] for row in rows]
     assert [text["metadata"] for text in texts] == [dict(zip(HEADS[:-1], row[:-1], strict=True)) for row in rows]
     assert [text["additional_params"]["step"] for text in texts] == [1, 3, 5, 7]

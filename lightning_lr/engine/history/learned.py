@@ -34,7 +34,7 @@ def has_learned(views: MetricViews) -> bool:
     >>> steady, dead = MetricHistory("val_loss"), MetricHistory("val_loss")
     >>> for check, values in enumerate([(1.07, 9.0), (1.06, 2.303), (1.03, 2.301), (0.99, 2.304), (0.93, 2.3)]):
     ...     views = [tracker.update(value, check) for tracker, value in zip((steady, dead), values)]
-    >>> [has_fallen(view) for signal in views]
+    >>> [has_fallen(view) for view in views]
     [True, False]
     """
     return not _tells(views.blocks) or has_surely_learned(views)

@@ -1,8 +1,8 @@
 """How the first steps of a run are spent on finding its learning rate: losses in, rate out.
 
-First a :mod:`~lightning_lr.engine.lr_search.range_test` of ordinary training steps: each uses a rate a little higher than the last,
+First a :mod:`~lightning_lr.engine.lr_search.range_test` of ordinary training steps: each uses a slightly higher rate,
 until the loss has clearly exploded or the range is through. The range is absolute, so where the run would have started
-does not matter. Where the budget allows, a :mod:`~lightning_lr.engine.lr_search.trials` around the rate that it suggests comes
+does not matter. If the budget allows, :mod:`~lightning_lr.engine.lr_search.trials` around the suggested rate come
 next. Then weights and optimizer state come back from a snapshot, and the run goes on with the rate that was chosen.
 """
 

@@ -83,7 +83,7 @@ class Policy:
         recipe: ``"halving"`` or ``"exponential"``: a plain recipe takes the place of the table.
         epochs: epochs between two moves of the recipe.
         ratio: the fixed ratio of the exponential recipe, above 0 and below 1.
-        restore_best_at_end: whether the last check of a known budget brings the best state back, where the run ended worse.
+        restore_best_at_end: whether the last check of a known budget restores the best state if the run ended worse.
         anneal_on_plateau: whether a plateau begins the end of a run whose budget is unknown.
 
     >>> cautious = Policy("mine", {Condition.PLATEAU: Response(Action.REDUCE, 0.5, patience=5)})

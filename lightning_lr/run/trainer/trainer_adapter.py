@@ -1,4 +1,4 @@
-"""How many steps a run has, as the Trainer knows it; :mod:`~lightning_lr.run.trainer.time_budget` turns a time limit into steps."""
+"""How many steps a run has by the Trainer's limits in epochs and steps (a time limit: ``time_budget``)."""
 
 from __future__ import annotations
 

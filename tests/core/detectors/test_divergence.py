@@ -33,7 +33,7 @@ ROWS = [
 ]
 
 
-@pytest.mark.parametrize(("why", "history", "expected"), ROWS, ids=[row[0] for row in ROWS])
+@pytest.mark.parametrize(("why", "series", "expected"), ROWS, ids=[row[0] for row in ROWS])
 def test_timeline(why, series, expected):
     assert timeline(series) == expected
 
@@ -80,10 +80,10 @@ def test_the_best_level_of_the_run_is_remembered():
     assert [str(found.verdict) for found in checked(levels, None) if found][-1] == "yes"
 
 
-@pytest.mark.parametrize(("time_budget", "most"), [(0.03, 20), (0.3, 6)])
-def test_every_seeded_curve_is_found_after_its_onset(time_budget, most):
+@pytest.mark.parametrize(("pace", "most"), [(0.03, 20), (0.3, 6)])
+def test_every_seeded_curve_is_found_after_its_onset(pace, most):
     for seed in range(0, 12, 2):
-        curve = divergence(seed, time_budget=time_budget)
+        curve = divergence(seed, pace=pace)
         assert curve.onset <= alarms_of(DivergenceDetector(), curve.readings)[0] <= curve.onset + most
 
 

@@ -44,7 +44,7 @@ ROWS = [
 ]
 
 
-@pytest.mark.parametrize(("why", "history", "expected"), ROWS, ids=[row[0] for row in ROWS])
+@pytest.mark.parametrize(("why", "series", "expected"), ROWS, ids=[row[0] for row in ROWS])
 def test_timeline(why, series, expected):
     assert timeline(series) == expected
     assert timeline([-value for value in series], sign=-1) == expected
