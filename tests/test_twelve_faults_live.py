@@ -28,7 +28,7 @@ from lightning_lr.engine.records import Decision
 from lightning_lr.engine.schedule import Curve
 from lightning_lr.engine.settings import Settings
 from lightning_lr.engine.vocabulary import Action, Condition
-from lightning_lr.layerwise.fit_run import LayerwiseRun
+from lightning_lr.layerwise.layerwise_run import LayerwiseRun
 from lightning_lr.layerwise.probe import LayerProbe
 from lightning_lr.loggers.decision_history import DecisionHistory
 from lightning_lr.loggers.journal_file import JournalFile

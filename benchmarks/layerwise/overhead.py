@@ -26,8 +26,8 @@ import torch.nn.functional as F
 from benchmarks.any_start.tasks import Task
 from benchmarks.any_start.training import load
 from benchmarks.layerwise.tasks import TASKS
-from lightning_lr.layerwise.fit_run import LayerwiseRun
 from lightning_lr.layerwise.layers import layers_of
+from lightning_lr.layerwise.layerwise_run import LayerwiseRun
 from lightning_lr.layerwise.rule import LayerRule
 from lightning_lr.loggers.journal_file import JournalFile
 from lightning_lr.run.distributed import Ranks

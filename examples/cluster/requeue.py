@@ -8,10 +8,10 @@ batches the ranks ask each other whether anyone was told, and then all of them d
 
 from __future__ import annotations
 
+import signal
 from typing import Any
 
 import lightning.pytorch as pl
-import view
 
 
 class RequeueBetweenBatches(pl.Callback):
@@ -24,16 +24,16 @@ class RequeueBetweenBatches(pl.Callback):
         every_n_batches: how often the ranks ask each other; one small message each time.
     """
 
-    def __init__(self, number: view.Signals = view.SIGUSR1, every_n_batches: int = 10) -> None:
+    def __init__(self, number: signal.Signals = signal.SIGUSR1, every_n_batches: int = 10) -> None:
         self.number, self.every_n_batches = number, every_n_batches
         self.lightnings_handler: Any = None
         self.told = False
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        handler = view.getsignal(self.number)
+        handler = signal.getsignal(self.number)
         if callable(handler):  # SIG_DFL and SIG_IGN, which say that nobody listens, are not
             self.lightnings_handler, self.told = handler, False
-            view.view(self.number, self.take_note)
+            signal.signal(self.number, self.take_note)
 
     def take_note(self, number: int, frame: Any) -> None:
         self.told = True

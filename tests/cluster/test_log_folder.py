@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 import resource
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-import view
 from lightning.pytorch import Callback
 
 from lightning_lr.loggers.journal_file import JournalFile
@@ -41,7 +41,7 @@ class At(Callback):
 
 def full_disk(journal: Path) -> None:
     """No file may grow beyond what the journal takes now and half a line more; checkpoints go to another disk."""
-    view.view(view.SIGXFSZ, view.SIG_IGN)
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     limit = journal.stat().st_size + 50
 
     def write(self: JournalFile, line: str) -> None:

@@ -91,7 +91,7 @@ def test_a_journal_that_lost_its_end_is_repaired_and_said(path):
 
 
 @pytest.mark.parametrize(
-    ("settings", "facts", "headers"), [(FIRST, "", 1), (FIRST, "more epochs", 1), (SECOND, "", 2)],
+    ("settings", "summary", "headers"), [(FIRST, "", 1), (FIRST, "more epochs", 1), (SECOND, "", 2)],
     ids=["the same", "only the facts differ", "other settings"],
 )  # fmt: skip
 def test_other_settings_get_a_header_of_their_own(path, settings, summary, headers):

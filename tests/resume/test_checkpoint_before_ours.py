@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
+import signal
 from pathlib import Path
 from typing import Any
 
 import pytest
-import view
 from lightning.pytorch import Callback
 
 from lightning_lr import LearningRateController
@@ -63,7 +63,7 @@ def test_a_handler_that_saves_in_the_midst_of_a_check_waits_for_its_end(place: s
 
         def started(trainer: Any, module: Any) -> None:
             begin(trainer, module)
-            view.view(view.SIGUSR1, lambda *_: trainer.save_checkpoint(run.folder / "saved.ckpt"))
+            signal.signal(signal.SIGUSR1, lambda *_: trainer.save_checkpoint(run.folder / "saved.ckpt"))
             fit_run = controller._fit_run
             owner, name = {
                 "step": (fit_run.core, "step"),
@@ -74,7 +74,7 @@ def test_a_handler_that_saves_in_the_midst_of_a_check_waits_for_its_end(place: s
 
             def raising(*arguments: Any) -> Any:
                 if fit_run.checks == AT + (place == "write"):
-                    os.kill(os.getpid(), view.SIGUSR1)
+                    os.kill(os.getpid(), signal.SIGUSR1)
                 return original(*arguments)
 
             setattr(owner, name, raising)

@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
 
 import pytest
-import view
 
 from tests.cluster.hosts.witness import installed, steps_seen
 from tests.helpers.replays import assert_replays
@@ -54,7 +54,7 @@ def test_a_killed_worker_is_replaced_and_nothing_is_decided_otherwise(tmp_path: 
         assert job.poll() is None, (killed / "out.log").read_text()
         time.sleep(0.02)
     workers = re.findall(r"RayTrainWorker pid=(\d+)", (killed / "out.log").read_text())
-    os.kill(int(workers[-1]), view.SIGKILL)
+    os.kill(int(workers[-1]), signal.SIGKILL)
     assert job.wait() == 0, (killed / "out.log").read_text()
 
     assert "Restoring states from the checkpoint path" in (killed / "out.log").read_text()

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
 
 import pytest
-import view
 
 from tests.cluster.hosts.witness import installed, steps_seen
 from tests.helpers.replays import assert_replays
@@ -58,7 +58,7 @@ def test_a_killed_process_is_started_again(tmp_path: Path) -> None:
     while len(journal(killed)) < 8:
         assert job.poll() is None, (killed / "out.log").read_text()
         time.sleep(0.02)
-    os.kill(one_of(killed), view.SIGKILL)
+    os.kill(one_of(killed), signal.SIGKILL)
     assert job.wait() == 0, (killed / "out.log").read_text()
 
     assert "Restoring states from the checkpoint path" in (killed / "out.log").read_text()

@@ -9,14 +9,13 @@ from __future__ import annotations
 import itertools
 import os
 import shutil
+import signal
 import subprocess
 import time
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
-
-import view
 
 DEVICE = "eth0"
 NUMBERS = itertools.count()
@@ -82,7 +81,7 @@ class Host:
         while pids := ip("netns", "pids", self.name).split():
             for pid in map(int, pids):
                 with suppress(ProcessLookupError):
-                    os.kill(pid, view.SIGKILL)
+                    os.kill(pid, signal.SIGKILL)
             time.sleep(0.02)
         for process in self.started:
             process.wait()
