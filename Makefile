@@ -10,7 +10,7 @@ PINS   := pyproject.toml constraints.txt
 # What a run has to say in addition, e.g. make test ARGS="-k plateau -x"
 ARGS   ?=
 
-.PHONY: help demo quickstart test test-resume test-cluster test-soak test-lowest test-core test-tab coverage lint format types docs check bench-detection bench-overhead bench-metrics bench-any-start bench-healthy bench-layerwise clean
+.PHONY: help demo quickstart test test-resume test-cluster test-soak test-lowest test-core test-tab coverage golden lint format types docs check bench-detection bench-overhead bench-metrics bench-any-start bench-healthy bench-layerwise clean
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
@@ -51,6 +51,9 @@ test-tab: $(VENV)/.stamp-dev  ## the TensorBoard tab in a real Chromium, which i
 
 coverage: $(VENV)/.stamp-dev  ## the same tests, and which lines they reached
 	$(BIN)/python -m pytest --cov --cov-report=term-missing $(ARGS)
+
+golden: $(VENV)/.stamp-dev  ## rewrite the golden journals
+	$(BIN)/python -m tests.golden
 
 lint: $(VENV)/.stamp-dev  ## rules and formatting
 	$(BIN)/ruff check .

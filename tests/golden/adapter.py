@@ -1,0 +1,144 @@
+"""All that the golden runs take from the package: after a move, only these imports and calls change."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from lightning_lr.engine.arguments import settings_from
+from lightning_lr.engine.bounds import bounded
+from lightning_lr.engine.engine import DecisionEngine
+from lightning_lr.engine.journal import entry_line, header_line
+from lightning_lr.engine.policies.policy import Policy, Response
+from lightning_lr.engine.records import Adjustment, Branch, Decision, JournalEntry, Rate, Reading, TrainWindow, Trial
+from lightning_lr.engine.vocabulary import Action, Condition
+
+__all__ = ["Action", "Condition", "EngineRun", "Policy", "Response"]
+
+STEPS = 10
+"""Optimizer steps from one check to the next."""
+
+Value = float | Mapping[str, float] | None
+Loss = float | Sequence[float] | None
+
+
+@dataclass
+class EngineRun:
+    """A pretended training: feeds the engine, and does to the learning rate what a callback would do.
+
+    Attributes:
+        arguments: of the callback, those that the engine knows.
+        lr: what the user's own schedule asks for; may be set from check to check.
+        groups: names of the parameter groups.
+        snapshots: whether there is a state to restore.
+        budget: how many checks a known budget has room for.
+    """
+
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+    lr: float = 0.1
+    groups: Sequence[str] = ("lr-SGD",)
+    snapshots: bool = True
+    budget: int | None = None
+    check: int = 0
+    scale: float = 1.0
+    snapshot: int = -1
+
+    def __post_init__(self) -> None:
+        self.settings = settings_from(**self.arguments)
+        self.engine = DecisionEngine(self.settings)
+        self.lines = [header_line(self.settings, {})]
+
+    def feed(
+        self, values: Sequence[Value], train: Sequence[Loss] = (), recorded: bool = True, **probes: Sequence[float]
+    ) -> None:
+        """One check for each value, with the training loss and what probes measured beside it, where they are given.
+
+        Args:
+            values: of the first monitor, or of several by their names.
+            train: training losses.
+            recorded: ``False`` for a long lead-in whose lines would say nothing.
+            probes: quantity → one value for each check.
+        """
+        kept = len(self.lines)
+        for index, value in enumerate(values):
+            measured = {name: series[index] for name, series in probes.items()}
+            self.look(value, train[index] if index < len(train) else None, measured)
+        if not recorded:
+            del self.lines[kept:]
+
+    def look(self, value: Value, loss: Loss = None, probes: Mapping[str, float] | None = None, **more: Any) -> Decision:
+        """A check after a validation, of which each may be missing: metrics, training loss, probes."""
+        first = self.settings.monitors[0]
+        metrics = {} if value is None else value if isinstance(value, Mapping) else {first: value}
+        return self._step(metrics=dict(metrics), train=_window(loss), probes=dict(probes or {}), **more)
+
+    def train_only(self, *losses: float) -> Decision:
+        """A check between two validations: the training loss alone."""
+        return self._step(train=_window(losses), train_only=True)
+
+    def searched(
+        self,
+        rates: Sequence[float],
+        losses: Sequence[float],
+        branches: Mapping[float, float] | None = None,
+        branch_steps: int = 0,
+    ) -> Decision:
+        """The end of an exploration."""
+        tried = tuple(Branch(rate, loss) for rate, loss in (branches or {}).items())
+        return self._step(trial=Trial(tuple(rates), tuple(losses), tried, branch_steps))
+
+    def anneals(self, stops_early: bool = False) -> Decision:
+        """The moment from which on the rate falls to zero."""
+        return self._step(anneals=True, stops_early=stops_early)
+
+    def resume(self) -> None:
+        """Go on with a new engine from the state of this one."""
+        state, self.engine = self.engine.state_dict(), DecisionEngine(self.settings)
+        self.engine.load_state_dict(state)
+
+    def _step(self, **values: Any) -> Decision:
+        done = self.check + 1
+        reading = Reading(
+            check=self.check,
+            epoch=self.check,
+            step=STEPS * done,
+            rates=self._rates(),
+            snapshot_check=self.snapshot if self.snapshots else None,
+            progress=None if self.budget is None else done / self.budget,
+            budget=None if self.budget is None else STEPS * self.budget,
+            **values,
+        )
+        decision = self.engine.step(reading)
+        if self.engine.is_best:
+            self.snapshot = self.check
+        self.scale *= decision.factor
+        self.check += 1
+        adjustment = Adjustment(self._rates(), restored=decision.snapshot_check is not None)
+        assert self.engine.views is not None
+        assert self.engine.diagnosis is not None
+        self.lines.append(
+            entry_line(JournalEntry(reading, self.engine.views, self.engine.diagnosis, decision, adjustment))
+        )
+        return decision
+
+    def _rates(self) -> dict[str, Rate]:
+        return {
+            name: Rate(self.lr, self.scale, bounded(self.lr, self.scale, *self.settings.bounds(group)))
+            for group, name in enumerate(self.groups)
+        }
+
+
+def _window(loss: Loss) -> TrainWindow | None:
+    """Each loss is the mean of one block of ten steps; one that is not finite lost all of its steps."""
+    if loss is None:
+        return None
+    blocks = list(loss) if isinstance(loss, Sequence) else [loss]
+    finite = [block for block in blocks if abs(block) < float("inf")]
+    return TrainWindow(
+        mean=sum(finite) / len(finite) if finite else float("nan"),
+        blocks=tuple(finite),
+        steps=10 * len(blocks),
+        non_finite=10 * (len(blocks) - len(finite)),
+        ends_non_finite=not abs(blocks[-1]) < float("inf"),
+    )

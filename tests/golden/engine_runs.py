@@ -1,0 +1,298 @@
+"""Scripted runs of the engine alone: readings in, journal lines out; no torch, no Trainer.
+
+Each function is one run, and its docstring says what happens in it.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+
+from tests.golden.adapter import Action, Condition, EngineRun, Policy, Response
+
+NAN, INF = float("nan"), float("inf")
+BLOCKS = [1.5, 1.3, 1.2, 1.1, 1.05, 1.0, 1.02, 0.99, 1.01, 0.98]
+"""A training loss that falls and then wanders."""
+RUNS: dict[str, Callable[[], list[str]]] = {}
+
+
+def run(function: Callable[[], EngineRun]) -> Callable[[], EngineRun]:
+    """Take a run into the list, under its name."""
+    RUNS[f"engine_{function.__name__}"] = lambda: function().lines
+    return function
+
+
+def noise(seed: int, count: int, size: float) -> list[float]:
+    """The same on every machine and version of Python."""
+    generator = random.Random(seed)
+    return [size * (2 * generator.random() - 1) for _ in range(count)]
+
+
+def noisy(values: list[float], seed: int, size: float) -> list[float]:
+    return [value + by for value, by in zip(values, noise(seed, len(values), size), strict=True)]
+
+
+@run
+def auto_overfits() -> EngineRun:
+    """Policy auto: improves, overfits while training goes on, is restored and cut, finds no new best; resumed in it."""
+    made = EngineRun({"patience": 2})
+    val = noisy([2.0, 1.5, 1.2, 1.0, 0.9, 0.85, 0.82, 0.86, 0.9, 0.94, 0.98, 1.02, 1.06, 1.1], 1, 0.004)
+    train = noisy([2.0 * 0.85**check for check in range(14)], 2, 0.004)
+    made.feed(val[:9], train, recorded=False)
+    made.resume()
+    made.feed(val[9:], train[9:])
+    return made
+
+
+@run
+def auto_plateau_in_a_budget() -> EngineRun:
+    """Policy auto, known budget: a young plateau is left alone, an old one restored; at the end the best comes back."""
+    made = EngineRun(budget=80, check=66)
+    made.feed([1.0, 0.8, 0.7, 0.65, 0.65, 0.65, 0.65, 0.65, 0.65, 0.65, 0.7, 0.71, 0.7, 0.74])
+    return made
+
+
+@run
+def conservative_with_bounds() -> EngineRun:
+    """Policy conservative: warm-up checks, patience, cooldown; two groups of which one is at its bound, then both."""
+    arguments = {"policy": "conservative", "patience": 2, "cooldown": 2, "warmup_checks": 3, "min_lr": [0.08, 0.04]}
+    made = EngineRun(arguments, groups=("lr-SGD/body", "lr-SGD/head"))
+    made.feed([1.0, *[0.9] * 10])
+    return made
+
+
+@run
+def conservative_is_cut_no_further() -> EngineRun:
+    """Policy conservative with its own factor: cuts to a thousandth since the best, then no more."""
+    made = EngineRun({"policy": "conservative", "patience": 1, "factor": 0.1})
+    made.feed([2.0, 1.5, 1.1, 0.5], recorded=False)
+    made.feed([0.5] * 8)
+    return made
+
+
+@run
+def conservative_diverges() -> EngineRun:
+    """Policy conservative: the training loss diverges; the rate is cut without a restore, within max_lr."""
+    made = EngineRun({"policy": "conservative", "max_lr": 0.3}, lr=0.5)
+    train = [(2.3, 2.0), (1.6, 1.4), (1.3, 1.27), (1.25, 1.26), (1.24, 1.25), (1.9, 2.6), (3.8, 3.9), (1.9, 1.7)]
+    made.feed([2.2, 1.5, 1.3, 1.27, 1.26], train, recorded=False)
+    made.feed([1.9, 3.8, 1.8], train[5:])
+    return made
+
+
+@run
+def halving() -> EngineRun:
+    """Policy halving: a period that performs well, a second one that makes the range, and the range left again."""
+    made = EngineRun({"policy": "halving", "epochs": 2})
+    made.feed([1.0, 0.99, 0.999, 0.9, 0.8, 0.7, 0.7, 0.7, 0.7, 0.7])
+    return made
+
+
+@run
+def exponential() -> EngineRun:
+    """Policy exponential: a decay each second epoch, slower from a plateau on; resumed in the midst."""
+    made = EngineRun({"policy": "exponential", "epochs": 2, "ratio": 0.5, "min_lr": 0.02})
+    made.feed([1.0, 0.8, 0.7, 0.6])
+    made.resume()
+    made.feed([0.6, 0.6, 0.6, 0.6])
+    return made
+
+
+@run
+def custom_policy() -> EngineRun:
+    """A table of the user's own: cuts on a spike, yields to a schedule that moves, has no snapshot to restore."""
+    table = {
+        Condition.PLATEAU: Response(Action.RESTORE, 0.5, patience=2, defer_to_scheduler=True),
+        Condition.LOSS_SPIKE: Response(Action.REDUCE, 0.8),
+    }
+    made = EngineRun({"policy": Policy("mine", table)}, snapshots=False)
+    made.feed([1.0, 0.95, 0.9], [BLOCKS[:5], BLOCKS[5:], (0.97, 0.98, 6.0)], recorded=False)
+    made.look(0.89, (0.98, 0.96, 0.95))
+    for lr in (0.1, 0.1, 0.1, 0.09, 0.08, 0.08):
+        made.lr = lr
+        made.look(0.85, (0.95,))
+    return made
+
+
+@run
+def raise_up_to_where_it_diverged() -> EngineRun:
+    """Policy auto: diverges and is restored; a raise to the rate of then is refused."""
+    made = EngineRun()
+    falls = [2.0, 1.8, 1.61, 1.4, 1.3, 1.2, 1.1, 1.05, 1.01, 1.0, 1.9, 2.6]
+    made.feed(falls[:10], falls, recorded=False)
+    made.feed(falls[10:], falls[10:])
+    made.feed([0.98, 0.9, 0.8], [0.98, 0.9, 0.8], critical_ratio=[200.0, 200.0, 200.0])
+    return made
+
+
+@run
+def spike() -> EngineRun:
+    """A spike of the training loss is named and left alone; while it is still up it is only suspected."""
+    made = EngineRun()
+    made.feed([1.0, 0.9], [BLOCKS[:5], BLOCKS[5:]])
+    made.look(0.95, (0.97, 0.98, 6.0))
+    made.look(0.93, (0.98, 0.96, 0.95))
+    made.look(0.88, (0.97, 0.96, 0.95))
+    return made
+
+
+@run
+def not_finite_until_it_stops() -> EngineRun:
+    """No number in the last steps, then in validation too: four restores in vain, then training stops at its best."""
+    made = EngineRun()
+    made.feed([1.0, NAN, 0.8, 0.7], [1.0, (0.9, NAN), 0.8, 0.75])
+    made.feed([NAN, NAN, INF, NAN, NAN, NAN], [0.7, *[NAN] * 5])
+    return made
+
+
+@run
+def raise_is_kept() -> EngineRun:
+    """Slow progress by the critical ratio: a raise of two octaves at once, on probation, which helps and stays."""
+    made = EngineRun()
+    val = [2.0, 1.99, 1.981, 1.97, 1.8, 1.61, 1.4]
+    made.feed(val, val, critical_ratio=[90.0, 80.0, 75.0, 20.0, 9.0, 8.0, 7.0])
+    return made
+
+
+@run
+def raise_is_undone() -> EngineRun:
+    """Improving with room for more: a raise that does not help is taken back, and the next one has to wait."""
+    made = EngineRun({"patience": 2})
+    val = [2.0, 1.9, 1.81, 1.7, 1.69, 1.67, 1.655, 1.61, 1.55, 1.51, 1.45, 1.39, 1.32, 1.26]
+    made.feed(val, val, critical_ratio=[14.0 + 0.1 * check for check in range(14)])
+    return made
+
+
+@run
+def steps_are_tiny() -> EngineRun:
+    """Slow progress by the update ratio, under a policy that never raises: named, and left alone."""
+    made = EngineRun({"policy": "conservative"})
+    losses = [2.0, 1.99, 1.981, 1.97]
+    made.feed(losses, losses, update_ratio=[2e-5] * 4)
+    return made
+
+
+@run
+def oscillates() -> EngineRun:
+    """Gradients of successive steps oppose each other while training stands still: the rate is halved."""
+    made = EngineRun({"patience": 2})
+    opposed, val = noisy([1.4] * 12, 3, 0.02), noisy([1.1] * 12, 5, 0.01)
+    train, ratio = [2.0, *noisy([1.0] * 11, 4, 0.005)], [0.01 + 0.001 * check for check in range(12)]
+    made.feed(val[:8], train, recorded=False, relative_disparity=opposed, update_ratio=ratio)
+    made.feed(val[8:], train[8:], relative_disparity=opposed[8:], update_ratio=ratio[8:])
+    return made
+
+
+@run
+def incoherent() -> EngineRun:
+    """Neurons flip and nothing comes of it: two cuts in vain, then no third; the advice is the architecture."""
+    made = EngineRun({"patience": 1})
+    flips, val = noisy([0.09] * 15, 6, 0.01), noisy([0.6] * 15, 8, 0.01)
+    output = [0.5 * flip for flip in flips]
+    made.feed(val[:4], val, recorded=False, flip_rate=flips, output_change=output)
+    made.feed(val[4:11], val[4:], flip_rate=flips[4:], output_change=output[4:])
+    made.feed(val[11:14], val[11:], recorded=False, flip_rate=flips[11:], output_change=output[11:])
+    made.feed(val[14:], val[14:], flip_rate=flips[14:], output_change=output[14:])
+    return made
+
+
+@run
+def overfits_without_validation() -> EngineRun:
+    """Only the training loss is watched: the gradients of two batches part again, which is overfitting."""
+    made = EngineRun({"monitor": "train_loss"})
+    losses = [2 / (check + 1) for check in range(20)]
+    apart = noisy([1 + 0.1 * abs(check - 10) for check in range(20)], 9, 0.01)
+    made.feed(losses[:16], losses, recorded=False, gradient_disparity=apart)
+    made.feed(losses[16:], losses[16:], gradient_disparity=apart[16:])
+    return made
+
+
+@run
+def converges() -> EngineRun:
+    """The user's own schedule has come down to a twentieth, and gains are tiny: stopping would cost nothing."""
+    made = EngineRun()
+    made.feed([2.0, 1.5, 1.0, 0.8], recorded=False)
+    made.lr = 0.005
+    flat = [0.52 - 0.0009 * check**0.95 for check in range(20)]
+    made.feed([0.6, 0.55, *flat[:14]], recorded=False)
+    made.feed(flat[14:])
+    return made
+
+
+@run
+def sets_vote() -> EngineRun:
+    """Three validation sets, majority: one alone on a plateau is only named, two of them carry it."""
+    names = ("val_loss/a", "val_loss/b", "val_loss/c")
+    made = EngineRun({"monitor": list(names), "patience": 2})
+    falling = [1.0, 0.9, 0.81, 0.7, 0.61, 0.55]
+    stuck = [1.0, 0.9, 0.9, 0.9, 0.9, 0.9]
+    late = [1.0, 0.9, 0.82, 0.7, 0.7, 0.7]
+    made.feed([dict(zip(names, values, strict=True)) for values in zip(falling, stuck, late, strict=True)])
+    return made
+
+
+@run
+def any_set_overfits() -> EngineRun:
+    """Two validation sets, any of them is enough; the second is logged at every second check alone; no restores."""
+    made = EngineRun({"monitor": ["val_loss", "val_other"], "vote": "any", "restore_best": False})
+    train = noisy([2.0 * 0.9**check for check in range(14)], 11, 0.004)
+    val = noisy([1.6, 1.3, 1.1, 0.95, 0.85, 0.8, 0.84, 0.88, 0.92, 0.96, 1.0, 1.04, 1.08, 1.12], 12, 0.004)
+    values = [
+        {"val_loss": value, **({"val_other": 2.0 * 0.97**check} if check % 2 == 0 else {})}
+        for check, value in enumerate(val)
+    ]
+    made.feed(values[:8], train, recorded=False)
+    made.feed(values[8:], train[8:])
+    return made
+
+
+@run
+def more_is_better() -> EngineRun:
+    """An accuracy: the larger the better; a gain below min_delta is none; overfits by opposite trends."""
+    made = EngineRun({"monitor": "val_acc", "mode": "max", "min_delta": 0.005})
+    acc = noisy([0.3, 0.5, 0.6, 0.65, 0.68, 0.7, 0.69, 0.68, 0.67, 0.66, 0.65], 13, 0.001)
+    train = noisy([2.0 * 0.8**check for check in range(11)], 14, 0.002)
+    made.feed(acc[:8], train, recorded=False)
+    made.feed([*acc[8:], 0.7, 0.703, 0.704], train[8:])
+    return made
+
+
+@run
+def train_metric_beside_it() -> EngineRun:
+    """A logged training accuracy stands for the training side: the gap is between the two."""
+    made = EngineRun({"monitor": "val_acc", "mode": "max", "train_monitor": "train_acc"})
+    for check, value in enumerate([0.5, 0.6, 0.65, 0.65, 0.65]):
+        made.look(value, 1.0 / (check + 1), train_metric=0.5 + 0.05 * check)
+    return made
+
+
+@run
+def between_validations() -> EngineRun:
+    """The training loss is looked at between two validations: healthy, then divergent, then no number."""
+    made = EngineRun()
+    made.look(2.0, (2.3, 2.0))
+    for losses in ((1.6, 1.4), (1.3, 1.27), (1.25, 1.26), (1.24, 1.25)):
+        made.train_only(*losses)
+    made.look(1.3, (1.23, 1.22), train_loss=1.3)
+    for losses in ((1.9, 2.6), (3.8, 3.9), (1.3, 1.2), (NAN, NAN)):
+        made.train_only(*losses)
+    return made
+
+
+@run
+def searches() -> EngineRun:
+    """Ends of an exploration: three branches, one that exploded, none, a flat loss with an edge, nothing to tell."""
+    made = EngineRun({"min_lr": 1e-3}, budget=100)
+    rates = [1e-6 * 10 ** (step / 10) for step in range(61)]
+    valley = [1.0] * 50 + [0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.5, 0.9, 2.0, 9.0, INF]
+    made.searched(rates, valley, {0.01: 0.5, 0.03: 0.4, 0.09: 0.41}, branch_steps=30)
+    made.searched(rates, valley, {0.01: 0.5, 0.03: INF, 0.0033: 0.6}, branch_steps=30)
+    made.searched(rates, valley, {0.01: INF, 0.03: INF, 0.0033: INF}, branch_steps=30)
+    made.searched(rates, valley)
+    flat = [*[2.3, 2.31] * 26, 2.4, 2.6, 3.5, 5.0, 9.0, 20.0, 40.0, 80.0, 99.0]
+    made.searched(rates, flat)
+    made.searched(rates[:60], [2.3, 2.31] * 30)
+    made.searched(rates[:3], [NAN, NAN, NAN])
+    made.anneals()
+    made.anneals(stops_early=True)
+    return made

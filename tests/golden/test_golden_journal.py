@@ -1,0 +1,47 @@
+"""What the package decides and says in some thirty scripted runs, line by line as it was recorded.
+
+This is the one place where the sentences are asserted. Where a change is meant, ``make golden`` records anew and prints
+which fields changed; the difference of the files is then what a reviewer reads.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from tests.golden import journals
+from tests.golden.adapter import Action, Condition
+from tests.golden.runs import RUNS
+
+SHOWN = 10
+
+
+@pytest.mark.parametrize("name", RUNS)
+def test_run_is_as_recorded(name: str, tmp_path: Path) -> None:
+    found = list(journals.differences(journals.recorded(name), journals.parsed(RUNS[name](tmp_path))))
+    if found:
+        shown = "\n".join(map(str, found[:SHOWN]))
+        more = f"\n... and {len(found) - SHOWN} more" if len(found) > SHOWN else ""
+        pytest.fail(f"{name} is not as recorded (`make golden` records anew):\n{shown}{more}", pytrace=False)
+
+
+def test_every_recording_belongs_to_a_run() -> None:
+    assert {path.stem for path in journals.FOLDER.glob("*.jsonl")} == set(RUNS)
+
+
+@pytest.mark.parametrize(("field", "words"), [("condition", Condition), ("action", Action)])
+def test_every_word_occurs(field: str, words: type) -> None:
+    """Else the net would have a hole that nobody sees."""
+    assert {line["decision"][field] for line in _checks()} == {word.value for word in words}
+
+
+def test_no_sentence_depends_on_rounding() -> None:
+    """A slope of 5e-17 is another one with the next version of Python: its values lie on an exact line."""
+    said = [line["decision"]["reason"] for line in _checks()]
+    assert [sentence for sentence in said if re.search(r"\de-1[2-9]", sentence)] == []
+
+
+def _checks() -> list[dict]:
+    return [line for name in RUNS for line in journals.recorded(name) if line["kind"] == "check"]
