@@ -8,6 +8,7 @@ from collections import defaultdict
 from pathlib import Path
 
 from tests.golden import journals
+from tests.golden.live_runs import checkpoints
 from tests.golden.runs import RUNS
 
 
@@ -21,6 +22,11 @@ def main() -> None:
         for difference in journals.differences(before, now):
             changed[re.sub(r"\[\d+\]", "[]", difference.field)][name] += 1
         journals.record(name, now)
+    with tempfile.TemporaryDirectory() as folder:
+        keys = checkpoints(Path(folder))
+    for path, *_ in journals.unlike(journals.recorded_keys(), keys):
+        changed[path]["checkpoint keys"] += 1
+    journals.record_keys(keys)
     for path in journals.FOLDER.glob("*.jsonl"):
         if path.stem not in RUNS:
             path.unlink()

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from lightning_lr import LearningRateController
 from lightning_lr.engine.arguments import settings_from
 from lightning_lr.engine.bounds import bounded
 from lightning_lr.engine.engine import DecisionEngine
@@ -13,8 +14,10 @@ from lightning_lr.engine.journal import entry_line, header_line
 from lightning_lr.engine.policies.policy import Policy, Response
 from lightning_lr.engine.records import Adjustment, Branch, Decision, JournalEntry, Rate, Reading, TrainWindow, Trial
 from lightning_lr.engine.vocabulary import Action, Condition
+from lightning_lr.metrics import UpdateRatio
 
-__all__ = ["Action", "Condition", "EngineRun", "Policy", "Response"]
+__all__ = ["Action", "Condition", "EngineRun", "Policy", "Response", "UpdateRatio", "controller"]
+controller = LearningRateController
 
 STEPS = 10
 """Optimizer steps from one check to the next."""

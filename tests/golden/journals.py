@@ -59,6 +59,16 @@ def record(name: str, records: Sequence[dict[str, Any]]) -> None:
     (FOLDER / f"{name}.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
+def recorded_keys() -> dict[str, Any]:
+    """The keys of the checkpoints as they lie here."""
+    return dict(json.loads(CHECKPOINT_KEYS.read_text(encoding="utf-8"))) if CHECKPOINT_KEYS.exists() else {}
+
+
+def record_keys(keys: dict[str, Any]) -> None:
+    """Write the keys of the checkpoints."""
+    CHECKPOINT_KEYS.write_text(json.dumps(keys, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
 def differences(expected: Sequence[Any], got: Sequence[Any]) -> Iterator[Difference]:
     """Whatever is not alike in two journals, in the order of their lines."""
     for number in range(max(len(expected), len(got))):

@@ -1,0 +1,210 @@
+"""Scripted runs of a real Trainer: what the callback writes to its journal, and what it prints.
+
+Each function is one run, and its docstring says what happens in it.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch.callbacks import EarlyStopping
+
+from tests.golden.adapter import UpdateRatio, controller
+from tests.golden.training import NOISE, Clock, Saved, Scripted, falling, fit, series
+
+NAN = float("nan")
+RUNS: dict[str, Callable[[Path], list[str]]] = {}
+
+
+def run(function: Callable[[Path], list[str]]) -> Callable[[Path], list[str]]:
+    """Take a run into the list, under its name."""
+    RUNS[f"live_{function.__name__}"] = function
+    return function
+
+
+def journal(folder: Path, module: Scripted, *others: Any, options: dict[str, Any], **arguments: Any) -> list[str]:
+    """The lines of the journal of one fit, and after them the sentences that it printed."""
+    path = folder / "lr_journal.jsonl"
+    ours = controller(journal=str(path), **arguments)
+    _, said = fit(module, ours, *others, **options)
+    printed = [json.dumps({"kind": "printed", "sentence": _without(folder, sentence)}) for sentence in said]
+    return [*path.read_text(encoding="utf-8").splitlines(), *printed]
+
+
+def _without(folder: Path, sentence: str) -> str:
+    return sentence.replace(str(folder), "FOLDER")
+
+
+def learnable(batch: int, lr: float, way: float) -> float:
+    """A loss that falls with the sum of the rates, and explodes where the rate is far beyond a half."""
+    return 0.3 + 2.0 * math.exp(-way) + (lr / 0.5) ** 4 + 0.02 * NOISE[batch]
+
+
+@run
+def searches_and_anneals(folder: Path) -> list[str]:
+    """Policy auto: a sweep, three branches on the same batches, the rate between; held, then linear to zero."""
+    module = Scripted(learnable, lambda epoch, way: {"val_loss": 0.35 + 2.0 * math.exp(-way)})
+    return journal(folder, module, options={"max_epochs": 10, "steps": 40})
+
+
+@run
+def search_tells_nothing(folder: Path) -> list[str]:
+    """The training loss never changes beyond its noise: the rate stays."""
+    module = Scripted(lambda batch, lr, way: 2.3 + 0.02 * NOISE[batch], series(2.4, 2.3, 2.25))
+    return journal(folder, module, options={"max_epochs": 4, "steps": 40})
+
+
+@run
+def search_sees_an_edge_alone(folder: Path) -> list[str]:
+    """The training loss does not fall in the sweep, but rises from some rate on."""
+    module = Scripted(lambda batch, lr, way: 2.3 + 0.02 * NOISE[batch] + (lr / 0.2) ** 2, series(2.4, 2.3, 2.25))
+    return journal(folder, module, options={"max_epochs": 4, "steps": 40})
+
+
+@run
+def resumed_with_other_settings(folder: Path) -> list[str]:
+    """Ended after seven checks, resumed from the fourth: the journal is cut back, a second header has the settings."""
+    losses = series(1.0, 0.8, 0.7, 0.7, 0.7, 0.7, 0.7, 0.69)
+    saved = Saved(folder / "saved.ckpt", step=16, epoch_over=True)
+    begun = journal(folder, Scripted(metrics=losses), saved, options={"max_epochs": 7}, find_lr=False, anneal=False)
+    assert len([line for line in begun if '"kind": "check"' in line]) == 7
+    more = {"max_epochs": 8, "resumed": folder / "saved.ckpt"}
+    return journal(folder, Scripted(metrics=losses), options=more, find_lr=False, anneal=False, patience=2)
+
+
+@run
+def pattern_of_sets(folder: Path) -> list[str]:
+    """Whatever is logged as val_loss/… votes, and all must agree; one of them alone is only named."""
+    a, b = (1.0, 0.8, 0.7, 0.7, 0.7, 0.7), (1.0, 0.8, 0.7, 0.65, 0.65, 0.65)
+    module = Scripted(metrics=lambda epoch, way: {"val_loss/a": a[epoch], "val_loss/b": b[epoch], "val_acc": 0.5})
+    options = {"max_epochs": 6}
+    return journal(folder, module, options=options, monitor="val_loss*", vote="all", patience=2, find_lr=False)
+
+
+@run
+def unknown_budget(folder: Path) -> list[str]:
+    """A plateau begins the end of a run that nothing else ends; as it ends worse than its best, the best comes back."""
+    module = Scripted(metrics=series(1.0, 0.8, 0.8, 0.75, 0.7, 0.9))
+    return journal(folder, module, options={"max_epochs": -1}, patience=1, find_lr=False)
+
+
+@run
+def unknown_budget_ends_well(folder: Path) -> list[str]:
+    """The same, but the end is good: the run stops there."""
+    module = Scripted(metrics=series(1.0, 0.8, 0.8, 0.75, 0.7, 0.65))
+    return journal(folder, module, options={"max_epochs": -1}, patience=1, find_lr=False)
+
+
+@run
+def time_limit(folder: Path) -> list[str]:
+    """Seconds end the run, by a clock that slows down: each check estimates the budget anew."""
+    clock = Clock(seconds=lambda step: 1.0 if step < 30 else 2.0, validation=3.0)
+    module = Scripted(metrics=lambda epoch, way: {"val_loss": 1.0 / (1 + epoch)})
+    with clock.ticking():
+        options = {"max_epochs": -1, "steps": 10, "max_time": {"seconds": 90}}
+        return journal(folder, module, clock, options=options, find_lr=False)
+
+
+@run
+def early_stopping(folder: Path) -> list[str]:
+    """EarlyStopping runs out of patience: the rate falls to zero first, then the run ends."""
+    module = Scripted(metrics=series(1.0, 0.9, 0.82, 0.82, 0.82, 0.78, 0.77))
+    stopping = EarlyStopping("val_loss", patience=2)
+    return journal(folder, module, stopping, options={"max_epochs": 20}, patience=50, find_lr=False)
+
+
+@run
+def own_schedule_and_groups(folder: Path) -> list[str]:
+    """The user's own schedule, two groups with bounds of their own: a cut waits while the schedule moves."""
+
+    def steps(optimizer: Any) -> Any:
+        return torch.optim.lr_scheduler.MultiStepLR(optimizer, [5, 8], gamma=0.5)
+
+    module = Scripted(metrics=series(1.0, 0.8, 0.7), groups=["head"], scheduler=steps)
+    bounds = {"min_lr": [0.02, 0.0], "max_lr": [1.0, 0.08]}
+    return journal(folder, module, options={"max_epochs": 9}, patience=2, **bounds)
+
+
+@run
+def dry_run(folder: Path) -> list[str]:
+    """Decided and recorded, nothing done."""
+    module = Scripted(metrics=series(1.0, 0.8, NAN))
+    return journal(folder, module, options={"max_epochs": 4}, dry_run=True)
+
+
+@run
+def between_validations(folder: Path) -> list[str]:
+    """A validation each 60 steps, a check each 20: the loss diverges between two of them, and the state comes back."""
+
+    def loss(batch: int, lr: float, way: float) -> float:
+        return falling(batch, lr, way) + max(0.0, way - 12.2) * (lr > 0.05)
+
+    module = Scripted(loss, series(1.0, 0.8, 0.7, 0.65))
+    options = {"max_epochs": 4, "steps": 60}
+    return journal(folder, module, options=options, check_every_n_steps=20, find_lr=False, anneal=False)
+
+
+@run
+def training_alone(folder: Path) -> list[str]:
+    """No validation: the training loss takes the place of the monitor, and its plateau is cut."""
+    module = Scripted(lambda batch, lr, way: max(1.0, 2.0 - 3 * way**1.5))
+    return journal(folder, module, options={"max_epochs": 7, "steps": 2}, policy="conservative", patience=3)
+
+
+@run
+def stops_after_restores_in_vain(folder: Path) -> list[str]:
+    """Validation is no number any more: restores, each with a cut, and then the run is stopped."""
+    module = Scripted(metrics=series(1.0, 0.8, NAN))
+    return journal(folder, module, options={"max_epochs": 20}, find_lr=False)
+
+
+@run
+def more_is_better_with_probes(folder: Path) -> list[str]:
+    """An accuracy beside a logged one of training, a probe, and a last check that is clearly worse than the best."""
+    module = Scripted(
+        metrics=series(0.3, 0.5, 0.6, 0.65, 0.4, name="val_acc"),
+        logged=lambda epoch, way: {"train_acc": 0.5 + 0.05 * epoch},
+    )
+    arguments = {"monitor": "val_acc", "mode": "max", "train_monitor": "train_acc", "probes": [UpdateRatio()]}
+    return journal(folder, module, options={"max_epochs": 5}, find_lr=False, warmup_checks=1, cooldown=1, **arguments)
+
+
+# --- checkpoints ------------------------------------------------------------------------------------------------------
+
+
+def checkpoints(folder: Path) -> dict[str, Any]:
+    """What three checkpoints hold of ours: names and types of everything, not the values."""
+    searching, running, ended = folder / "searching.ckpt", folder / "running.ckpt", folder / "ended.ckpt"
+    module = Scripted(learnable, lambda epoch, way: {"val_loss": 0.35 + 2.0 * math.exp(-way)})
+    fit(module, controller(verbose=False), Saved(searching, 60), max_epochs=10, steps=40, max_steps=61)
+    module = Scripted(metrics=series(1.0, 0.8, 0.7, 0.7, 0.7, 0.7, 0.65, 0.6), logged=series(0.9, name="train_loss"))
+    ours = controller(
+        monitor=["val_loss"], train_monitor="train_loss", find_lr=False, verbose=False, probes=[UpdateRatio()]
+    )
+    trainer, _ = fit(module, ours, Saved(running, 28, epoch_over=True), max_epochs=8)
+    trainer.save_checkpoint(ended)
+    return {path.stem: _ours(torch.load(path, weights_only=True)) for path in (searching, running, ended)}
+
+
+def _ours(checkpoint: dict[str, Any]) -> dict[str, Any]:
+    (key,) = (key for key in checkpoint["callbacks"] if key.startswith("LearningRateController"))
+    (added,) = (key for key in checkpoint if key.startswith("lightning_lr/"))
+    return {f"callbacks/{key}": keys_of(checkpoint["callbacks"][key]), added: keys_of(checkpoint[added])}
+
+
+def keys_of(value: Any) -> Any:
+    """Names and types; of a list, one item of each form."""
+    if isinstance(value, dict):
+        return {str(key): keys_of(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        forms: list[Any] = []
+        for form in map(keys_of, value):
+            if form not in forms:
+                forms.append(form)
+        return {type(value).__name__: forms}
+    return f"{value.dtype}" if isinstance(value, torch.Tensor) else type(value).__name__
