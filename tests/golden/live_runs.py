@@ -181,11 +181,12 @@ def checkpoints(folder: Path) -> dict[str, Any]:
     """What three checkpoints hold of ours: names and types of everything, not the values."""
     searching, running, ended = folder / "searching.ckpt", folder / "running.ckpt", folder / "ended.ckpt"
     module = Scripted(learnable, lambda epoch, way: {"val_loss": 0.35 + 2.0 * math.exp(-way)})
-    fit(module, controller(verbose=False), Saved(searching, 60), max_epochs=10, steps=40, max_steps=61)
-    module = Scripted(metrics=series(1.0, 0.8, 0.7, 0.7, 0.7, 0.7, 0.65, 0.6), logged=series(0.9, name="train_loss"))
-    ours = controller(
-        monitor=["val_loss"], train_monitor="train_loss", find_lr=False, verbose=False, probes=[UpdateRatio()]
-    )
+    ours = controller(verbose=False, journal=str(folder / "searching.jsonl"))
+    fit(module, ours, Saved(searching, 60), max_epochs=10, steps=40)  # in the second branch
+    losses = series(1.0, 0.8, 0.7, 0.7, 0.7, 0.7, 0.65, 0.6)
+    module = Scripted(metrics=losses, logged=series(0.9, name="train_loss"), momentum=0.5)
+    arguments = {"train_monitor": "train_loss", "find_lr": False, "probes": [UpdateRatio()]}
+    ours = controller(verbose=False, journal=str(folder / "running.jsonl"), **arguments)
     trainer, _ = fit(module, ours, Saved(running, 28, epoch_over=True), max_epochs=8)
     trainer.save_checkpoint(ended)
     return {path.stem: _ours(torch.load(path, weights_only=True)) for path in (searching, running, ended)}

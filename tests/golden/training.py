@@ -52,6 +52,7 @@ class Scripted(LightningModule):
         groups: names of further parameter groups.
         scheduler: makes a scheduler of the optimizer.
         logged: what ``training_step`` logs over an epoch.
+        momentum: gives the optimizer a state.
     """
 
     def __init__(
@@ -62,12 +63,13 @@ class Scripted(LightningModule):
         groups: Sequence[str] = (),
         scheduler: Callable[[Any], Any] | None = None,
         logged: Metrics | None = None,
+        momentum: float = 0.0,
     ) -> None:
         super().__init__()
         self.weight = torch.nn.Parameter(torch.zeros((), dtype=torch.float64))
         self.others = torch.nn.ParameterList(torch.nn.Parameter(torch.ones(1)) for _ in groups)
         self.script, self.metrics, self.lr, self.names = loss, metrics, lr, groups
-        self.scheduler, self.logged = scheduler, logged
+        self.scheduler, self.logged, self.momentum = scheduler, logged, momentum
 
     @property
     def way(self) -> float:
@@ -89,7 +91,7 @@ class Scripted(LightningModule):
     def configure_optimizers(self) -> Any:
         groups = [{"params": [self.weight], "name": "body"} if self.names else {"params": [self.weight]}]
         groups += [{"params": [p], "name": name} for p, name in zip(self.others, self.names, strict=True)]
-        optimizer = torch.optim.SGD(groups, lr=self.lr)
+        optimizer = torch.optim.SGD(groups, lr=self.lr, momentum=self.momentum)
         return [optimizer] if self.scheduler is None else ([optimizer], [self.scheduler(optimizer)])
 
 
