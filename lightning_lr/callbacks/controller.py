@@ -392,9 +392,9 @@ class LearningRateController(DualCallback):
 
     def __getstate__(self) -> dict[str, Any]:
         # A session holds hooks into a running Trainer; Lightning hangs bound methods of the module on every callback.
-        kept = {key: value for key, value in self.__dict__.items() if key not in ("_session", "log", "log_dict")}
+        kept = {key: value for key, value in self.__dict__.items() if key not in ("_fit_run", "log", "log_dict")}
         history = self._history if self._fit_run is None else self._fit_run.history
-        return {**kept, "_session": None, "_history": history, "_state": self.state_dict(), "_checkpointed": {}}
+        return {**kept, "_fit_run": None, "_history": history, "_state": self.state_dict(), "_checkpointed": {}}
 
     def __repr__(self) -> str:
         settings, policy = self.settings, self.settings.policy

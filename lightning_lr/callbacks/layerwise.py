@@ -266,7 +266,7 @@ class LayerwiseLearningRate(DualCallback):
 
     def __getstate__(self) -> dict[str, Any]:
         kept = {key: value for key, value in self.__dict__.items() if key not in ("log", "log_dict")}
-        return {**kept, "_session": None, "_undo": [], "_state": self.state_dict()}
+        return {**kept, "_fit_run": None, "_undo": [], "_state": self.state_dict()}
 
     def __repr__(self) -> str:
         options = f"every_n_steps={self.every_n_steps}, step={self.step}, limit={self.limit}, trust={self.trust}"

@@ -266,7 +266,7 @@ def _reading(record: Mapping[str, Any]) -> Reading:
         trial=_trial(record.get("trial")),
         anneals=bool(record.get("anneals", False)),
         stops_early=bool(record.get("stops_early", False)),
-        train_only=bool(record.get("watches_training", False)),
+        train_only=bool(record.get("train_only", False)),
         train_loss=_optional(record.get("train_loss")),
         probes=_numbers(record.get("probes", {})),
     )

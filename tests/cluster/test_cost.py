@@ -103,7 +103,7 @@ def test_one_all_reduce_and_one_broadcast_a_check(size: int, model: type[Lightni
     """And none a step; the same bytes for a large model with many groups, and for more ranks."""
     without, watched = (sent_by(model, size, tmp_path / str(i), make) for i, make in enumerate((None, plain)))
     assert more(watched, without, ("step",)) == {}
-    a_check = more(watched, without, ("check", "watches_training"))
+    a_check = more(watched, without, ("check", "train_only"))
     assert a_check == {("allreduce", A_CHECK[0]): EPOCHS, ("broadcast", A_CHECK[1]): EPOCHS}
     assert sum(more(watched, without, ("set-up", "end")).values()) <= 2
 

@@ -112,7 +112,7 @@ def test_nothing_that_rests_on_validation_changes(tmp_path: Path) -> None:
         assert acts
         suspected = [{*line["suspected"]} & {"plateau", "overfitting"} for line in validated]
         both.append((acts, [line["views"] for line in validated], suspected))
-        train_only = [line for line in readings(folder) if line["reading"]["watches_training"]]
+        train_only = [line for line in readings(folder) if line["reading"]["train_only"]]
         assert len(train_only) == (8 * (EPOCH // EVERY - 1) if every else 0)
         assert {line["decision"]["action"] for line in train_only} <= {"hold"}
         assert all(
@@ -139,7 +139,7 @@ def test_a_run_without_validation_checks_within_its_epochs(tmp_path: Path) -> No
     wanted = [sum(map(falls, range(at, at + EPOCH))) / EPOCH for at in (0, EPOCH)]
     assert planned_end_step == pytest.approx(wanted, rel=1e-5)
     # Before the first epoch is over nobody knows that no monitor will come.
-    assert sum(line["watches_training"] for line in lines) == EPOCH // EVERY - 1
+    assert sum(line["train_only"] for line in lines) == EPOCH // EVERY - 1
 
 
 def test_a_recipe_makes_none(tmp_path: Path) -> None:
@@ -147,7 +147,7 @@ def test_a_recipe_makes_none(tmp_path: Path) -> None:
     options = {"policy": "halving", "epochs": 1, "check_every_n_steps": EVERY, "verbose": False}
     settings = {"max_epochs": 2, "num_sanity_val_steps": 0}
     trainer([LearningRateController(**options)], tmp_path, **settings).fit(Trains(falls), data(EPOCH), data(1))
-    assert [line["reading"]["watches_training"] for line in readings(tmp_path)] == [False, False]
+    assert [line["reading"]["train_only"] for line in readings(tmp_path)] == [False, False]
 
 
 @pytest.mark.ranks

@@ -13,7 +13,7 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from lightning_lr import LearningRateController
-from lightning_lr.live import decision_tables as page_size
+from lightning_lr.loggers import tables as page_size
 from tests.helpers.scripted import Scripted, data, eager, trainer
 
 STEADY = {"val_loss": [1.0 - 0.01 * i for i in range(20)]}

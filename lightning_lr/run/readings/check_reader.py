@@ -110,7 +110,7 @@ class CheckReader:
     def values(self, shared: reduction_format.Shared, train_only: bool) -> dict[str, Any]:
         """What a reading takes from the ranks together."""
         if train_only:
-            return {"train": shared.window, "watches_training": True}
+            return {"train": shared.window, "train_only": True}
         loss = self._train_loss(shared.window)
         return {
             "metrics": self._metrics(shared, loss),
