@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from lightning_lr.layerwise.rule import LayerChange, LayerRule, check_rule
 from lightning_lr.loggers.journal_file import JournalFile, journal_path
 from lightning_lr.optim.param_group_lrs import innermost
 from lightning_lr.run.distributed import Ranks
+from lightning_lr.run.patches import patch
 from lightning_lr.run.trainer.trainer_adapter import steps_taken
 
 __all__ = ["LayerwiseLearningRate"]
@@ -92,7 +93,8 @@ class LayerwiseLearningRate(DualCallback):
         self._state: dict[str, Any] = {}
         self._pending: list[list[float]] = []
         self._resumed = False
-        self._undo: list[Any] = []
+        self._undo = ExitStack()
+        self._patched = False
         self._last: tuple[dict[str, float], dict[str, LayerChange]] = ({}, {})
 
     @property
@@ -200,9 +202,8 @@ class LayerwiseLearningRate(DualCallback):
             self._pending = self._fit_run.probe.state()
             self._fit_run.end()
             self._fit_run = None
-        for undo in self._undo:
-            undo()
-        self._undo = []
+        self._undo.close()
+        self._patched = False
 
     def _split(self, trainer: Any, module: Any, saved: dict[str, Any]) -> None:
         layers = layers_of(module, self.layers)
@@ -218,10 +219,11 @@ class LayerwiseLearningRate(DualCallback):
     def _scan(self, trainer: Any, module: Any) -> None:
         assert self._fit_run is not None
         refused = self._fit_run.scan(_schedulers(trainer))
-        if refused and not self._undo:
+        if refused and not self._patched:
             # Their class cannot be exchanged: the module's own hook steps them while the multipliers are hidden.
-            module.lr_scheduler_step = self._fit_run.control.around(module.lr_scheduler_step)
-            self._undo.append(lambda: module.__dict__.pop("lr_scheduler_step", None))
+            step = self._fit_run.control.around(module.lr_scheduler_step)
+            patch(module, "lr_scheduler_step", step, self._undo)
+            self._patched = True
 
     def _open_record(self, trainer: Any, ranks: Ranks, former: Any, layers: list[str]) -> JournalFile:
         """On rank 0 the file; on the others nothing is written."""
@@ -266,7 +268,7 @@ class LayerwiseLearningRate(DualCallback):
 
     def __getstate__(self) -> dict[str, Any]:
         kept = {key: value for key, value in self.__dict__.items() if key not in ("log", "log_dict")}
-        return {**kept, "_fit_run": None, "_undo": [], "_state": self.state_dict()}
+        return {**kept, "_fit_run": None, "_undo": ExitStack(), "_patched": False, "_state": self.state_dict()}
 
     def __repr__(self) -> str:
         options = f"every_n_steps={self.every_n_steps}, step={self.step}, limit={self.limit}, trust={self.trust}"

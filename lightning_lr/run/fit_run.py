@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -71,7 +72,7 @@ class FitRun:
         snapshot: the state that a restore brings back.
         snapshot_check: the check it was taken at.
         told: whether it was said that the run has converged.
-        undo: what to call at the end of the fit, newest last.
+        undo: what to call at the end of the fit, the newest first.
     """
 
     settings: Settings
@@ -98,7 +99,7 @@ class FitRun:
     snapshot: Snapshot | None = None
     snapshot_check: int | None = None
     told: bool = False
-    undo: list[Callable[[], None]] = field(default_factory=list)
+    undo: ExitStack = field(default_factory=ExitStack)
 
     def __post_init__(self) -> None:
         self.lr_schedule.moved = self._pace_checks
@@ -411,8 +412,6 @@ class FitRun:
 
     def end(self) -> None:
         """Undo whatever was done to the Trainer and the module; calling it twice does no harm."""
-        self.lr_schedule.end()
         self.groups.detach()
         self.reader.probes.end()
-        while self.undo:
-            self.undo.pop()()
+        self.undo.close()

@@ -36,7 +36,7 @@ def lay_out(
         lr_schedule.budget_known_at = lr_schedule.steps + FIRST
         if run_plan.searches and not fit_run.dry_run and fit_run.groups.rates():
             # The very start is restored after the sweep: until then each step is as small as the sweep's first.
-            lr_schedule.paused_callbacks = PausedCallbacks(trainer.callbacks)
+            _suspend(fit_run, trainer)
             fit_run.groups.set_part(PART, 1.0)
             fit_run.groups.set_part(PART, LOWEST / next(iter(fit_run.groups.rates().values())).applied)
     elif not state:
@@ -67,9 +67,14 @@ def _explore(fit_run: FitRun, plan: Exploration, trainer: Any, module: Any) -> L
     """Begin to explore; callbacks that judge wait for its end."""
     lr_schedule, batches = fit_run.lr_schedule, partial(BatchCache, module)
     lr_schedule.lr_search = LRSearch(plan, fit_run.groups, fit_run.ranks, fit_run.restore_start, batches)
-    fit_run.undo.append(lr_schedule.lr_search.detach)
-    lr_schedule.paused_callbacks = PausedCallbacks(trainer.callbacks)
+    fit_run.undo.callback(lr_schedule.lr_search.detach)
+    _suspend(fit_run, trainer)
     return lr_schedule.lr_search
+
+
+def _suspend(fit_run: FitRun, trainer: Any) -> None:
+    fit_run.lr_schedule.paused_callbacks = PausedCallbacks(trainer.callbacks)
+    fit_run.undo.callback(fit_run.lr_schedule.paused_callbacks.end)
 
 
 def _move_end(fit_run: FitRun, run_plan: RunPlan, state: Mapping[str, Any]) -> None:

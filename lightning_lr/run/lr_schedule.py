@@ -199,8 +199,3 @@ class LRSchedule:
         self.curve = Curve(**state["curve"]) if state["curve"] else None
         self.annealing = state["annealing"]
         self.ends_at = state.get("ends_at")  # since 0007-early-stopping
-
-    def end(self) -> None:
-        """Let the suspended callbacks go on."""
-        if self.paused_callbacks is not None:
-            self.paused_callbacks.end()

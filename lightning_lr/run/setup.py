@@ -22,6 +22,7 @@ from lightning_lr.run.distributed import Ranks
 from lightning_lr.run.fit_run import FitRun
 from lightning_lr.run.layout import lay_out
 from lightning_lr.run.lr_schedule import LRSchedule
+from lightning_lr.run.patches import patch
 from lightning_lr.run.plan import plan_run
 from lightning_lr.run.readings.check_reader import CheckReader
 from lightning_lr.run.readings.probes import Probes, memory_of_ranks
@@ -101,7 +102,7 @@ def build_run(
         scaler = getattr(trainer.precision_plugin, "scaler", None)
         if callback.snapshot_folder is not None:
             file = SnapshotFile(callback.snapshot_folder, ranks.rank, warn)
-            fit_run.undo.append(file.remove)
+            fit_run.undo.callback(file.remove)
         fit_run.take_snapshot = partial(_take, module, trainer, scaler, file)
         fit_run.restore_snapshot = partial(_restore, module, trainer, scaler)
     _continue(fit_run, state, checkpointed, file)
@@ -205,12 +206,10 @@ def _hide_scale_in_module(fit_run: FitRun, module: Any) -> None:
     """For schedulers whose class cannot be exchanged: the scheduled rates are shown while the module steps them."""
     if not fit_run.groups.unhidden:
         return
-    plain: Callable[..., Any] = module.lr_scheduler_step
-    step = plain
+    step: Callable[..., Any] = module.lr_scheduler_step
     for optimizer in fit_run.groups.optimizers:
         step = LRScale.of(optimizer).around(step)
-    module.lr_scheduler_step = step
-    fit_run.undo.append(lambda: module.__dict__.pop("lr_scheduler_step", None))
+    patch(module, "lr_scheduler_step", step, fit_run.undo)
 
 
 def _open_journal(

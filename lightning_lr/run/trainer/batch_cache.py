@@ -7,12 +7,14 @@ is handed a kept one in place of the fetched one.
 
 from __future__ import annotations
 
-import functools
 import inspect
+from contextlib import ExitStack
 from typing import Any
 
 import torch
 from lightning_utilities.core.apply_func import apply_to_collection
+
+from lightning_lr.run.patches import patch
 
 LARGEST = 256 * 2**20
 """Bytes of batches that are kept at most; where they need more, each branch trains on batches of its own."""
@@ -33,16 +35,16 @@ class BatchCache:
         self.kept: list[Any] | None = []
         self.place: int | None = None
         self._bytes = 0
+        self._undo = ExitStack()
         inner = module.training_step
         if "dataloader_iter" in inspect.signature(inner).parameters:
             self.kept = None  # the step fetches its batches itself
             return
 
-        @functools.wraps(inner)
         def training_step(batch: Any, *args: Any, **kwargs: Any) -> Any:
             return inner(self._exchanged(batch), *args, **kwargs)
 
-        module.training_step = training_step
+        patch(module, "training_step", training_step, self._undo)
 
     def rewind(self) -> None:
         """From here on the kept batches come again, from the first."""
@@ -50,7 +52,7 @@ class BatchCache:
 
     def detach(self) -> None:
         """Give ``training_step`` back as it was, and let the batches go; calling it twice does no harm."""
-        self.module.__dict__.pop("training_step", None)
+        self._undo.close()
         self.kept = None
 
     def state_dict(self) -> dict[str, Any]:

@@ -8,11 +8,12 @@ reasons for which it stops (a value that is not finite, a threshold) are left al
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from contextlib import ExitStack
 from dataclasses import dataclass, field
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from lightning_lr.run.defer_signals import defer_signals
+from lightning_lr.run.patches import patch, patched_with
 from lightning_lr.run.trainer.trainer_state import TrainerState
 
 if TYPE_CHECKING:
@@ -26,12 +27,12 @@ def anneal_before_stopping(fit_run: FitRun, trainer: Any) -> None:
     """Until the end of the fit, each EarlyStopping of this Trainer lets the run be annealed before it stops it."""
     for callback in filter(stops_early, trainer.callbacks):
         for hook, epoch_over in HOOKS.items():
-            judge = getattr(callback, hook)
-            if not isinstance(judge, _Judge):
-                # On the instance, where Lightning looks first; the class stays as it is.
-                callback.__dict__[hook] = judge = _Judge(callback, judge, epoch_over)
+            judge = patched_with(callback, hook, _Judge)
+            if judge is None:
+                judge = _Judge(callback, getattr(callback, hook), epoch_over)
+                patch(callback, hook, judge, judge.undo)
             judge.fit_runs.append(fit_run)
-            fit_run.undo.append(partial(judge.leave, fit_run, hook))
+            fit_run.undo.callback(judge.leave, fit_run)
 
 
 def give_patience(callbacks: Iterable[Any]) -> None:
@@ -49,17 +50,17 @@ class _Judge:
         inner: its hook.
         epoch_over: whether an epoch is over then.
         fit_runs: whose rates are annealed; one for each controller of the Trainer.
+        undo: gives the callback its hook back.
     """
 
     callback: Any
     inner: Callable[..., None]
     epoch_over: bool
     fit_runs: list[FitRun] = field(default_factory=list)
+    undo: ExitStack = field(default_factory=ExitStack)
 
     def __call__(self, trainer: Any, module: Any) -> None:
         callback, stopped, before = self.callback, trainer.should_stop, self.callback.stopped_epoch
-        if any(fit_run.lr_schedule.searches for fit_run in self.fit_runs):
-            return
         self.inner(trainer, module)
         if stopped:
             return
@@ -71,11 +72,11 @@ class _Judge:
                 callback.wait_count = 0
                 self._begin_ends(TrainerState.of(trainer, self.epoch_over))
 
-    def leave(self, fit_run: FitRun, hook: str) -> None:
+    def leave(self, fit_run: FitRun) -> None:
         """The fit of a session is over; with the last one the callback is as it was."""
         self.fit_runs.remove(fit_run)
         if not self.fit_runs:
-            self.callback.__dict__.pop(hook, None)
+            self.undo.close()
 
     def _out_of_patience(self) -> bool:
         """Whether that is why it stops, on any rank; all ranks stop together, so all of them ask."""

@@ -8,7 +8,10 @@ until the exploration is over.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import ExitStack
 from typing import Any
+
+from lightning_lr.run.patches import patch
 
 JUDGES = ("ModelCheckpoint", "EarlyStopping")
 HOOKS = ("on_train_batch_end", "on_train_epoch_end", "on_validation_end")
@@ -22,19 +25,14 @@ class PausedCallbacks:
     """
 
     def __init__(self, callbacks: Iterable[Any]) -> None:
-        self._suspended = [callback for callback in callbacks if _judges(callback)]
-        for callback in self._suspended:
+        self._undo = ExitStack()
+        for callback in filter(_judges, callbacks):
             for hook in HOOKS:
-                # On the instance, where Lightning looks first; the class stays as it is.
-                callback.__dict__.setdefault(hook, _nothing)
+                patch(callback, hook, _nothing, self._undo)
 
     def end(self) -> None:
         """Let them judge again; calling it twice does no harm."""
-        for callback in self._suspended:
-            for hook in HOOKS:
-                if callback.__dict__.get(hook) is _nothing:
-                    del callback.__dict__[hook]
-        self._suspended = []
+        self._undo.close()
 
 
 def _judges(callback: Any) -> bool:
