@@ -225,6 +225,8 @@ def _signal_numbers(views: MetricViews) -> dict[str, dict[str, float | str]]:
 
 def _settings(record: Mapping[str, Any]) -> Settings:
     policy = dict(record["policy"])
+    for flag in ("searches", "anneals"):
+        policy.setdefault(flag, policy["name"] == "auto")  # a journal from before there were flags
     policy["responses"] = {
         Condition(name): Response(**{**r, "action": Action(r["action"])}) for name, r in policy["responses"].items()
     }

@@ -13,7 +13,7 @@ from lightning_lr.engine.arguments import settings_from
 from lightning_lr.engine.text import plural
 from lightning_lr.engine.vocabulary import Action
 from lightning_lr.errors import ArgumentError
-from lightning_lr.offline.logs.sources import Watch, open_run, without_search
+from lightning_lr.offline.logs.sources import Watch, open_run
 from lightning_lr.offline.report import terminal
 
 
@@ -22,7 +22,7 @@ def demo(policy: str | None, sets: Sequence[str], seed: int, curve: str | None, 
     from lightning_lr.offline.demo import CURVES, decided, first_answer
     from lightning_lr.offline.replay.variants import parsed
 
-    settings = without_search(settings_from(**parsed([*([f"policy={policy}"] if policy else []), *sets])))
+    settings = settings_from(**parsed([*([f"policy={policy}"] if policy else []), *sets]))
     if curve is not None and curve not in CURVES:
         raise ArgumentError(f"Expected a curve of {', '.join(CURVES)} but got {curve!r}.")
     if png and curve is None:

@@ -127,7 +127,7 @@ def _against_finding(callback: LearningRateController, trainer: Any) -> str:
     """Why a run does not explore, whose user did not ask for it; empty where nothing speaks against it."""
     if callback.find_lr is False:
         return "find_lr=False"
-    if callback.settings.policy.name != "auto":
+    if not callback.settings.policy.searches:
         return f"policy {callback.settings.policy.name!r} does not explore"
     if trainer.lr_scheduler_configs:
         return "the schedule is the user's own"
@@ -139,7 +139,7 @@ def _against_finding(callback: LearningRateController, trainer: Any) -> str:
 
 
 def _against_annealing(callback: LearningRateController, trainer: Any, known: bool) -> str:
-    if callback.settings.policy.name != "auto":
+    if not callback.settings.policy.anneals:
         return f"policy {callback.settings.policy.name!r} does not anneal"
     if trainer.lr_scheduler_configs:
         return "the schedule is the user's own"

@@ -101,6 +101,15 @@ def test_the_header_of_every_preset_comes_back(name):
     assert read_header(header_line(Settings(policy=PRESETS[name]), {}))[0].policy == PRESETS[name]
 
 
+@pytest.mark.parametrize("name", PRESETS)
+def test_a_header_written_before_a_policy_had_flags_comes_back(name):
+    """The policy's name was all that told then whether it searches."""
+    record = json.loads(header_line(Settings(policy=PRESETS[name]), {}))
+    for flag in ("searches", "anneals"):
+        del record["settings"]["policy"][flag]
+    assert read_header(json.dumps(record))[0].policy == PRESETS[name]
+
+
 def test_lines_are_read_by_their_kind_and_schema():
     assert json.loads(HEADER)["kind"] == "header"
     assert json.loads(LINE)["kind"] == "check"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from lightning.pytorch.callbacks import Callback, EarlyStopping, LearningRateFin
 from torch.utils.data import DataLoader, TensorDataset
 
 from lightning_lr import LearningRateController
+from lightning_lr.engine.policies.policy import PRESETS, Policy, Response
 from lightning_lr.errors import ArgumentError, UnsupportedError
 from tests.helpers.ranks import run_on_ranks
 from tests.helpers.scripted import QUIET
@@ -215,6 +217,23 @@ def test_accumulated_batches_make_one_step_of_the_sweep() -> None:
     assert module.rates[: steps_swept(controller)] == pytest.approx(
         [1e-6 * 10 ** (7 * i / 39) for i in range(steps_swept(controller))]
     )
+
+
+@pytest.mark.parametrize(
+    ("policy", "explored", "annealed"),
+    [
+        (replace(PRESETS["auto"], name="mine"), True, True),
+        (replace(PRESETS["auto"], searches=False), False, True),
+        (replace(PRESETS["auto"], anneals=False), True, False),
+        (Policy("auto", {"plateau": Response("reduce", 0.5)}), False, False),
+    ],
+    ids=["another name", "no search", "no end", "the name alone"],
+)
+def test_what_a_policy_is_called_decides_nothing(policy: Policy, explored: bool, annealed: bool) -> None:
+    controller = lr_search(policy=policy)
+    fit(Regression(0.01), controller)
+    actions = [decision.action for decision in controller.decisions]
+    assert ("explore" in actions, "anneal" in actions) == (explored, annealed)
 
 
 def test_a_conservative_policy_explores_where_it_is_told_to() -> None:

@@ -7,6 +7,7 @@ import tracemalloc
 import pytest
 
 from lightning_lr.engine.arguments import settings_from
+from lightning_lr.engine.policies.policy import Policy
 from lightning_lr.engine.records import Rate, Reading, Trial
 from lightning_lr.engine.vocabulary import Action
 from lightning_lr.offline.curves import divergence, plateau
@@ -86,3 +87,16 @@ def test_a_policy_that_does_not_search_leaves_out_the_runs_own_exploration():
     assert auto.action is Action.EXPLORE
     assert (conservative.action, conservative.new_lr) == (Action.HOLD, {"lr-SGD": 0.1})
     assert str(conservative).endswith("the run explores here, policy conservative does not")
+
+
+@pytest.mark.parametrize("flag", ["searches", "anneals"])
+@pytest.mark.parametrize("name", ["auto", "mine"])
+def test_what_a_policy_is_called_decides_nothing(flag, name):
+    trial = Trial(tuple(1e-4 * 2**n for n in range(12)), (1.0,) * 6 + (0.9, 0.8, 0.7, 0.8, 2.0, 9.0))
+    at = {"trial": trial} if flag == "searches" else {"anneals": True}
+    reading = Reading(0, 0, 40, rates={"lr-SGD": Rate(0.1, 1.0, 0.1)}, snapshot_check=-1, **at)
+    does, does_not = (
+        Replayer(settings_from(policy=Policy(name, **{flag: on})), as_recorded=False).step(reading).action
+        for on in (True, False)
+    )
+    assert (does, does_not) == (Action.EXPLORE if flag == "searches" else Action.ANNEAL, Action.HOLD)

@@ -78,13 +78,15 @@ class Policy:
     """A named table of responses, or a recipe.
 
     Attributes:
-        name: shown in every report.
+        name: shown in every report; decides nothing.
         responses: condition → response.
         recipe: ``"halving"`` or ``"exponential"``: a plain recipe takes the place of the table.
         epochs: epochs between two moves of the recipe.
         ratio: the fixed ratio of the exponential recipe, above 0 and below 1.
         restore_best_at_end: whether the last check of a known budget restores the best state if the run ended worse.
         anneal_on_plateau: whether a plateau begins the end of a run whose budget is unknown.
+        searches: whether a run without a scheduler finds its first rate by itself, where the user leaves that open.
+        anneals: whether its rate falls to zero at the end, likewise.
 
     >>> cautious = Policy("mine", {Condition.PLATEAU: Response(Action.REDUCE, 0.5, patience=5)})
     >>> cautious.restores
@@ -98,6 +100,8 @@ class Policy:
     ratio: float = 0.5
     restore_best_at_end: bool = False
     anneal_on_plateau: bool = False
+    searches: bool = False
+    anneals: bool = False
 
     def __post_init__(self) -> None:
         named = {Condition(condition): response for condition, response in self.responses.items()}
@@ -157,6 +161,8 @@ PRESETS: Mapping[str, Policy] = {
         },
         restore_best_at_end=True,
         anneal_on_plateau=True,
+        searches=True,
+        anneals=True,
     ),
     # Only ever lowers; 0.5 loses at most one octave to a false alarm.
     "conservative": Policy(

@@ -149,9 +149,7 @@ def _log_run(path: Path, log: Log, watch: Watch) -> Run:
     choice = choose(log.columns, watch.monitors, watch.train, str(path))
     if watch.train_monitor:
         choose(log.columns, [watch.train_monitor], where=str(path))
-    settings = without_search(
-        settings_from(monitor=choice.monitors, mode=watch.mode or "min", train_monitor=watch.train_monitor)
-    )
+    settings = settings_from(monitor=choice.monitors, mode=watch.mode or "min", train_monitor=watch.train_monitor)
     said = [f"{choice.sentence}, mode {settings.mode}"]
     said += filter(None, (doubt(name, settings.mode) for name in settings.monitors if watch.mode is None))
     if "epoch" not in log.columns:
@@ -161,12 +159,6 @@ def _log_run(path: Path, log: Log, watch: Watch) -> Run:
     lines = _not_empty(path, lambda: log_lines(log, choice, watch.train_monitor))
     present = any(map(is_ours, log.columns))
     return Run(path, log.kind, settings, False, present, tuple(said), {}, lines)
-
-
-def without_search(settings: Settings) -> Settings:
-    """The same settings without what a replay cannot answer: steps of one's own at the start and at the end."""
-    off = {name: False for name in ("find_lr", "anneal", "explore") if hasattr(settings, name)}
-    return replace(settings, **off)  # type: ignore[arg-type]
 
 
 def _not_empty(path: Path, lines: Callable[[], Iterator[JournalLine]]) -> Callable[[], Iterator[JournalLine]]:

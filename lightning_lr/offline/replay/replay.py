@@ -24,10 +24,6 @@ UNKNOWN = (
 """Said under every replay that differs."""
 
 
-SEARCHES = "auto"
-"""The policy that explores at the start and anneals at the end; the others do neither unless a run was told to."""
-
-
 @dataclass(frozen=True)
 class Replayed:
     """One check: what was recorded, and what each of the settings decides.
@@ -69,9 +65,10 @@ class Replayer:
             return self.controller.step(reading)
         if self._stopped is not None:
             return _passed(reading, f"training had been stopped at check {self._stopped}")
-        if (reading.trial or reading.anneals) and self.settings.policy.name != SEARCHES:
+        policy = self.settings.policy
+        if (reading.trial and not policy.searches) or (reading.anneals and not policy.anneals):
             what = "explores" if reading.trial else "anneals"
-            return _passed(self._own(reading), f"the run {what} here, policy {self.settings.policy.name} does not")
+            return _passed(self._own(reading), f"the run {what} here, policy {policy.name} does not")
         decision = self.controller.step(self._own(reading))
         self._stopped = reading.check if decision.action is Action.STOP else None
         if self.controller.is_best:

@@ -15,7 +15,7 @@ from typing import Any
 from lightning_lr.engine.arguments import settings_from
 from lightning_lr.engine.settings import Settings
 from lightning_lr.errors import ArgumentError
-from lightning_lr.offline.logs.sources import Run, without_search
+from lightning_lr.offline.logs.sources import Run
 
 NAMES = tuple(inspect.signature(settings_from).parameters)
 """The arguments that may be set: those of the callback that the core knows."""
@@ -99,10 +99,10 @@ def _value(text: str) -> Any:
 
 def _changed(run: Run, changes: dict[str, Any]) -> Settings:
     if not changes:
-        return run.settings if run.decided else without_search(run.settings)
+        return run.settings
     known = {field.name: getattr(run.settings, field.name) for field in fields(run.settings)}
     now = {name: value for name, value in known.items() if name in NAMES} | {"monitor": known["monitors"]} | changes
-    return without_search(settings_from(**now))
+    return settings_from(**now)
 
 
 def _name(changes: dict[str, Any]) -> str:
