@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from lightning_lr.engine.history.metric_history import MetricHistory
-from lightning_lr.engine.history.run_history import RunHistory, bare_name, gap_between, same_quantity
+from lightning_lr.engine.history.run_history import RunHistory, gap_between, same_quantity
 from lightning_lr.engine.records import Reading
 from lightning_lr.engine.vocabulary import Mode
 from tests.helpers.readings import INF, NAN, window
@@ -81,22 +81,6 @@ def test_which_monitors_have_a_gap(why, monitors, mode, train_monitor, with_gap)
 )
 def test_same_quantity(monitor, train, mode, same):
     assert same_quantity(monitor, train, mode) is same
-
-
-@pytest.mark.parametrize(
-    ("name", "bare"),
-    [
-        ("loss", "loss"),
-        ("val_loss_epoch", "loss"),
-        ("test acc", "acc"),
-        ("eval/f1-score", "f1_score"),
-        ("val", ""),
-        ("loss/dataloader_idx_12", "loss"),
-        ("dataloader_idx_12/loss", "dataloader_idx_12_loss"),
-    ],
-)
-def test_bare_name(name, bare):
-    assert bare_name(name) == bare
 
 
 def test_the_training_series_is_absent_until_it_speaks_and_after_a_restart_until_it_speaks_again():

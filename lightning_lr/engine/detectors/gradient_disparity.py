@@ -6,12 +6,10 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from lightning_lr.engine.history.metric_names import is_held_out
 from lightning_lr.engine.history.statistics import mean
 from lightning_lr.engine.records import Finding, MetricView, MetricViews
 from lightning_lr.engine.vocabulary import Condition, Verdict
-
-TRAINING_WORDS = ("train",)
-"""What the name of a metric holds that was measured on training data."""
 
 
 @dataclass(frozen=True)
@@ -90,15 +88,6 @@ class GradientDisparityDetector:
         if not risen or train.trend.improving is Verdict.NO:
             return Verdict.NO
         return Verdict.YES if train.trend.improving is Verdict.YES else Verdict.UNDECIDED
-
-
-def is_held_out(name: str) -> bool:
-    """Whether a metric is measured on other data than the training data, as its name tells.
-
-    >>> is_held_out("val_loss"), is_held_out("train_loss")
-    (True, False)
-    """
-    return not any(word in name.lower() for word in TRAINING_WORDS)
 
 
 def learned_for(train: MetricView, share: float) -> int:

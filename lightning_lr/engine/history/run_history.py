@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Sequence
 from itertools import islice
 from typing import Any
 
 from lightning_lr.engine.history.metric_history import MetricHistory
+from lightning_lr.engine.history.metric_names import bare_name, is_loss
 from lightning_lr.engine.records import MetricView, MetricViews, Reading
 from lightning_lr.engine.vocabulary import Mode
 
 TRAIN_LOSS = "train_loss"
 """Name of the loss that ``training_step`` returns, where no ``train_monitor`` is named."""
-
-DATA_WORDS = frozenset({"train", "training", "val", "valid", "validation", "test", "eval", "epoch"})
-"""Words of a metric's name that say on which data it was measured, and when."""
 
 
 class RunHistory:
@@ -156,24 +153,14 @@ def gap_between(monitor: MetricView, train: MetricView) -> float | None:
 def same_quantity(monitor: str, train: str, mode: Mode) -> bool:
     """Whether a held-out and a training metric measure the same thing, so that their difference means something.
 
-    True where the names differ only in the words for the data (train, val, valid, test, eval, epoch, a loader
-    number); and, for the loss of ``training_step``, where the monitor is a loss that is minimized.
+    True where the names differ only in the words for the data (train, val, test, epoch, a loader number …); and, for
+    the loss of ``training_step``, where the monitor is a loss that is minimized.
 
     >>> same_quantity("val_loss/dataloader_idx_0", "train_loss", Mode.MIN)
     True
     >>> same_quantity("val_acc", "train_loss", Mode.MAX), same_quantity("val/acc", "train/acc_epoch", Mode.MAX)
     (False, True)
     """
-    if train == TRAIN_LOSS and mode is Mode.MIN and "loss" in bare_name(monitor):
+    if train == TRAIN_LOSS and mode is Mode.MIN and is_loss(monitor):
         return True
     return bare_name(monitor) == bare_name(train)
-
-
-def bare_name(name: str) -> str:
-    """A metric's name without the words that say on which data it was measured.
-
-    >>> bare_name("val/Loss_epoch"), bare_name("train_loss"), bare_name("validation-acc/dataloader_idx_1")
-    ('loss', 'loss', 'acc')
-    """
-    words = re.split(r"[/_\-. ]+", re.sub(r"/dataloader_idx_\d+$", "", name.lower()))
-    return "_".join(word for word in words if word not in DATA_WORDS)

@@ -11,19 +11,13 @@ monitors (``val_loss/dataloader_idx_0`` …). Where there is no such name, the t
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection
 from dataclasses import dataclass
 
+from lightning_lr.engine.history.metric_names import DATA, LOADER, TRAINING, VALIDATION, WHEN, words
 from lightning_lr.engine.log_tags import is_ours, quantity_of
 from lightning_lr.engine.text import plural
 from lightning_lr.errors import MissingMetricError
-
-HELD_OUT = frozenset({"val", "valid", "validation", "eval", "dev"})
-TRAINING = frozenset({"train", "training"})
-OTHER = frozenset({"test", "predict", "sanity"})
-WHEN = frozenset({"epoch", "step"})
-LOADER = re.compile(r"/dataloader_idx_\d+$")
 
 
 @dataclass(frozen=True)
@@ -66,7 +60,7 @@ def choose(
     for name in (*monitors, *([train] if train else [])):
         if name not in offered:
             raise _missing(f"a metric {name!r}", offered, where)
-    held_out = tuple(monitors) or _loaders(_best(offered, HELD_OUT), offered)
+    held_out = tuple(monitors) or _loaders(_best(offered, VALIDATION), offered)
     per_check = train or _best(offered, TRAINING)
     per_step = _best(offered, TRAINING, steps=True)
     chosen = held_out or (() if per_check is None else (per_check,))
@@ -88,10 +82,10 @@ def _best(names: Collection[str], data: frozenset[str], steps: bool = False) -> 
 
 def _rank(name: str, data: frozenset[str], steps: bool) -> tuple[bool, int, bool, str] | None:
     """How near a name is to the wanted one, smaller is nearer; ``None`` where it is another thing."""
-    words = [word for word in re.split(r"[^a-z0-9]+", LOADER.sub("", name).lower()) if word]
-    there = set(words)
-    ours, theirs = there & data, there & ((HELD_OUT | TRAINING | OTHER) - data)
-    if "loss" not in there or theirs or (words[-1] == "step") != steps or (not ours and data is HELD_OUT):
+    read = words(name)
+    there = set(read)
+    ours, theirs = there & data, there & (DATA - data)
+    if "loss" not in there or theirs or (read[-1] == "step") != steps or (not ours and data is VALIDATION):
         return None
     return not ours, len(there - data - WHEN), "epoch" in there, name
 

@@ -137,6 +137,8 @@ def test_gradients_that_part_are_overfitting_without_a_validation_set():
     ("why", "train", "monitors", "apart"),
     [
         ("a validation set sees more", LONG, ("train_loss", "val_loss"), PARTS),
+        ("a constraint is no training", LONG, ("train_loss", "val_constraint"), PARTS),
+        ("nor is what was pretrained", LONG, ("pretrained_val_loss",), PARTS),
         ("they grow before half is learned", [2 - 0.02 * c for c in range(30)], ("train_loss",), PARTS),
         ("training has stopped", [0.9] + [0.3] * 29, ("train_loss",), PARTS),
         ("they come together", LONG, ("train_loss",), [2 / (c + 1) ** 0.5 for c in range(30)]),

@@ -1,0 +1,83 @@
+"""What the name of a metric tells: on which data it was measured, and whether more or less of it is better.
+
+A name is read word by word (``val/MSELoss_epoch``: val, mse, loss, epoch), never by what it happens to contain:
+``val_constraint`` has nothing to do with training.
+"""
+
+from __future__ import annotations
+
+import re
+
+TRAINING = frozenset({"train", "training", "trn"})
+VALIDATION = frozenset({"val", "valid", "validation", "eval", "evaluation", "dev", "holdout"})
+OTHER = frozenset({"test", "testing", "predict", "sanity"})
+WHEN = frozenset({"epoch", "step"})
+DATA = TRAINING | VALIDATION | OTHER
+"""Words that say on which data a metric was measured; those of ``WHEN`` say over which time."""
+
+RISES = frozenset(
+    "acc accuracy auc auprc auroc bleu dice f1 f1score iou kappa map miou mrr ndcg "  # noqa: SIM905
+    "precision psnr r2 recall rouge ssim".split()
+)
+FALLS = frozenset("ce cer err error fid loss mae mse nll perplexity ppl rmse wer".split())  # noqa: SIM905
+"""Words for what is meant to rise and to fall; those that may mean either (score, distance) are in neither."""
+
+LOADER = re.compile(r"/dataloader_idx_\d+$")
+"""What Lightning appends to the names of several validation sets."""
+
+_KNOWN = DATA | WHEN | RISES | FALLS
+_HUMP = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
+_GLUED = re.compile(rf"({'|'.join(sorted(DATA | WHEN))})({'|'.join(sorted(RISES | FALLS))})|(.+)(loss)")
+
+
+def words(name: str) -> list[str]:
+    """The words of a name in lower case, without the number of a data loader.
+
+    >>> words("Validation/MSELoss_epoch"), words("trainLoss"), words("valloss/dataloader_idx_0"), words("val_mIoU")
+    (['validation', 'mse', 'loss', 'epoch'], ['train', 'loss'], ['val', 'loss'], ['val', 'miou'])
+    """
+    found = []
+    for part in re.split(r"[\W_]+", LOADER.sub("", name)):
+        whole = [part] if part.lower() in _KNOWN else _HUMP.split(part)
+        for word in map(str.lower, filter(None, whole)):
+            glued = None if word in _KNOWN else _GLUED.fullmatch(word)
+            found += filter(None, glued.groups()) if glued else [word]
+    return found
+
+
+def bare_name(name: str) -> str:
+    """A metric's name without the words that say on which data it was measured, and when.
+
+    >>> bare_name("val/Loss_epoch"), bare_name("train_loss"), bare_name("validation-acc/dataloader_idx_1")
+    ('loss', 'loss', 'acc')
+    """
+    return "_".join(word for word in words(name) if word not in DATA | WHEN)
+
+
+def is_held_out(name: str) -> bool:
+    """Whether a metric is measured on other data than the training data; so is one whose name does not tell.
+
+    >>> is_held_out("val_constraint"), is_held_out("loss"), is_held_out("train_loss")
+    (True, True, False)
+    """
+    there = set(words(name))
+    return not there & TRAINING or bool(there & (VALIDATION | OTHER))
+
+
+def is_loss(name: str) -> bool:
+    """Whether a name calls itself a loss.
+
+    >>> is_loss("val/MSELoss"), is_loss("val_glossary_hits")
+    (True, False)
+    """
+    return "loss" in words(name)
+
+
+def is_meant_to_rise(name: str) -> bool:
+    """Whether a name says that more of it is better; a loss of an accuracy, say, does not.
+
+    >>> is_meant_to_rise("val_acc"), is_meant_to_rise("val_acc_loss"), is_meant_to_rise("val_score")
+    (True, False, False)
+    """
+    there = set(words(name))
+    return bool(there & RISES) and not there & FALLS
