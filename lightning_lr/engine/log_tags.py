@@ -13,7 +13,10 @@ PROBES = frozenset(
 )
 """What the detectors read of the probes: a replay sees it in a log."""
 
-QUANTITIES = PROBES | {"lr", "scale", "condition", "gap", "train"}
+CONDITION = "condition"
+"""``condition/<name>`` has a point at those checks at which that is the condition."""
+
+QUANTITIES = PROBES | {"lr", "scale", CONDITION, "gap", "train"}
 """First parts of the tags that are read back from a log."""
 
 
@@ -44,3 +47,15 @@ def quantity_of(tag: str) -> str | None:
     first, *rest = tag.split("/")
     heads = [place for place, part in enumerate(rest[:2]) if part in QUANTITIES]
     return "/".join(rest[heads[0] :]) if first == PREFIX and heads else None
+
+
+def condition_of(tag: str) -> tuple[str, str] | None:
+    """Whose tag of a condition it is, and which condition; ``None`` for any other tag.
+
+    >>> condition_of("lr_controller/head/condition/plateau"), condition_of("lr_controller/condition/plateau")
+    (('lr_controller/head', 'plateau'), ('lr_controller', 'plateau'))
+    >>> condition_of("lr_controller/scale"), condition_of("condition/plateau")
+    (None, None)
+    """
+    head, _, name = (quantity_of(tag) or "").partition("/")
+    return (tag.removesuffix(f"/{head}/{name}"), name) if head == CONDITION and name else None

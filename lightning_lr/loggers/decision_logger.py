@@ -10,16 +10,15 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from lightning_lr.engine.log_tags import CONDITION
 from lightning_lr.engine.records import Decision, JournalEntry, MetricView
 from lightning_lr.engine.text import markdown_cell
-from lightning_lr.engine.vocabulary import Action, Condition
+from lightning_lr.engine.vocabulary import Action
 from lightning_lr.loggers.decision_history import DecisionHistory
 from lightning_lr.loggers.tables import HEADS, DecisionTables, decision_row, is_a, newest, tables_due
 
 if TYPE_CHECKING:
     from lightning_lr.loggers.tensorboard import TabData
-
-CONDITIONS = tuple(Condition)
 
 
 class DecisionLog:
@@ -85,7 +84,8 @@ def is_tensorboard(logger: Any) -> bool:
 def entry_numbers(entry: JournalEntry) -> dict[str, float]:
     """The numbers of one check, few and stable: tag → value.
 
-    Numbers that are not there yet (a slope of two values) are left out: a chart would break at a NaN.
+    Numbers that are not there yet (a slope of two values) are left out: a chart would break at a NaN. Each condition
+    has a tag of its own, with a point at those checks at which it is the condition.
     """
     numbers = {f"lr/{name}": rate.applied for name, rate in entry.adjustment.rates.items()}
     scales = {name: rate.scale for name, rate in entry.adjustment.rates.items()}
@@ -100,7 +100,7 @@ def entry_numbers(entry: JournalEntry) -> dict[str, float]:
     if entry.views.train is not None:
         numbers["train"] = entry.views.train.shown(entry.views.train.value)
     numbers.update(entry.reading.probes)
-    numbers["condition"] = float(CONDITIONS.index(entry.decision.condition))
+    numbers[f"{CONDITION}/{entry.decision.condition}"] = 1.0
     return {name: value for name, value in numbers.items() if abs(value) < float("inf")}
 
 
@@ -120,16 +120,12 @@ def decision_table(decisions: Sequence[Decision]) -> str:
     return "\n".join(rows)
 
 
-def set_up_card(summary: Mapping[str, str], conditions: bool = True) -> str:
+def set_up_card(summary: Mapping[str, str]) -> str:
     """What is monitored, what a check is, how the schedulers are composed: a Markdown table of facts.
 
     Args:
         summary: what → how, in the order in which they are shown.
-        conditions: whether the codes of the scalar ``condition`` are listed below.
     """
     rows = ["| what | how |", "| --- | --- |"]
     rows += [f"| {markdown_cell(what)} | {markdown_cell(how)} |" for what, how in summary.items()]
-    if conditions:
-        codes = ", ".join(f"{code} {condition}" for code, condition in enumerate(CONDITIONS))
-        rows += ["", f"`condition` shows: {codes}."]
     return "\n".join(rows)

@@ -22,7 +22,7 @@ from tests.helpers.scripted import Scripted, data, eager, trainer
 
 FALLS = [1.0 - 0.05 * i for i in range(9)]
 BAD = "a|b <script>alert(1)</script>\nü→漢"
-NUMBERS = ("lr/lr-SGD", "scale", "gap", "train", "condition", "val_loss/best")
+NUMBERS = ("lr/lr-SGD", "scale", "gap", "train", "condition/healthy", "val_loss/best")
 
 
 def fit(folder: Path | None, logger: Any, *controls: Any, script: Any = None, **options: Any) -> Scripted:
@@ -187,7 +187,7 @@ def test_comet_gets_a_text_a_decision(tmp_path):
     assert [text["metadata"] for text in texts] == [dict(zip(HEADS[:-1], row[:-1], strict=True)) for row in rows]
     assert [text["additional_params"]["step"] for text in texts] == [1, 3, 5, 7]
     metrics = {m["payload"]["metric"]["metricName"] for m in sent if "metric" in m["payload"]}
-    assert {f"lr_controller/{name}" for name in ("lr/lr-SGD", "scale", "condition", f"{BAD}/best")} <= metrics
+    assert {f"lr_controller/{name}" for name in ("lr/lr-SGD", "scale", "condition/healthy", f"{BAD}/best")} <= metrics
 
 
 def test_a_service_that_takes_no_table(tmp_path, monkeypatch):

@@ -126,8 +126,13 @@ def test_each_check_has_its_numbers(tmp_path):
     gap, train = (dict(scalars(events, f"lr_controller/{name}")) for name in ("gap", "train"))
     val = dict(scalars(events, "val_loss"))
     assert all(gap[step] == pytest.approx(val[step] - train[step], abs=1e-6) for step in val)
-    codes = [value for _, value in scalars(events, "lr_controller/condition")]
-    assert codes[:3] == [0, 0, 0]  # healthy, as the set-up card says
+    conditions = {
+        tag.removeprefix("lr_controller/condition/"): scalars(events, tag)
+        for tag in events.Tags()["scalars"]
+        if "condition" in tag
+    }
+    assert conditions["healthy"][:3] == [(3, 1.0), (7, 1.0), (11, 1.0)]
+    assert sorted(step for points in conditions.values() for step, _ in points) == [3, 7, 11, 15, 19]  # one a check
 
 
 def test_nothing_that_is_not_a_number_is_charted(tmp_path):
@@ -155,7 +160,8 @@ def test_table_and_card(tmp_path):
     assert step == 0
     assert "| monitors | val_loss (min); majority of them must agree |" in card
     assert "| schedulers | none; the applied rate is the optimizer's own × scale |" in card
-    assert "`condition` shows: 0 healthy, 1 plateau, 2 overfitting" in card
+    assert "| on plateau |" not in card  # a recipe has no responses
+    assert "condition" not in card
 
 
 def test_names_that_break_tables(tmp_path):

@@ -55,3 +55,15 @@ def test_a_run_was_resumed_as_often_as_any_of_its_metrics():
     for name, step in [("a", 1), ("b", 1), ("a", 2), ("a", 1), ("b", 2)]:
         log.add(name, step, 0.0)
     assert log.restarts == 1
+
+
+def test_a_resumed_run_has_one_condition_a_check():
+    """The part that was lost saw a plateau at step 19, the run that stands did not."""
+    log = Log("a log", ())
+    for tag, step in [("healthy", 9), ("plateau", 19), ("plateau", 29), ("healthy", 19), ("overfitting", 29)]:
+        log.add(f"lr_controller/condition/{tag}", step, 1.0)
+    log.add("lr_controller/head/condition/plateau", 9, 1.0)
+    log.add("condition/mine", 9, 1.0)
+    steps = {name: list(column.steps) for name, column in log.conditions["lr_controller"].items()}
+    assert steps == {"healthy": [9, 19], "plateau": [], "overfitting": [29]}
+    assert list(log.conditions) == ["lr_controller", "lr_controller/head"]

@@ -257,10 +257,9 @@ def test_partial_reads_what_is_there(tmp_path, make):
 def run_with_ours():
     """What a logger keeps of a run with our callback and no journal: a cut at check 2, then the curve over the budget."""
     scales = [1.0, 1.0, 0.3, 0.3, 0.2]
-    plateau, healthy = list(Condition).index(Condition.PLATEAU), list(Condition).index(Condition.HEALTHY)
     for check, scale in enumerate(scales):
         ours = {"scale": scale, "lr/lr-SGD": 0.1 * scale, "train": 0.5 - 0.01 * check, "flip_rate": 0.03}
-        ours["condition"] = float(plateau if check == 2 else healthy)
+        ours[f"condition/{'plateau' if check == 2 else 'healthy'}"] = 1.0
         logged = {f"lr_controller/a/{name}": value for name, value in ours.items()}
         yield check * 10 + 9, {"val_loss": 1.0 - 0.1 * check, "epoch": float(check), **logged}
 

@@ -13,6 +13,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from lightning_lr.engine.log_tags import condition_of
+
 
 class Column:
     """One metric: 16 bytes a value, whatever the length of the run.
@@ -34,11 +36,15 @@ class Column:
         """Take the next value, in the order in which it was logged."""
         if self.steps and step <= self.steps[-1]:
             self.rewinds += step < self._newest
-            kept = bisect_left(self.steps, step)
-            del self.steps[kept:], self.values[kept:]
+            self.cut(step)
         self._newest = step
         self.steps.append(step)
         self.values.append(value)
+
+    def cut(self, step: int) -> None:
+        """Forget what was logged from that step on."""
+        kept = bisect_left(self.steps, step)
+        del self.steps[kept:], self.values[kept:]
 
     def at(self, step: int) -> float | None:
         """The value that was logged at exactly that step."""
@@ -69,17 +75,27 @@ class Log:
         kind: what it is, in words.
         paths: the files, oldest first.
         columns: metric → its values.
+        conditions: whose → condition → the column with a point at each check at which that is the condition. They are
+            one quantity: where one of them is logged anew, the others were lost as well.
     """
 
     kind: str
     paths: tuple[Path, ...]
     columns: dict[str, Column] = field(default_factory=dict)
+    conditions: dict[str, dict[str, Column]] = field(default_factory=dict)
+    _alike: dict[str, dict[str, Column]] = field(default_factory=dict)
 
     def add(self, name: str, step: int, value: float) -> None:
         """Take the next value of a metric."""
         column = self.columns.get(name)
         if column is None:
             column = self.columns[name] = Column()
+            if told := condition_of(name):
+                owner, condition = told
+                self._alike[name] = self.conditions.setdefault(owner, {})
+                self._alike[name][condition] = column
+        for other in self._alike.get(name, {}).values():
+            other.cut(step)
         column.add(step, value)
 
     @property

@@ -25,14 +25,11 @@ BLOCKS = 16
 NOT_OURS = "lightning_lr did not decide here"
 """The reason of every decision that a log tells nothing of."""
 
-CONDITIONS = tuple(Condition)
-"""What the numbers of the scalar ``condition`` mean."""
-
 
 def log_lines(log: Log, choice: Choice, train_monitor: str | None = None) -> Iterator[JournalLine]:
     """The checks of a run, in the form of a journal's lines; each holds, as what was decided is not in a log."""
     columns, rates = log.columns, _rates(log)
-    scale, condition = _own_column(log, "scale"), _own_column(log, "condition")
+    scale, conditions = _own_column(log, "scale"), next(iter(log.conditions.values()), {})
     epochs, train = columns.get("epoch"), columns.get(train_monitor or "")
     probes = {name: c for tag, c in columns.items() if (name := quantity_of(tag)) in PROBES}
     before, known = -1, {name: columns[name] for name in choice.monitors}
@@ -50,7 +47,7 @@ def log_lines(log: Log, choice: Choice, train_monitor: str | None = None) -> Ite
             rates={name: Rate(rate, 1.0, rate) for name, rate in applied.items()},
             probes={name: value for name, column in probes.items() if (value := column.at(step)) is not None},
         )
-        decision = held(reading, applied, _condition(condition, step))
+        decision = held(reading, applied, _condition(conditions, step))
         if changed := _changed(scale, step):
             decision = replace(decision, reason=changed)
         yield JournalLine(reading, decision, Adjustment(reading.rates), told=bool(changed))
@@ -144,7 +141,7 @@ def _changed(scale: Column | None, step: int) -> str:
     return f"lightning_lr changed the scale from {old:.3g} to {new:.3g}; why, its journal says"
 
 
-def _condition(column: Column | None, step: int) -> Condition:
+def _condition(columns: Mapping[str, Column], step: int) -> Condition:
     """What our own callback saw at a check; nothing where it was not there, or knew more conditions than we do."""
-    code = column.at(step) if column is not None else None
-    return CONDITIONS[int(code)] if code is not None and code in range(len(CONDITIONS)) else Condition.HEALTHY
+    seen = (condition for condition in Condition if condition in columns and columns[condition].at(step) is not None)
+    return next(seen, Condition.HEALTHY)
