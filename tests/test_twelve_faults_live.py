@@ -40,7 +40,7 @@ from lightning_lr.run.lr_schedule import LRSchedule
 from lightning_lr.run.readings.check_reader import CheckReader
 from lightning_lr.run.readings.fresh_metrics import FreshMetrics
 from lightning_lr.run.readings.loss_window import LossWindow
-from lightning_lr.run.search_run import LRSearch
+from lightning_lr.run.search_run import LRSearch, saved_plan
 from lightning_lr.run.trainer.batch_cache import BatchCache
 from lightning_lr.run.trainer.time_budget import TimeBudget
 from lightning_lr.snapshot.snapshot import Snapshot
@@ -239,7 +239,7 @@ def a_snapshot(folder: Path) -> Snapshot:
 def begun_sweep(_: Path) -> LRSearch:
     groups = ControlledGroups("us")
     groups.scan([torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=0.1)], [])
-    plan = Exploration(Sweep(20), branch_steps=12)
+    plan = Exploration(Sweep(20, lowest=1e-5, highest=1.0), branch_steps=12)
     lr_search = LRSearch(plan, groups, Ranks(), restore=lambda: None, batches=lambda: BatchCache(Small(plain_sgd)))
     for number in range(50):  # the sweep, a branch, and the beginning of the next, each step made of two batches
         lr_search.before_batch()
@@ -425,6 +425,12 @@ def test_6_whoever_saves_a_state_takes_it_back(cls: type, tmp_path: Path) -> Non
     file.seek(0)
     again = trip.save(trip.load(torch.load(file, weights_only=True), tmp_path))
     assert repr(again) == repr(saved)
+
+
+def test_6_a_plan_is_saved_whole(tmp_path: Path) -> None:
+    """The sweep goes on over the range in which it began."""
+    begun = begun_sweep(tmp_path)
+    assert saved_plan(begun.state_dict()) == begun.plan
 
 
 # --- 8. A bound that is accepted and ignored -------------------------------------------------------------------------

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from typing import Any
 
 from lightning_lr.engine.lr_search.plan import Exploration
@@ -138,7 +138,7 @@ class LRSearch:
     def state_dict(self) -> dict[str, Any]:
         """How far it is, as plain values."""
         return {
-            "steps": self.plan.sweep.steps,
+            **asdict(self.plan.sweep),
             "branch_steps": self.plan.branch_steps,
             "base": self._base,
             "rates": self.rates,
@@ -170,4 +170,5 @@ class LRSearch:
 
 def saved_plan(state: Mapping[str, Any]) -> Exploration:
     """The plan of an exploration, from :meth:`LRSearch.state_dict`: the budget may be another by now."""
-    return Exploration(Sweep(state["steps"]), state["branch_steps"])
+    sweep = Sweep(**{field.name: state[field.name] for field in fields(Sweep) if field.name in state})
+    return Exploration(sweep, state["branch_steps"])

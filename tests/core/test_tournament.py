@@ -34,6 +34,26 @@ def test_the_third_rate_follows_the_better_of_the_first_two() -> None:
 
 
 @pytest.mark.parametrize(
+    ("losses", "tried"),
+    [
+        ((0.5, 0.4, 0.3, 0.2), (1, 3, 9, 27)),  # higher and higher
+        ((0.4, 0.5, 0.3, 0.2), (1, 3, 1 / 3, 1 / 9)),  # lower and lower
+        ((0.5, 0.4, 0.6), (1, 3, 9)),  # the best lies between two that are worse: there is nothing to look for
+        ((0.4, 0.5, 0.6), (1, 3, 1 / 3)),
+        ((math.inf,) * 3, (1, 3, 1 / 3)),
+    ],
+)
+def test_more_branches_go_on_beyond_the_best(
+    losses: tuple[float, ...], tried: tuple[float, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before the fix a fourth one tried the third one's rate again."""
+    monkeypatch.setattr("lightning_lr.engine.lr_search.trials.BRANCHES", 4)
+    branches = trial(*losses).branches
+    assert [branch.rate for branch in branches] == pytest.approx([0.01 * rate for rate in tried])
+    assert next_rate(0.01, branches) is None
+
+
+@pytest.mark.parametrize(
     ("losses", "kept", "said"),
     [
         # the tenth that the sweep suggests is 0.0285

@@ -36,7 +36,7 @@ def words(name: str) -> list[str]:
     >>> words("Validation/MSELoss_epoch"), words("trainLoss"), words("valloss/dataloader_idx_0"), words("val_mIoU")
     (['validation', 'mse', 'loss', 'epoch'], ['train', 'loss'], ['val', 'loss'], ['val', 'miou'])
     """
-    found = []
+    found: list[str] = []
     for part in re.split(r"[\W_]+", LOADER.sub("", name)):
         whole = [part] if part.lower() in _KNOWN else _HUMP.split(part)
         for word in map(str.lower, filter(None, whole)):

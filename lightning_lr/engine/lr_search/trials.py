@@ -23,7 +23,7 @@ MOST = 200
 """A longer branch tells no more about which of two rates a factor of three apart is the better one."""
 
 BRANCHES = 3
-"""The suggested rate, a higher one, and one in the direction that the second points in."""
+"""The suggested rate, a higher one, and one beyond the better of the two."""
 
 APART = 3.0
 """Factor between two rates. The loss over the logarithm of the rate is flat for about that much on either side."""
@@ -46,14 +46,14 @@ def branch_steps(budget: int | None) -> int:
 
 
 def next_rate(base: float, branches: Sequence[Branch]) -> float | None:
-    """The rate of the next branch: first the sweep's own, then a higher one, then further where it got better.
+    """The rate of the next branch: first the sweep's own, then a higher one, then one beyond the best so far.
 
     Args:
         base: the rate that the sweep suggests.
         branches: those that were tried.
 
     Returns:
-        The rate; ``None`` where all were tried.
+        The rate; ``None`` where all were tried, or the best has a worse one on either side.
 
     >>> low, high = Branch(0.1, 0.5), Branch(0.3, 0.4)
     >>> next_rate(0.1, []), round(next_rate(0.1, [low]), 3), round(next_rate(0.1, [low, high]), 3)
@@ -65,7 +65,10 @@ def next_rate(base: float, branches: Sequence[Branch]) -> float | None:
         return base * APART ** len(branches)
     if len(branches) >= BRANCHES:
         return None
-    return base * APART**2 if branches[1].loss < branches[0].loss else base / APART
+    rates, best = [branch.rate for branch in branches], winner(branches).rate
+    if best == max(rates):
+        return base * APART ** (1 + sum(rate > base for rate in rates))
+    return base / APART ** (1 + sum(rate < base for rate in rates)) if best == min(rates) else None
 
 
 def multiple(step: int, steps: int) -> float:
