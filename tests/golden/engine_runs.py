@@ -90,7 +90,7 @@ def halving() -> EngineRun:
 
 @run
 def exponential() -> EngineRun:
-    """Policy exponential: a decay each second epoch, slower from a plateau on; resumed in the midst."""
+    """Policy exponential: a decay each second epoch, slower from a plateau on; resumed in the middle."""
     made = EngineRun({"policy": "exponential", "epochs": 2, "ratio": 0.5, "min_lr": 0.02})
     made.feed([1.0, 0.8, 0.7, 0.6])
     made.resume()

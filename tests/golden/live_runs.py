@@ -40,29 +40,29 @@ def _without(folder: Path, sentence: str) -> str:
     return sentence.replace(str(folder), "FOLDER")
 
 
-def learnable(batch: int, lr: float, way: float) -> float:
+def learnable(batch: int, lr: float, lr_sum: float) -> float:
     """A loss that falls with the sum of the rates, and explodes where the rate is far beyond a half."""
-    return 0.3 + 2.0 * math.exp(-way) + (lr / 0.5) ** 4 + 0.02 * NOISE[batch]
+    return 0.3 + 2.0 * math.exp(-lr_sum) + (lr / 0.5) ** 4 + 0.02 * NOISE[batch]
 
 
 @run
 def searches_and_anneals(folder: Path) -> list[str]:
     """Policy auto: a sweep, three branches on the same batches, the rate between; held, then linear to zero."""
-    module = Scripted(learnable, lambda epoch, way: {"val_loss": 0.35 + 2.0 * math.exp(-way)})
+    module = Scripted(learnable, lambda epoch, lr_sum: {"val_loss": 0.35 + 2.0 * math.exp(-lr_sum)})
     return journal(folder, module, options={"max_epochs": 10, "steps": 40})
 
 
 @run
 def search_tells_nothing(folder: Path) -> list[str]:
     """The training loss never changes beyond its noise: the rate stays."""
-    module = Scripted(lambda batch, lr, way: 2.3 + 0.02 * NOISE[batch], series(2.4, 2.3, 2.25))
+    module = Scripted(lambda batch, lr, lr_sum: 2.3 + 0.02 * NOISE[batch], series(2.4, 2.3, 2.25))
     return journal(folder, module, options={"max_epochs": 4, "steps": 40})
 
 
 @run
 def search_sees_an_edge_alone(folder: Path) -> list[str]:
     """The training loss does not fall in the sweep, but rises from some rate on."""
-    module = Scripted(lambda batch, lr, way: 2.3 + 0.02 * NOISE[batch] + (lr / 0.2) ** 2, series(2.4, 2.3, 2.25))
+    module = Scripted(lambda batch, lr, lr_sum: 2.3 + 0.02 * NOISE[batch] + (lr / 0.2) ** 2, series(2.4, 2.3, 2.25))
     return journal(folder, module, options={"max_epochs": 4, "steps": 40})
 
 
@@ -81,7 +81,7 @@ def resumed_with_other_settings(folder: Path) -> list[str]:
 def pattern_of_sets(folder: Path) -> list[str]:
     """Whatever is logged as val_loss/… votes, and all must agree; one of them alone is only named."""
     a, b = (1.0, 0.8, 0.7, 0.7, 0.7, 0.7), (1.0, 0.8, 0.7, 0.65, 0.65, 0.65)
-    module = Scripted(metrics=lambda epoch, way: {"val_loss/a": a[epoch], "val_loss/b": b[epoch], "val_acc": 0.5})
+    module = Scripted(metrics=lambda epoch, lr_sum: {"val_loss/a": a[epoch], "val_loss/b": b[epoch], "val_acc": 0.5})
     options = {"max_epochs": 6}
     return journal(folder, module, options=options, monitor="val_loss*", vote="all", patience=2, find_lr=False)
 
@@ -104,7 +104,7 @@ def unknown_budget_ends_well(folder: Path) -> list[str]:
 def time_limit(folder: Path) -> list[str]:
     """Seconds end the run, by a clock that slows down: each check estimates the budget anew."""
     clock = Clock(seconds=lambda step: 1.0 if step < 30 else 2.0, validation=3.0)
-    module = Scripted(metrics=lambda epoch, way: {"val_loss": 1.0 / (1 + epoch)})
+    module = Scripted(metrics=lambda epoch, lr_sum: {"val_loss": 1.0 / (1 + epoch)})
     with clock.ticking():
         options = {"max_epochs": -1, "steps": 10, "max_time": {"seconds": 90}}
         return journal(folder, module, clock, options=options, find_lr=False)
@@ -141,8 +141,8 @@ def dry_run(folder: Path) -> list[str]:
 def between_validations(folder: Path) -> list[str]:
     """A validation each 60 steps, a check each 20: the loss diverges between two of them, and the state comes back."""
 
-    def loss(batch: int, lr: float, way: float) -> float:
-        return falling(batch, lr, way) + max(0.0, way - 12.2) * (lr > 0.05)
+    def loss(batch: int, lr: float, lr_sum: float) -> float:
+        return falling(batch, lr, lr_sum) + max(0.0, lr_sum - 12.2) * (lr > 0.05)
 
     module = Scripted(loss, series(1.0, 0.8, 0.7, 0.65))
     options = {"max_epochs": 4, "steps": 60}
@@ -152,7 +152,7 @@ def between_validations(folder: Path) -> list[str]:
 @run
 def training_alone(folder: Path) -> list[str]:
     """No validation: the training loss takes the place of the monitor, and its plateau is cut."""
-    module = Scripted(lambda batch, lr, way: max(1.0, 2.0 - 3 * way**1.5))
+    module = Scripted(lambda batch, lr, lr_sum: max(1.0, 2.0 - 3 * lr_sum**1.5))
     return journal(folder, module, options={"max_epochs": 7, "steps": 2}, policy="conservative", patience=3)
 
 
@@ -168,7 +168,7 @@ def more_is_better_with_probes(folder: Path) -> list[str]:
     """An accuracy beside a logged one of training, a probe, and a last check that is clearly worse than the best."""
     module = Scripted(
         metrics=series(0.3, 0.5, 0.6, 0.65, 0.4, name="val_acc"),
-        logged=lambda epoch, way: {"train_acc": 0.5 + 0.05 * epoch},
+        logged=lambda epoch, lr_sum: {"train_acc": 0.5 + 0.05 * epoch},
     )
     arguments = {"monitor": "val_acc", "mode": "max", "train_monitor": "train_acc", "probes": [UpdateRatio()]}
     return journal(folder, module, options={"max_epochs": 5}, find_lr=False, warmup_checks=1, cooldown=1, **arguments)
@@ -180,7 +180,7 @@ def more_is_better_with_probes(folder: Path) -> list[str]:
 def checkpoints(folder: Path) -> dict[str, Any]:
     """What three checkpoints hold of ours: names and types of everything, not the values."""
     searching, running, ended = folder / "searching.ckpt", folder / "running.ckpt", folder / "ended.ckpt"
-    module = Scripted(learnable, lambda epoch, way: {"val_loss": 0.35 + 2.0 * math.exp(-way)})
+    module = Scripted(learnable, lambda epoch, lr_sum: {"val_loss": 0.35 + 2.0 * math.exp(-lr_sum)})
     ours = controller(verbose=False, journal=str(folder / "searching.jsonl"))
     fit(module, ours, Saved(searching, 60), max_epochs=10, steps=40)  # in the second branch
     losses = series(1.0, 0.8, 0.7, 0.7, 0.7, 0.7, 0.65, 0.6)

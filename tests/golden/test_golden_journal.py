@@ -1,4 +1,4 @@
-"""What the package decides and says in some thirty scripted runs, line by line as it was recorded.
+"""What the package decides and says in some forty scripted runs, line by line as it was recorded.
 
 This is the one place where the sentences are asserted. Where a change is meant, ``make golden`` records anew and prints
 which fields changed; the difference of the files is then what a reviewer reads.
@@ -29,7 +29,7 @@ def test_run_is_as_recorded(name: str, tmp_path: Path) -> None:
 
 
 def test_checkpoints_hold_the_recorded_keys(tmp_path: Path) -> None:
-    """Whoever renames one breaks the resumption of every run that is under way."""
+    """A key with another name breaks the resumption of every run that is under way."""
     found = [
         f"{path}: expected {one!r}, got {other!r}"
         for path, one, other in journals.unlike(journals.recorded_keys(), checkpoints(tmp_path))
@@ -44,7 +44,7 @@ def test_every_recording_belongs_to_a_run() -> None:
 
 @pytest.mark.parametrize(("field", "words"), [("condition", Condition), ("action", Action)])
 def test_every_word_occurs(field: str, words: type) -> None:
-    """Else the net would have a hole that nobody sees."""
+    """A condition or an action that no run has would not be compared at all."""
     assert {line["decision"][field] for line in _checks()} == {word.value for word in words}
 
 

@@ -34,12 +34,12 @@ Metrics = Callable[[int, float], Mapping[str, float]]
 
 def series(*values: float, name: str = "val_loss") -> Metrics:
     """One metric by a list: a value for each epoch, the last one again and again."""
-    return lambda epoch, way: {name: values[min(epoch, len(values) - 1)]}
+    return lambda epoch, lr_sum: {name: values[min(epoch, len(values) - 1)]}
 
 
-def falling(batch: int, lr: float, way: float) -> float:
+def falling(batch: int, lr: float, lr_sum: float) -> float:
     """A training loss without a surprise, the same in each epoch but for what the weight has learned."""
-    return 0.3 + 2.0 / (1.0 + way) + 0.02 * NOISE[batch]
+    return 0.3 + 2.0 / (1.0 + lr_sum) + 0.02 * NOISE[batch]
 
 
 class Scripted(LightningModule):
@@ -72,20 +72,20 @@ class Scripted(LightningModule):
         self.scheduler, self.logged, self.momentum = scheduler, logged, momentum
 
     @property
-    def way(self) -> float:
+    def lr_sum(self) -> float:
         """The sum of the rates so far."""
         return float(self.weight.detach())
 
     def training_step(self, batch: Any, batch_idx: int) -> torch.Tensor:
         lr = float(self.trainer.optimizers[0].param_groups[0]["lr"])
-        value = self.script(int(batch[0]), lr, self.way)
+        value = self.script(int(batch[0]), lr, self.lr_sum)
         if self.logged is not None:
-            self.log_dict(dict(self.logged(self.current_epoch, self.way)), on_step=False, on_epoch=True)
+            self.log_dict(dict(self.logged(self.current_epoch, self.lr_sum)), on_step=False, on_epoch=True)
         return value - (self.weight - self.weight.detach()) + 0.0 * sum(other.sum() for other in self.others)
 
     def validation_step(self, batch: Any, batch_idx: int) -> None:
         assert self.metrics is not None
-        for name, value in self.metrics(self.current_epoch, self.way).items():
+        for name, value in self.metrics(self.current_epoch, self.lr_sum).items():
             self.log(name, torch.tensor(value, dtype=torch.float64))
 
     def configure_optimizers(self) -> Any:
