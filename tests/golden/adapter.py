@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -60,7 +61,7 @@ class EngineRun:
         Args:
             values: of the first monitor, or of several by their names.
             train: training losses.
-            recorded: ``False`` for a long lead-in whose lines would say nothing.
+            recorded: ``False`` for a long lead-in: of each check only the outcome is kept.
             probes: quantity → one value for each check.
         """
         kept = len(self.lines)
@@ -68,7 +69,7 @@ class EngineRun:
             measured = {name: series[index] for name, series in probes.items()}
             self.look(value, train[index] if index < len(train) else None, measured)
         if not recorded:
-            del self.lines[kept:]
+            self.lines[kept:] = map(_outcome, self.lines[kept:])
 
     def look(self, value: Value, loss: Loss = None, probes: Mapping[str, float] | None = None, **more: Any) -> Decision:
         """A check after a validation, of which each may be missing: metrics, training loss, probes."""
@@ -130,6 +131,12 @@ class EngineRun:
             name: Rate(self.lr, self.scale, bounded(self.lr, self.scale, *self.settings.bounds(group)))
             for group, name in enumerate(self.groups)
         }
+
+
+def _outcome(line: str) -> str:
+    record = json.loads(line)
+    decision = {name: record["decision"][name] for name in ("check", "action", "condition")}
+    return json.dumps({"kind": "outcome", **decision, "suspected": record["suspected"]})
 
 
 def _window(loss: Loss) -> TrainWindow | None:

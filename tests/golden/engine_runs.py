@@ -48,7 +48,49 @@ def auto_overfits() -> EngineRun:
 def auto_plateau_in_a_budget() -> EngineRun:
     """Policy auto, known budget: a young plateau is left alone, an old one restored; at the end the best comes back."""
     made = EngineRun(budget=80, check=66)
-    made.feed([1.0, 0.8, 0.7, 0.65, 0.65, 0.65, 0.65, 0.65, 0.65, 0.65, 0.7, 0.71, 0.7, 0.74])
+    made.feed([1.0, 0.8, 0.7, 0.65], recorded=False)
+    made.feed([0.65, 0.65, 0.65, 0.65, 0.65, 0.65, 0.7, 0.71, 0.7, 0.74])
+    return made
+
+
+@run
+def noisy_plateau() -> EngineRun:
+    """A steady descent in noise that stops: the newest values lie above the line through those before them."""
+    made = EngineRun()
+    val = noisy([2.0 - 0.05 * min(check, 18) for check in range(32)], 15, 0.006)
+    made.feed(val[:26], recorded=False)
+    made.feed(val[26:29])
+    made.feed(val[29:], recorded=False)
+    return made
+
+
+@run
+def level_for_long() -> EngineRun:
+    """A lucky best at the start, and noise on a level ever since: a plateau once 22 values do not fall."""
+    made = EngineRun()
+    val, train = [0.8, *noisy([1.0] * 29, 16, 0.05)], [2.0 * 0.97**check for check in range(30)]
+    made.feed(val, train, recorded=False)
+    return made
+
+
+@run
+def overfits_slowly() -> EngineRun:
+    """A rise of half a per cent a check in noise, restored twice; several ways to tell come one after the other."""
+    made = EngineRun({"patience": 3})
+    val = noisy([1.0 - 0.03 * check if check < 12 else 0.592 + 0.004 * check for check in range(32)], 17, 0.003)
+    train = noisy([1.0 - 0.025 * check for check in range(32)], 18, 0.003)
+    made.feed(val[:17], train, recorded=False)
+    made.feed(val[17:18], train[17:])
+    made.feed(val[18:], train[18:], recorded=False)
+    return made
+
+
+@run
+def spikes_and_returns() -> EngineRun:
+    """The training loss loses ground for two checks, but is coming back at the second: no divergence; later one."""
+    made = EngineRun()
+    train = [2.0, 1.6, 1.3, 1.1, 1.0, 0.95, 0.92, 0.9, 0.89, 0.88, 1.6, 1.5, 1.3, 1.1, 0.9, 0.87, 1.4, 1.6]
+    made.feed([1.1 * loss for loss in train], noisy(train, 19, 0.01), recorded=False)
     return made
 
 
@@ -57,7 +99,8 @@ def conservative_with_bounds() -> EngineRun:
     """Policy conservative: warm-up checks, patience, cooldown; two groups of which one is at its bound, then both."""
     arguments = {"policy": "conservative", "patience": 2, "cooldown": 2, "warmup_checks": 3, "min_lr": [0.08, 0.04]}
     made = EngineRun(arguments, groups=("lr-SGD/body", "lr-SGD/head"))
-    made.feed([1.0, *[0.9] * 10])
+    made.feed([1.0, 0.9], recorded=False)
+    made.feed([0.9] * 8)
     return made
 
 
@@ -84,7 +127,7 @@ def conservative_diverges() -> EngineRun:
 def halving() -> EngineRun:
     """Policy halving: a period that performs well, a second one that makes the range, and the range left again."""
     made = EngineRun({"policy": "halving", "epochs": 2})
-    made.feed([1.0, 0.99, 0.999, 0.9, 0.8, 0.7, 0.7, 0.7, 0.7, 0.7])
+    made.feed([1.0, 0.99, 0.999, 0.9, 0.8, 0.7, 0.7, 0.7, 0.7])
     return made
 
 
@@ -129,7 +172,7 @@ def raise_up_to_where_it_diverged() -> EngineRun:
 def spike() -> EngineRun:
     """A spike of the training loss is named and left alone; while it is still up it is only suspected."""
     made = EngineRun()
-    made.feed([1.0, 0.9], [BLOCKS[:5], BLOCKS[5:]])
+    made.feed([1.0, 0.9], [BLOCKS[:5], BLOCKS[5:]], recorded=False)
     made.look(0.95, (0.97, 0.98, 6.0))
     made.look(0.93, (0.98, 0.96, 0.95))
     made.look(0.88, (0.97, 0.96, 0.95))
@@ -159,7 +202,9 @@ def raise_is_undone() -> EngineRun:
     """Improving with room for more: a raise that does not help is taken back, and the next one has to wait."""
     made = EngineRun({"patience": 2})
     val = [2.0, 1.9, 1.81, 1.7, 1.69, 1.67, 1.655, 1.61, 1.55, 1.51, 1.45, 1.39, 1.32, 1.26]
-    made.feed(val, val, critical_ratio=[14.0 + 0.1 * check for check in range(14)])
+    ratio = [14.0 + 0.1 * check for check in range(14)]
+    made.feed(val[:2], val, recorded=False, critical_ratio=ratio)
+    made.feed(val[2:], val[2:], critical_ratio=ratio[2:])
     return made
 
 
@@ -227,7 +272,9 @@ def sets_vote() -> EngineRun:
     falling = [1.0, 0.9, 0.81, 0.7, 0.61, 0.55]
     stuck = [1.0, 0.9, 0.9, 0.9, 0.9, 0.9]
     late = [1.0, 0.9, 0.82, 0.7, 0.7, 0.7]
-    made.feed([dict(zip(names, values, strict=True)) for values in zip(falling, stuck, late, strict=True)])
+    sets = [dict(zip(names, values, strict=True)) for values in zip(falling, stuck, late, strict=True)]
+    made.feed(sets[:2], recorded=False)
+    made.feed(sets[2:])
     return made
 
 
@@ -283,7 +330,7 @@ def between_validations() -> EngineRun:
 def searches() -> EngineRun:
     """Ends of an exploration: three branches, one that exploded, none, a flat loss with an edge, nothing to tell."""
     made = EngineRun({"min_lr": 1e-3}, budget=100)
-    rates = [1e-6 * 10 ** (step / 10) for step in range(61)]
+    rates = [float(f"{1e-6 * 10 ** (step / 10):.3g}") for step in range(61)]
     valley = [1.0] * 50 + [0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.5, 0.9, 2.0, 9.0, INF]
     made.searched(rates, valley, {0.01: 0.5, 0.03: 0.4, 0.09: 0.41}, branch_steps=30)
     made.searched(rates, valley, {0.01: 0.5, 0.03: INF, 0.0033: 0.6}, branch_steps=30)

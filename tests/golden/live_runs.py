@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from lightning.pytorch.callbacks import EarlyStopping
+from lightning.pytorch.callbacks import EarlyStopping, LambdaCallback
 
 from tests.golden.adapter import UpdateRatio, controller
 from tests.golden.training import NOISE, Clock, Saved, Scripted, falling, fit, series
@@ -132,9 +132,14 @@ def own_schedule_and_groups(folder: Path) -> list[str]:
 
 @run
 def dry_run(folder: Path) -> list[str]:
-    """Decided and recorded, nothing done."""
+    """Decided and recorded, nothing done: no search either, which the header has for a run whose budget is unknown."""
     module = Scripted(metrics=series(1.0, 0.8, NAN))
-    return journal(folder, module, options={"max_epochs": 4}, dry_run=True)
+
+    def stop(trainer: Any, _: Any) -> None:
+        trainer.should_stop = trainer.current_epoch == 3
+
+    ends = LambdaCallback(on_train_epoch_end=stop)
+    return journal(folder, module, ends, options={"max_epochs": -1}, dry_run=True)
 
 
 @run
