@@ -201,7 +201,7 @@ def _report_options(parser: ArgumentParser) -> ArgumentParser:
 def _evaluate_options(parser: ArgumentParser) -> ArgumentParser:
     _file(parser, "runs", nargs="*", help=f"{RUN}; none: the curves of the package")
     parser.add_argument("--onset", action="append", default=[], help="epoch=17, check=17 or none; one for each run")
-    parser.add_argument("--condition", help="ask only the detector of this condition")
+    parser.add_argument("--condition", help="ask only the detectors of this condition")
     parser.add_argument("--seeds", type=int, default=5, help="how many curves of each family, 5 where nothing is said")
     _watch_options(parser)
     return parser

@@ -98,17 +98,24 @@ def evaluate(paths: Sequence[str], watch: Watch, onsets: Sequence[str], conditio
         raise ArgumentError(
             f"Expected --onset once for each of the {len(paths)} run{plural(len(paths))} but got {len(onsets)}."
         )
-    rows = []
+    rows, silent = [], []
     for place, path in enumerate(paths):
         onset = onsets[place % len(onsets)]
         run = open_run(path, watch)
-        for alarms in labelled_curves.run_alarms(run, onset, condition):
+        found = labelled_curves.run_alarms(run, onset, condition)
+        if not found:
+            silent.append(str(run.path))
+        for alarms in found:
             first = "none" if alarms.first is None else f"check {alarms.first[0]} (epoch {alarms.first[1]})"
             delay = "–" if math.isnan(alarms.delay) else f"{alarms.delay:g} check{plural(alarms.delay)}"
             false = ", ".join(map(str, alarms.false[:8])) + (" …" if len(alarms.false) > 8 else "") or "none"
-            rows.append([str(run.path), onset, str(alarms.condition), first, delay, false])
+            rows.append([str(run.path), onset, alarms.detector, first, delay, false])
     heads = ["run", "onset", "detector", "first alarm from the onset on", "delay", "false alarms (checks)"]
-    terminal.console().print(terminal.table("", heads, rows))
+    out = terminal.console()
+    if rows:
+        out.print(terminal.table("", heads, rows))
+    for path in silent:
+        terminal.say(out, f"{path} holds nothing that a detector of {condition} judges.")
 
 
 def _evaluate_curves(seeds: int, onsets: Sequence[str], condition: str | None) -> None:
@@ -118,16 +125,17 @@ def _evaluate_curves(seeds: int, onsets: Sequence[str], condition: str | None) -
         raise ArgumentError("Expected a run to go with --onset but got none.")
     if seeds < 1:
         raise ArgumentError(f"Expected `seeds` to be an integer ≥ 1 but got {seeds}.")
-    rows = []
-    for name, onsets_there, score in labelled_curves.curve_scores(seeds):
-        if condition in (None, str(name)):
-            false = f"{100 * score.false_runs:.3g} % of {score.runs} runs"
-            missed = f"{100 * score.missed:.3g} %"
-            rows.append(
-                [str(name), str(onsets_there), f"{score.delay:.3g} checks", missed, false, f"{score.false_per_100:.2g}"]
-            )
-    if not rows:
-        raise ArgumentError(f"Expected a condition that a detector looks for but got {condition!r}.")
+    rows, idle = [], []
+    for name, onsets_there, score in labelled_curves.curve_scores(seeds, condition):
+        if score is None:
+            idle.append(name)
+            continue
+        false = f"{100 * score.false_runs:.3g} % of {score.runs} runs"
+        found = [f"{score.delay:.3g} checks", f"{100 * score.missed:.3g} %"] if onsets_there else ["–", "–"]
+        rows.append([name, str(onsets_there), *found, false, f"{score.false_per_100:.2g}"])
     heads = ["detector", "onsets", "mean delay", "missed", "false alarms in", "in 100 checks"]
     out = terminal.console()
-    out.print(terminal.table(f"detectors on curves with a known onset, {seeds} of each family", heads, rows))
+    if rows:
+        out.print(terminal.table(f"detectors on curves with a known onset, {seeds} of each family", heads, rows))
+    if idle:
+        terminal.say(out, f"Not asked, as the curves hold nothing that they judge: {', '.join(idle)}.")

@@ -10,7 +10,7 @@ from lightning_lr.engine.history.run_history import RunHistory
 from lightning_lr.engine.vocabulary import Condition, Verdict
 from lightning_lr.errors import ArgumentError
 from lightning_lr.offline.curves import FAMILIES
-from lightning_lr.offline.evaluate import Score, alarms_of, detection_delay, episodes, false_alarms, score
+from lightning_lr.offline.evaluate import Score, alarms_of, detection_delay, episodes, false_alarms, score, signals_of
 from lightning_lr.offline.logs.sources import Run
 
 
@@ -19,36 +19,57 @@ class Alarms:
     """What one detector said to one run.
 
     Attributes:
-        condition: what it looks for.
+        detector: its name.
         first: check and epoch of the first alarm at or after the onset; ``None``: missed.
         delay: checks from the onset to it; NaN where it was missed, or where there is no onset.
         false: checks of the false alarms, the first of each row.
     """
 
-    condition: Condition
+    detector: str
     first: tuple[int, int] | None
     delay: float
     false: tuple[int, ...]
 
 
-def curve_scores(seeds: int) -> list[tuple[Condition, int, Score]]:
-    """Each detector on the curves of its own condition and on the healthy ones: condition, onsets, figures."""
+def name_of(detector: Detector) -> str:
+    """What a detector is called: as its file is. Several look for one condition.
+
+    >>> [name_of(detector) for detector in default_detectors() if detector.condition is Condition.OVERFITTING]
+    ['overfitting', 'gradient_disparity']
+    """
+    return type(detector).__module__.rpartition(".")[2]
+
+
+def curve_scores(seeds: int, condition: str | None = None) -> list[tuple[str, int, Score | None]]:
+    """Each detector on the curves of its own condition and on the healthy ones: name, onsets, figures.
+
+    Args:
+        seeds: how many curves of each family.
+        condition: of the detectors to ask, or the name of one; ``None`` for all.
+
+    Returns:
+        No figures for a detector that finds nothing to judge in these curves: they hold no measurement of a probe, and
+        no rate.
+    """
     curves = [make(seed) for make in FAMILIES.values() for seed in range(seeds)]
-    scores = []
-    for detector in default_detectors():
+    scores: list[tuple[str, int, Score | None]] = []
+    for detector in _detectors(condition):
         asked = [c for c in curves if c.condition in (detector.condition, Condition.HEALTHY)]
-        runs = [(alarms_of(detector, c.readings), c.onset, len(c.readings)) for c in asked]
-        scores.append((detector.condition, sum(c.onset is not None for c in asked), score(runs)))
+        judged = any(detector.examine(views) for c in asked for views in signals_of(c.readings))
+        runs = [(alarms_of(detector, c.readings), c.onset, len(c.readings)) for c in asked] if judged else []
+        scores.append((name_of(detector), sum(c.onset is not None for c in asked), score(runs) if judged else None))
     return scores
 
 
 def run_alarms(run: Run, onset: str, condition: str | None) -> list[Alarms]:
     """What the detectors said to a run in which a condition really began at a known place.
 
+    Those that found nothing to judge in it are left out.
+
     Args:
         run: any recorded run.
         onset: ``epoch=17``, ``check=17``, or ``none`` where nothing was the matter.
-        condition: of the detector to ask; ``None`` for all.
+        condition: of the detectors to ask, or the name of one; ``None`` for all.
 
     Raises:
         ArgumentError: where the onset is not in the run, or no detector looks for the condition.
@@ -59,15 +80,19 @@ def run_alarms(run: Run, onset: str, condition: str | None) -> list[Alarms]:
     )  # fmt: skip
     detectors = _detectors(condition)
     alarms: list[list[int]] = [[] for _ in detectors]
+    judged: set[int] = set()
     epochs = []
     for line in run.lines():
         views = series.update(line.reading)
         epochs.append(line.reading.epoch)
-        for detector, own in zip(detectors, alarms, strict=True):
-            if any(finding.verdict is Verdict.YES for finding in detector.examine(views)):
-                own.append(views.check)
+        for place, detector in enumerate(detectors):
+            findings = detector.examine(views)
+            if findings:
+                judged.add(place)
+            if any(finding.verdict is Verdict.YES for finding in findings):
+                alarms[place].append(views.check)
     start = onset_check(onset, epochs)
-    return [_alarms(detector, own, start, epochs) for detector, own in zip(detectors, alarms, strict=True)]
+    return [_alarms(detectors[place], alarms[place], start, epochs) for place in sorted(judged)]
 
 
 def onset_check(onset: str, epochs: Sequence[int]) -> int | None:
@@ -90,9 +115,9 @@ def onset_check(onset: str, epochs: Sequence[int]) -> int | None:
 
 def _detectors(condition: str | None) -> list[Detector]:
     offered: Iterable[Detector] = default_detectors()
-    chosen = [d for d in offered if condition in (None, d.condition.value)]
+    chosen = [d for d in offered if condition in (None, d.condition.value, name_of(d))]
     if not chosen:
-        known = ", ".join(d.condition.value for d in default_detectors())
+        known = ", ".join(dict.fromkeys(d.condition.value for d in default_detectors()))
         raise ArgumentError(f"Expected a condition that a detector looks for ({known}) but got {condition!r}.")
     return chosen
 
@@ -100,7 +125,7 @@ def _detectors(condition: str | None) -> list[Detector]:
 def _alarms(detector: Detector, alarms: list[int], onset: int | None, epochs: Sequence[int]) -> Alarms:
     first = next((alarm for alarm in alarms if onset is not None and alarm >= onset), None)
     return Alarms(
-        detector.condition,
+        name_of(detector),
         None if first is None else (first, epochs[first]),
         detection_delay(alarms, onset),
         tuple(false_alarms(episodes(alarms), onset)),

@@ -134,8 +134,24 @@ def test_evaluate_a_run_of_ones_own(tmp_path, capsys):
     assert "none" in out
 
 
+def test_evaluate_a_run_without_what_the_detectors_need(tmp_path, capsys):
+    write_csv(tmp_path, plain_run(FLAT))
+    out = printed(capsys, "evaluate", tmp_path, "--onset", "none", "--condition", "incoherence")
+    assert out == f"{tmp_path}/metrics.csv holds nothing that a detector of incoherence judges."
+    rows = printed(capsys, "evaluate", tmp_path, "--onset", "none")
+    assert rows.count("overfitting") == 1  # two look for it; the other one reads a probe that was not there
+    assert "gradient_disparity" not in rows
+
+
 def test_evaluate_curves(capsys):
     assert "divergence 2 " in printed(capsys, "evaluate", "--seeds", "1", "--condition", "divergence")
+    out = printed(capsys, "evaluate", "--seeds", "1")
+    assert "nan" not in out
+    assert out.count("overfitting") == 1
+    assert out.endswith(
+        "Not asked, as the curves hold nothing that they judge: converged, gradient_disparity, incoherence, "
+        "oscillation, slow_progress, improving."
+    )
 
 
 def test_demo(capsys):
