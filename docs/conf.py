@@ -55,7 +55,7 @@ MENU = {
 
 # In the order in which the data flows; what is not named follows by name.
 FIRST = ["core.vocabulary", "core.records", "core.statistics", "core.signals", "core.detectors", "core.diagnosis"]
-FIRST += ["core.debounce", "core.exploration", "core.probation", "core.annealing", "core.policy", "core.controller"]
+FIRST += ["core.debounce", "core.exploration", "core.audit", "core.annealing", "core.policy", "core.controller"]
 FIRST += ["core", "errors", "live.controller", "live.layerwise", "live", "offline", "tensorboard_plugin"]
 
 
