@@ -47,9 +47,10 @@ class LearningRateController(DualCallback):
             ``"conservative"`` (only ever lowers), ``"halving"``, ``"exponential"`` (the plain recipes), or a
             :class:`~lightning_lr.engine.policies.policy.Policy`.
         patience: checks in a row before a plateau or overfitting is acted on; acts on the last of them, as
-            ``EarlyStopping`` does. ``None``: the policy's own.
-        cooldown: checks after an adjustment without another.
-        factor: multiplier of one reduction, above 0 and below 1. ``None``: the policy's own.
+            ``EarlyStopping`` does. ``None``: the policy's own. Not for the recipes: they have ``epochs``.
+        cooldown: checks after an adjustment without another. Not for the recipes.
+        factor: multiplier of one reduction, above 0 and below 1. ``None``: the policy's own. Not for the recipes: they
+            have ``ratio``.
         min_delta: least absolute change that counts as improvement.
         rel_delta: least change relative to \|best\| that counts as improvement.
         min_lr: lower bound of the applied rate, one number or one a group. A warm-up below it is left alone.
@@ -159,9 +160,15 @@ class LearningRateController(DualCallback):
             save_snapshot=save_snapshot,
         )
         self.restore_best = restore_best
-        self.check_every_n_steps = checked_interval(check_every_n_steps)
+        self.check_every_n_steps = checked_interval(check_every_n_steps, self.settings.policy)
         self.find_lr = _switch("find_lr", find_lr)
         self.anneal = _switch("anneal", anneal)
+        for argument, asked in (("find_lr", find_lr), ("anneal", anneal)):
+            if dry_run and asked is True:
+                raise ArgumentError(
+                    f"Expected no `{argument}=True` with `dry_run=True`, which changes no learning rate. "
+                    "Leave one of them out."
+                )
         self.optimizers = optimizers
         self.dry_run = dry_run
         self.verbose = verbose

@@ -13,12 +13,22 @@ from enum import Enum
 from os import PathLike
 from typing import Any, TypeVar
 
-from lightning_lr.engine.policies.policy import PRESETS, Policy
+from lightning_lr.engine.policies.policy import PRESETS, RESTORED, Policy
 from lightning_lr.engine.settings import Settings
-from lightning_lr.engine.vocabulary import Mode, Vote
+from lightning_lr.engine.vocabulary import Action, Mode, Vote
 from lightning_lr.errors import ArgumentError
 
 W = TypeVar("W", bound=Enum)
+
+NOT_FOR_RECIPES = {
+    "patience": "A recipe moves after a fixed time: say `epochs`.",
+    "factor": "A recipe multiplies by `ratio`: say that.",
+    "restore_best": "A recipe restores nothing: leave it out, or choose policy='auto'.",
+    "cooldown": "A recipe moves after a fixed time: leave it out, and say `epochs`.",
+    "warmup_checks": "A recipe moves after a fixed time: leave it out, and say `epochs`.",
+    "check_every_n_steps": "A recipe moves at the ends of epochs: leave it out.",
+}
+"""Arguments that a recipe would ignore → what to do instead."""
 
 
 def settings_from(
@@ -51,7 +61,10 @@ def settings_from(
     Traceback (most recent call last):
     lightning_lr.errors.ArgumentError: Expected `patience` to be an integer ≥ 1 but got 0.
     """
-    chosen = _policy(policy).tuned(
+    base = _policy(policy)
+    _heard(base, patience=patience, factor=factor, restore_best=restore_best)
+    _heard(base, cooldown=cooldown or None, warmup_checks=warmup_checks or None)
+    chosen = base.tuned(
         patience=None if patience is None else _integer("patience", patience, 1),
         factor=None if factor is None else _number("factor", factor, above=0.0, below=1.0),
         restores=_flag("restore_best", restore_best),
@@ -94,12 +107,13 @@ def check_options(*, optimizers: Any, journal: Any, snapshot_folder: Any, name: 
             raise ArgumentError(f"Expected `{argument}` to be True or False but got {value!r}.")
 
 
-def checked_interval(steps: Any) -> int | None:
+def checked_interval(steps: Any, policy: Policy) -> int | None:
     """The callback's ``check_every_n_steps``: an integer, 0 for none, or ``None`` to choose from the budget.
 
     Raises:
-        ArgumentError: where it is something else.
+        ArgumentError: where it is something else, or the policy never looks between two validations.
     """
+    _heard(policy, check_every_n_steps=steps or None)
     return None if steps is None else _integer("check_every_n_steps", steps, 0)
 
 
@@ -115,6 +129,26 @@ def _policy(policy: Any) -> Policy:
     raise ArgumentError(
         f"Expected `policy` to be a Policy or {_one_of(PRESETS)} but got {policy!r}.{_near(policy, PRESETS)}"
     )
+
+
+def _heard(policy: Policy, **given: Any) -> None:
+    """Refuse an argument that the policy would ignore."""
+    responses = policy.responses.items()
+    taken = {
+        "patience": any(response.patience > 1 for _, response in responses),
+        "factor": any(response.action is not Action.RAISE for _, response in responses),
+        "restore_best": any(condition in RESTORED for condition, _ in responses),
+    }
+    for name, value in given.items():
+        if value is None or (name == "restore_best" and value is not True):
+            continue
+        if policy.recipe is not None:
+            remedy = NOT_FOR_RECIPES[name]
+        elif not taken.get(name, True):
+            remedy = "None of its responses takes it: leave it out, or give the policy a response that does."
+        else:
+            continue
+        raise ArgumentError(f"Expected no `{name}` with policy {policy.name!r} but got {value!r}. {remedy}")
 
 
 def _recipe(policy: Policy, epochs: Any, ratio: Any) -> Policy:

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from torch.utils.data import DataLoader
 
 from lightning_lr import LearningRateController
+from lightning_lr.engine.policies.policy import Policy, Response
 from lightning_lr.errors import ArgumentError, MissingMetricError
 from lightning_lr.run import setup
 from tests.helpers.scripted import Endless, Scripted, data, eager, trainer
@@ -118,6 +119,45 @@ ARGUMENTS = [
     ({"ratio": 0.5}, "Expected `ratio` only with policy='halving' or 'exponential' but got it with 'auto'."),
     ({"policy": "halving", "epochs": 0}, "Expected `epochs` to be an integer ≥ 1 but got 0."),
     ({"policy": "halving", "ratio": 1.5}, "Expected `ratio` to be a number above 0 and below 1 but got 1.5."),
+    (
+        {"policy": "halving", "factor": 0.3},
+        "Expected no `factor` with policy 'halving' but got 0.3. A recipe multiplies by `ratio`: say that.",
+    ),
+    (
+        {"policy": "exponential", "patience": 3},
+        "Expected no `patience` with policy 'exponential' but got 3. A recipe moves after a fixed time: say `epochs`.",
+    ),
+    ({"policy": "halving", "cooldown": 2}, "Expected no `cooldown` with policy 'halving' but got 2. A recipe"),
+    (
+        {"policy": "halving", "warmup_checks": 2},
+        "Expected no `warmup_checks` with policy 'halving' but got 2. A recipe",
+    ),
+    (
+        {"policy": "halving", "restore_best": True},
+        "Expected no `restore_best` with policy 'halving' but got True. A recipe",
+    ),
+    (
+        {"policy": "halving", "check_every_n_steps": 50},
+        "Expected no `check_every_n_steps` with policy 'halving' but got 50. "
+        "A recipe moves at the ends of epochs: leave it out.",
+    ),
+    (
+        {"policy": Policy("mine", {"plateau": Response("raise", 2.0)}), "factor": 0.3},
+        "Expected no `factor` with policy 'mine' but got 0.3. None of its responses takes it: leave it out, or",
+    ),
+    (
+        {"policy": Policy("mine", {"plateau": Response("reduce", 0.5)}), "patience": 3},
+        "Expected no `patience` with policy 'mine' but got 3. None of its responses takes it: leave it out, or",
+    ),
+    (
+        {"policy": Policy("mine", {"plateau": Response("reduce", 0.5)}), "restore_best": True},
+        "Expected no `restore_best` with policy 'mine' but got True. None of its responses",
+    ),
+    (
+        {"dry_run": True, "find_lr": True},
+        "Expected no `find_lr=True` with `dry_run=True`, which changes no learning rate. Leave one of them out.",
+    ),
+    ({"dry_run": True, "anneal": True}, "Expected no `anneal=True` with `dry_run=True`, which"),
     ({"optimizers": "body"}, f"{CHOICE} but got 'body'."),
     ({"optimizers": []}, f"{CHOICE} but got []."),
     ({"optimizers": 0}, f"{CHOICE} but got 0."),
@@ -136,6 +176,20 @@ ARGUMENTS = [
     ({"find_lr": "yes"}, "Expected `find_lr` to be True, False or 'auto' but got 'yes'."),
     ({"anneal": None}, "Expected `anneal` to be True, False or 'auto' but got None."),
 ]
+
+
+HEARD: list[dict[str, Any]] = [
+    {"policy": "halving", "restore_best": False, "cooldown": 0, "warmup_checks": 0, "check_every_n_steps": 0},
+    {"policy": "halving", "patience": None, "factor": None, "epochs": 3, "ratio": 0.3},
+    {"policy": "conservative", "restore_best": True, "patience": 3, "factor": 0.3, "cooldown": 1, "warmup_checks": 1},
+    {"policy": Policy("mine", {"plateau": Response("reduce", 0.5, patience=2)}), "patience": 3, "factor": 0.3},
+    {"dry_run": True, "find_lr": False, "anneal": "auto", "restore_best": True},
+]
+
+
+@pytest.mark.parametrize("arguments", HEARD)
+def test_arguments_that_are_heard(arguments):
+    LearningRateController(**arguments)
 
 
 @pytest.mark.parametrize(("arguments", "said"), ARGUMENTS, ids=[repr(arguments) for arguments, _ in ARGUMENTS])

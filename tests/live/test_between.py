@@ -144,9 +144,10 @@ def test_a_run_without_validation_checks_within_its_epochs(tmp_path: Path) -> No
 
 def test_a_recipe_makes_none(tmp_path: Path) -> None:
     """It counts epochs, and has no answer to anything between."""
-    options = {"policy": "halving", "epochs": 1, "check_every_n_steps": EVERY, "verbose": False}
+    control = LearningRateController(policy="halving", epochs=1, verbose=False)
+    control.check_every_n_steps = EVERY  # as the default would be in an epoch that is long enough
     settings = {"max_epochs": 2, "num_sanity_val_steps": 0}
-    trainer([LearningRateController(**options)], tmp_path, **settings).fit(Trains(falls), data(EPOCH), data(1))
+    trainer([control], tmp_path, **settings).fit(Trains(falls), data(EPOCH), data(1))
     assert [line["reading"]["train_only"] for line in readings(tmp_path)] == [False, False]
 
 

@@ -37,6 +37,12 @@ def test_nothing_is_decided_after_a_stop():
 VARIANTS = [
     (None, [], [], [("own settings", True)]),
     ("halving", ["epochs=5"], [], [("policy halving, epochs=5", False)]),
+    (
+        None,
+        ["policy=exponential"],
+        ["patience=2 cooldown=3"],
+        [("policy exponential", False), ("patience=2, cooldown=3", False)],
+    ),
     (None, ["patience=3"], ["factor=0.5 cooldown=2"], [("patience=3", False), ("factor=0.5, cooldown=2", False)]),
     (
         None,
@@ -54,8 +60,8 @@ def test_settings_side_by_side(tmp_path, policy, sets, others, names):
     path.write_text(journal_of(plateau(0, checks=20), settings_from(cooldown=1)), encoding="utf-8")
     variants = variants_of(open_run(path), policy, sets, others)
     assert [(variant.name, variant.own) for variant in variants] == names
-    if "cooldown" not in " ".join(others):  # what is not changed stays as the journal has it
-        assert all(variant.settings.cooldown == 1 for variant in variants)
+    if "cooldown" not in " ".join(others):  # what is not changed stays as the journal has it; a recipe has none
+        assert all(variant.settings.cooldown == (policy != "halving") for variant in variants)
 
 
 @pytest.mark.parametrize(("text", "value"), [

@@ -27,6 +27,10 @@ RIPE = 0.05
 run that checks after each of its 200 steps: there a cut at the first calm stretch cost 3 % (decision 12)."""
 
 
+RESTORED = (Condition.OVERFITTING, Condition.DIVERGENCE, Condition.NON_FINITE)
+"""On these ``restore_best=True`` restores: ground was lost."""
+
+
 @dataclass(frozen=True)
 class Response:
     """What a policy does about one condition.
@@ -136,7 +140,7 @@ def _tuned(
         response = replace(response, factor=factor)
     if restores is False and response.action is Action.RESTORE:
         response = replace(response, action=Action.REDUCE)
-    if restores and condition in (Condition.OVERFITTING, Condition.DIVERGENCE, Condition.NON_FINITE):
+    if restores and condition in RESTORED:
         response = replace(response, action=Action.RESTORE)
     return response
 
