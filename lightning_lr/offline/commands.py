@@ -110,7 +110,7 @@ def evaluate(paths: Sequence[str], watch: Watch, onsets: Sequence[str], conditio
             delay = "–" if math.isnan(alarms.delay) else f"{alarms.delay:g} check{plural(alarms.delay)}"
             false = ", ".join(map(str, alarms.false[:8])) + (" …" if len(alarms.false) > 8 else "") or "none"
             rows.append([str(run.path), onset, alarms.detector, first, delay, false])
-    heads = ["run", "onset", "detector", "first alarm from the onset on", "delay", "false alarms (checks)"]
+    heads = ["run", "onset", "detector", "first alarm from then on", "delay", "false alarms at"]
     out = terminal.console()
     if rows:
         out.print(terminal.table("", heads, rows))

@@ -1,11 +1,12 @@
 """Which metrics of a run to watch, where nobody says: a written rule, and the sentence that tells what it chose.
 
-**The monitor** is the validation loss: of all names with a word for held-out data (val, valid, validation, eval, dev)
-and the word loss, those with the fewest other words; of these the one without ``_epoch``, then the first of the
-alphabet. A name that ends in ``_step`` is a batch's value, never the run's. All data loaders of the chosen name are
-monitors (``val_loss/dataloader_idx_0`` …). Where there is no such name, the training loss takes its place.
+**The monitor** is the validation loss: of all names with a word for held-out data (val, valid, validation, eval,
+evaluation, dev, holdout) and the word loss, those with the fewest other words; of these the one without ``_epoch``,
+then the first of the alphabet. A name that ends in ``_step`` is a batch's value, never the run's. All data loaders of
+the chosen name are monitors (``val_loss/dataloader_idx_0`` …). Where there is no such name, the training loss takes its
+place.
 
-**The training loss** is found in the same way, with the words train and training, or no word for data at all. Its
+**The training loss** is found in the same way, with the words train, training and trn, or no word for data at all. Its
 ``_step`` values serve as well, as the course of the loss between two checks.
 """
 
