@@ -54,13 +54,13 @@ MENU = {
 }
 
 # In the order in which the data flows; what is not named follows by name.
-FIRST = ["core.vocabulary", "core.records", "core.statistics", "core.signals", "core.detectors", "core.diagnosis"]
-FIRST += ["core.debounce", "core.exploration", "core.audit", "core.annealing", "core.policy", "core.controller"]
-FIRST += ["core", "errors", "live.controller", "live.layerwise", "live", "offline", "tensorboard_plugin"]
+FIRST = ["engine.vocabulary", "engine.records", "engine.history", "engine.detectors", "engine.diagnosis"]
+FIRST += ["engine.debounce", "engine.lr_search", "engine.policies", "engine.engine", "engine", "errors"]
+FIRST += ["callbacks", "run", "optim", "snapshot", "loggers", "layerwise", "metrics", "offline", "tensorboard_plugin"]
 
 
 def module_names() -> list[str]:
-    """Every module with something to document, core first, without the package's own name."""
+    """Every module with something to document, the engine first, without the package's own name."""
     names = []
     for path in PACKAGE.rglob("*.py"):
         parts = path.relative_to(PACKAGE).with_suffix("").parts
