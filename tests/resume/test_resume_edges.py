@@ -313,7 +313,7 @@ def test_the_state_is_plain_and_small(tmp_path: Path, expected: Trace) -> None:
 
 
 def test_a_long_run_with_many_decisions_stays_under_64_kb(tmp_path: Path) -> None:
-    run = Run(tmp_path, arguments={"policy": "exponential"}, options={"max_epochs": 100})
+    run = Run(tmp_path, arguments={"policy": "exponential", "patience": None}, options={"max_epochs": 100})
     got = in_fork(lambda: train(run))
     assert len(got.decisions) == 100
     assert size(got.state) < 64 * 1024
