@@ -188,7 +188,7 @@ def explored(tmp_path_factory: pytest.TempPathFactory) -> Unkilled:
     return explored
 
 
-@pytest.mark.parametrize(("task", "moment", "dying"), CASES)
+@pytest.mark.parametrize(("task", "trainer_state", "dying"), CASES)
 def test_a_rank_is_killed(task: Task, trainer_state: Any, dying: int, tmp_path: Path, request: Any) -> None:
     unkilled: Unkilled = request.getfixturevalue("fine" if task is SCRIPTED else "explored")
 
