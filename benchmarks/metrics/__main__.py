@@ -17,7 +17,9 @@ from benchmarks.detection.labels import label, numbers
 from benchmarks.metrics.cut_report import cut_figure, cut_table
 from benchmarks.metrics.judges import JUDGES, mean_of, readings, yes
 from benchmarks.metrics.record import RECORDED
-from lightning_lr.engine.detectors import IncoherenceDetector, OscillationDetector, SlowProgressDetector
+from lightning_lr.engine.detectors.incoherence import IncoherenceDetector
+from lightning_lr.engine.detectors.oscillation import OscillationDetector
+from lightning_lr.engine.detectors.slow_progress import SlowProgressDetector
 from lightning_lr.engine.vocabulary import Condition
 from lightning_lr.offline.evaluate import score
 

@@ -8,7 +8,8 @@ from dataclasses import replace
 from statistics import fmean
 from typing import Any
 
-from lightning_lr.engine.detectors import GradientDisparityDetector, OverfittingDetector
+from lightning_lr.engine.detectors.gradient_disparity import GradientDisparityDetector
+from lightning_lr.engine.detectors.overfitting import OverfittingDetector
 from lightning_lr.engine.history.run_history import TRAIN_LOSS
 from lightning_lr.engine.records import Reading
 from lightning_lr.engine.vocabulary import Verdict

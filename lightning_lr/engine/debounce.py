@@ -7,10 +7,6 @@ from typing import Any
 
 from lightning_lr.engine.records import Diagnosis
 from lightning_lr.engine.text import plural
-from lightning_lr.engine.vocabulary import Condition
-
-URGENT = frozenset({Condition.NON_FINITE, Condition.DIVERGENCE})
-"""Conditions that wait for nothing: each further step on them is lost."""
 
 
 @dataclass
@@ -35,6 +31,7 @@ class Debounce:
         warmup_checks: checks at the start of a run at which nothing but an urgent condition is acted on.
 
     >>> debounce = Debounce()
+    >>> from lightning_lr.engine.vocabulary import Condition
     >>> plateau = Diagnosis(Condition.PLATEAU, (), "flat", frozenset({Condition.PLATEAU}))
     >>> [debounce.wait(plateau, patience=3) for _ in range(3)]
     ['1 of 3 checks in a row', '2 of 3 checks in a row', '']
@@ -60,13 +57,13 @@ class Debounce:
             state.checks += 1
             state.cooldown_left = max(0, cooling - 1)
         state.streaks = self._counted(diagnosis)
-        if diagnosis.condition in URGENT:
+        if diagnosis.urgent:  # each further step is lost
             return ""
         if state.checks <= self.warmup_checks:
             return f"{self.warmup_checks - state.checks + 1} of {self.warmup_checks} warm-up checks left"
         if cooling:
             return f"cooling down, {cooling} check{plural(cooling)} left"
-        seen = state.streaks.get(diagnosis.condition.value, 0)
+        seen = state.streaks.get(diagnosis.condition, 0)
         return "" if seen >= patience else f"{seen} of {patience} checks in a row"
 
     def _counted(self, diagnosis: Diagnosis) -> dict[str, int]:
@@ -75,7 +72,7 @@ class Debounce:
             return streaks
         asked = {finding.condition for finding in diagnosis.findings}
         unasked = {name: seen for name, seen in streaks.items() if name not in asked}
-        return unasked | {c.value: streaks.get(c.value, 0) + 1 for c in sorted(diagnosis.suspected)}
+        return unasked | {str(c): streaks.get(c, 0) + 1 for c in sorted(diagnosis.suspected)}
 
     def adjusted(self) -> None:
         """Start the cooldown, and every streak anew."""

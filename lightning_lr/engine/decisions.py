@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
 from dataclasses import replace
-from functools import partial
-from typing import Any
 
 from lightning_lr.engine.bounds import bounded
 from lightning_lr.engine.policies.policy import Response
@@ -18,20 +15,17 @@ RESTORING = (Action.RESTORE, Action.EXPLORE, Action.STOP)
 """Actions that bring the snapshot back; a run that is stopped ends at its best."""
 
 
-def hold(
-    reading: Reading, diagnosis: Diagnosis, reason: str | Callable[[], str], action: Action = Action.HOLD
-) -> Decision:
+def hold(reading: Reading, diagnosis: Diagnosis, reason: str, action: Action = Action.HOLD) -> Decision:
     """The decision to leave the rate as it is.
 
     Args:
         reading: the check.
         diagnosis: what was the matter.
-        reason: the sentence, or what makes it once somebody reads it.
+        reason: the sentence.
         action: another one that leaves the rate as it is.
     """
     old_lr = {name: rate.applied for name, rate in reading.rates.items()}
-    return Decision.deferred(
-        partial(_told, reason, diagnosis),
+    return Decision(
         check=reading.check,
         epoch=reading.epoch,
         step=reading.step,
@@ -40,11 +34,9 @@ def hold(
         factor=1.0,
         old_lr=old_lr,
         new_lr=old_lr,
+        reason=reason,
+        evidence=evidence_of(diagnosis),
     )
-
-
-def _told(reason: str | Callable[[], str], diagnosis: Diagnosis) -> Mapping[str, Any]:
-    return {"reason": reason if isinstance(reason, str) else reason(), "evidence": evidence_of(diagnosis)}
 
 
 def move(reading: Reading, diagnosis: Diagnosis, response: Response, said: str, settings: Settings) -> Decision:

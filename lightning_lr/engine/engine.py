@@ -12,7 +12,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from functools import partial
 from typing import Any
 
 from lightning_lr.engine.debounce import Debounce
@@ -48,6 +47,7 @@ class DecisionEngine:
     Attributes:
         views: what the last reading amounted to.
         diagnosis: what was the matter with it.
+        conditions: every condition that a decision may name, sorted.
 
     >>> controller = DecisionEngine(Settings())
     >>> for check, loss in enumerate([1.0, 0.8, 0.7, 0.65, 0.65, 0.65, 0.65]):
@@ -60,6 +60,8 @@ class DecisionEngine:
     def __init__(self, settings: Settings, detectors: Sequence[Detector] | None = None) -> None:
         self.settings = settings
         self.detectors = tuple(default_detectors() if detectors is None else detectors)
+        self._by_condition = {detector.condition: detector for detector in self.detectors}
+        self.conditions = sorted({Condition.HEALTHY, *(d.condition for d in (*default_detectors(), *self.detectors))})
         self.series = RunHistory(
             settings.monitors, settings.mode, settings.train_monitor, settings.min_delta, settings.rel_delta
         )
@@ -86,7 +88,7 @@ class DecisionEngine:
         self.restraint.look(reading, new_best, learned=self.restraint.state.cut is None and has_surely_learned(views))
         reviewed = self.raise_guard.tick(views.monitors[0], reading)
         findings = [finding for detector in self.detectors for finding in detector.examine(views)]
-        self.diagnosis = diagnosis = diagnose(findings, views, self.settings.vote)
+        self.diagnosis = diagnosis = diagnose(findings, views, self._by_condition, self.settings.vote)
         worse = ended_worse(reading, views.monitors[0], self.settings)
         decision = (
             the_stop(reading, self.end_began, views.monitors[0], worse, self.settings)
@@ -153,7 +155,7 @@ class DecisionEngine:
         answer = self.settings.policy.responses.get(diagnosis.condition)
         waiting = self.debounce.wait(diagnosis, answer.patience if answer else 1, reading.train_only)
         if answer is None or waiting:
-            return hold(reading, diagnosis, partial(_said, reading, diagnosis, waiting if answer else ""))
+            return hold(reading, diagnosis, _said(reading, diagnosis, waiting if answer else ""))
         said = _said(reading, diagnosis)
         if against := self.restraint.against(answer, reading):
             return hold(reading, diagnosis, f"{said}; left alone: {against}")
@@ -168,7 +170,7 @@ class DecisionEngine:
             said += f"; {self._vain()}"
         lost = response.action is Action.RESTORE and reading.snapshot_check is None
         response = replace(response, action=Action.REDUCE) if lost else response
-        if against := self.restraint.against_cutting(diagnosis.condition, response):
+        if against := self.restraint.against_cutting(response, diagnosis.urgent):
             return hold(reading, diagnosis, f"{said}; left alone: {against}")
         said += "; no snapshot: cut without restore" if lost else ""
         return move(reading, diagnosis, response, said, self.settings)

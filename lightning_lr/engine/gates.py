@@ -14,10 +14,9 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from lightning_lr.engine.debounce import URGENT
 from lightning_lr.engine.policies.policy import Response
 from lightning_lr.engine.records import Reading
-from lightning_lr.engine.vocabulary import Action, Condition
+from lightning_lr.engine.vocabulary import Action
 
 MOVES = 1e-4
 """Relative change of the scheduled rate from one check to the next beyond which the schedule moves. A cosine over a
@@ -97,23 +96,23 @@ class Restraint:
             return ""
         return f"it has lasted for {100 * lasted:.0f} % of the budget, of {100 * response.min_plateau_fraction:.0f} %"
 
-    def against_cutting(self, condition: Condition, response: Response) -> str:
-        """Why there is no further cut for this condition; empty where nothing speaks against it.
+    def against_cutting(self, response: Response, urgent: bool = False) -> str:
+        """Why there is no further cut; empty where nothing speaks against it, as for an urgent condition.
 
         >>> restraint, cut = Restraint(), Response(Action.REDUCE, 0.1)
         >>> restraint.look(Reading(0, 0, 0, {}), new_best=True, learned=True)
         >>> for _ in range(3):
-        ...     print(restraint.against_cutting(Condition.PLATEAU, cut) or "cut")
+        ...     print(restraint.against_cutting(cut) or "cut")
         ...     restraint.moved(0.1)
         cut
         cut
         cut
-        >>> restraint.against_cutting(Condition.PLATEAU, cut), restraint.against_cutting(Condition.DIVERGENCE, cut)
+        >>> restraint.against_cutting(cut), restraint.against_cutting(cut, urgent=True)
         ('the adjustments since the best amount to × 0.001, and none has brought a new one', '')
         """
         cut = self.state.cut
         # A little more than the least: three cuts to a tenth are a thousandth but for rounding.
-        if cut is None or cut > 1.001 * LEAST or response.action is not Action.REDUCE or condition in URGENT:
+        if cut is None or cut > 1.001 * LEAST or response.action is not Action.REDUCE or urgent:
             return ""
         return f"the adjustments since the best amount to × {cut:.2g}, and none has brought a new one"
 

@@ -12,7 +12,6 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, is_dataclass
-from enum import Enum
 from typing import Any
 
 from lightning_lr.engine.policies.policy import Policy, Response
@@ -190,8 +189,8 @@ def plain(value: Any) -> Any:
     """A record as JSON has it: enumerations and numbers that are not finite as words, mappings, lists."""
     if is_dataclass(value) and not isinstance(value, type):
         value = _opened(value)
-    if isinstance(value, Enum):
-        return value.value
+    if isinstance(value, str):
+        return str(value)  # a word of ours: a plain string loads under `weights_only=True`
     if isinstance(value, float) and not math.isfinite(value):
         return str(value)
     if isinstance(value, Mapping):

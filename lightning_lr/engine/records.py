@@ -2,20 +2,18 @@
 
 Reading → MetricView → Finding → Diagnosis → Decision → Adjustment → JournalEntry
 
-Each is frozen, each prints as one sentence, and each stage of the package is a function from one to the next. Of the
-middle ones, what few readers need (a trend, a sentence, the evidence) is worked out when it is looked at.
+Each is frozen, each prints as one sentence, and each stage of the package is a function from one to the next.
 "Oriented" means: multiplied by −1 where ``mode="max"``, so that lower is better in all arithmetic.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
 
-from lightning_lr.engine.deferred import Deferred
+from lightning_lr.engine.history.statistics import Trend, recent_noise, recent_trend
 from lightning_lr.engine.text import plural
 from lightning_lr.engine.vocabulary import Action, Condition, Verdict
 
@@ -156,36 +154,8 @@ class Reading:
 
 
 @dataclass(frozen=True)
-class Trend:
-    """Where a series is going.
-
-    Attributes:
-        slope: change of the oriented value per check (or per block); negative is improvement.
-        error: standard error of the slope, in the same unit.
-        points: how many values it rests on.
-        improving: whether the slope is below zero beyond its error.
-        rising: whether it is above zero beyond its error.
-    """
-
-    slope: float
-    error: float
-    points: int
-    improving: Verdict
-    rising: Verdict
-
-    def __str__(self) -> str:
-        return self.told(1)
-
-    def told(self, sign: int) -> str:
-        """In words, in the direction in which the user sees the values move."""
-        if not math.isfinite(self.error):
-            return f"slope not known yet ({self.points} value{plural(self.points)})"
-        return f"slope {sign * self.slope + 0.0:+.3g} ± {self.error:.2g} over {self.points} values"
-
-
-@dataclass(frozen=True)
-class MetricView(Deferred):
-    """One series, read: its level, noise, slope and best.
+class MetricView:
+    """One series, read: its level, noise, slope and best. Noise and slope are computed when they are first used.
 
     Attributes:
         name: metric name, ``"train_loss"`` for the loss of ``training_step``, or ``"gap"``.
@@ -197,8 +167,7 @@ class MetricView(Deferred):
         best: oriented best value of the run.
         best_check: check of that best.
         since_best: values seen since the best, in checks; 0 at a new best.
-        noise: robust standard deviation of one value around its trend.
-        trend: slope over the recent values.
+        noise_before: noise of the values before the last adjustment; NaN if it is not known.
         non_finite_streak: how many values in a row were not finite, this one included.
         before: mean of the oriented values between the last two adjustments; NaN before the first.
         failed_adjustments: how many adjustments in a row, but for the last, did not lower that mean by a tenth.
@@ -213,15 +182,20 @@ class MetricView(Deferred):
     best: float
     best_check: int
     since_best: int
-    noise: float
-    trend: Trend
+    noise_before: float = math.nan
     non_finite_streak: int = 0
     before: float = math.nan
     failed_adjustments: int = 0
 
-    def _worked_out(self, name: str) -> Mapping[str, Any]:
-        # The noise is asked for often, the trend seldom: one at a time.
-        return {name: self.__dict__["_rest"](self, name)}
+    @cached_property
+    def noise(self) -> float:
+        """Robust standard deviation of one value around its trend; NaN if there are too few values to know."""
+        return recent_noise(self.values, self.noise_before)
+
+    @cached_property
+    def trend(self) -> Trend:
+        """Slope over the newer half of the values."""
+        return recent_trend(self.values, self.noise)
 
     @property
     def gain(self) -> float:
@@ -240,7 +214,7 @@ class MetricView(Deferred):
             (
                 f"{self.name} {value if self.fresh else 'has no new value'}",
                 best if math.isfinite(self.best) else "no finite value yet",
-                self.trend.told(self.sign),
+                self.trend.shown(self.sign),
             )
         )
 
@@ -258,7 +232,6 @@ class MetricViews:
         blocks: the block means of the training loss since the last adjustment, over several checks.
         window: the training loss since the previous check, as it was read.
         probes: quantity that a probe measures → its series; not oriented, since no direction of it is better.
-        rate_share: applied rate as a share of the highest that any check has seen; ``None`` where none is known.
     """
 
     check: int
@@ -268,7 +241,6 @@ class MetricViews:
     blocks: MetricView | None = None
     window: TrainWindow | None = None
     probes: Mapping[str, MetricView] = field(default_factory=dict)
-    rate_share: float | None = None
 
     @cached_property
     def fresh(self) -> tuple[MetricView, ...]:
@@ -280,7 +252,7 @@ class MetricViews:
 
 
 @dataclass(frozen=True)
-class Finding(Deferred):
+class Finding:
     """One detector's claim about one series.
 
     Attributes:
@@ -289,7 +261,7 @@ class Finding(Deferred):
         monitor: the series it speaks of.
         score: the test statistic.
         threshold: the value of the score from which on the answer is yes.
-        reason: a sentence with the numbers.
+        sentence: what was found, with the numbers; or the detector's method that writes it.
         evidence: further named numbers.
     """
 
@@ -298,15 +270,20 @@ class Finding(Deferred):
     monitor: str
     score: float
     threshold: float
-    reason: str
+    sentence: str | Callable[[Finding], str] = field(compare=False)
     evidence: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def reason(self) -> str:
+        """The sentence."""
+        return self.sentence if isinstance(self.sentence, str) else self.sentence(self)
 
     def __str__(self) -> str:
         return f"{self.condition}: {self.verdict} ({self.reason})"
 
 
 @dataclass(frozen=True)
-class Diagnosis(Deferred):
+class Diagnosis:
     """The one condition that a check acts on, and the ones that it outranked.
 
     Attributes:
@@ -314,12 +291,14 @@ class Diagnosis(Deferred):
         suspected: conditions that are not ruled out (yes or undecided); debouncing counts on these.
         findings: every finding of the check.
         reason: sentence of the finding that decided.
+        urgent: whether it is to be acted on at once.
     """
 
     condition: Condition
     findings: tuple[Finding, ...]
     reason: str
     suspected: frozenset[Condition] = frozenset()
+    urgent: bool = False
 
     @property
     def outranked(self) -> tuple[Condition, ...]:
@@ -337,7 +316,7 @@ class Diagnosis(Deferred):
 
 
 @dataclass(frozen=True)
-class Decision(Deferred):
+class Decision:
     """What to do at a check, and why.
 
     Attributes:

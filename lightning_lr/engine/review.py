@@ -209,7 +209,7 @@ class RaiseGuard:
         """Plain values."""
         state = asdict(self)
         if self.pending is not None:
-            state["pending"] |= {"action": self.pending.action.value, "condition": self.pending.condition.value}
+            state["pending"] |= {"action": self.pending.action.value, "condition": str(self.pending.condition)}
         return state
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:

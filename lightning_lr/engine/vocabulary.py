@@ -7,6 +7,7 @@ They are strings, so that they compare with plain text, go through JSON and load
 from __future__ import annotations
 
 from enum import Enum
+from typing import ClassVar
 
 
 class Word(str, Enum):
@@ -50,20 +51,40 @@ class Vote(Word):
     ALL = "all"
 
 
-class Condition(Word):
-    """What is the matter with a run, as one check sees it."""
+class Condition(str):
+    """What is wrong with a run, as one check sees it. An open word: a detector may bring its own.
 
-    HEALTHY = "healthy"
-    PLATEAU = "plateau"
-    OVERFITTING = "overfitting"
-    DIVERGENCE = "divergence"
-    LOSS_SPIKE = "loss_spike"
-    NON_FINITE = "non_finite"
-    OSCILLATION = "oscillation"
-    SLOW_PROGRESS = "slow_progress"
-    INCOHERENCE = "incoherence"
-    IMPROVING = "improving"
-    CONVERGED = "converged"
+    There is one object for each word, so that two of them may be compared with ``is``.
+
+    >>> Condition("plateau") is Condition.PLATEAU, Condition("late_start")
+    (True, 'late_start')
+    """
+
+    __slots__ = ()
+
+    HEALTHY: ClassVar[Condition]
+    PLATEAU: ClassVar[Condition]
+    OVERFITTING: ClassVar[Condition]
+    DIVERGENCE: ClassVar[Condition]
+    LOSS_SPIKE: ClassVar[Condition]
+    NON_FINITE: ClassVar[Condition]
+    OSCILLATION: ClassVar[Condition]
+    SLOW_PROGRESS: ClassVar[Condition]
+    INCOHERENCE: ClassVar[Condition]
+    IMPROVING: ClassVar[Condition]
+
+    _words: ClassVar[dict[str, Condition]] = {}
+
+    def __new__(cls, word: str) -> Condition:
+        """The one condition of that word."""
+        if word not in cls._words:
+            cls._words[str(word)] = super().__new__(cls, word)
+        return cls._words[word]
+
+
+for _name in Condition.__annotations__:
+    if _name.isupper():
+        setattr(Condition, _name, Condition(_name.lower()))
 
 
 class Action(Word):

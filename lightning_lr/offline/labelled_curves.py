@@ -115,9 +115,9 @@ def onset_check(onset: str, epochs: Sequence[int]) -> int | None:
 
 def _detectors(condition: str | None) -> list[Detector]:
     offered: Iterable[Detector] = default_detectors()
-    chosen = [d for d in offered if condition in (None, d.condition.value, name_of(d))]
+    chosen = [d for d in offered if condition in (None, d.condition, name_of(d))]
     if not chosen:
-        known = ", ".join(dict.fromkeys(d.condition.value for d in default_detectors()))
+        known = ", ".join(dict.fromkeys(d.condition for d in default_detectors()))
         raise ArgumentError(f"Expected a condition that a detector looks for ({known}) but got {condition!r}.")
     return chosen
 

@@ -24,7 +24,7 @@ from lightning_lr.engine.journal import entry_line, header_line
 from lightning_lr.engine.records import Adjustment, Decision, JournalEntry, Reading
 from lightning_lr.engine.schedule import early_end, open_end
 from lightning_lr.engine.settings import Settings
-from lightning_lr.engine.vocabulary import Action, Condition, Mode
+from lightning_lr.engine.vocabulary import Action, Mode
 from lightning_lr.loggers.decision_history import DecisionHistory
 from lightning_lr.loggers.decision_logger import DecisionLog
 from lightning_lr.loggers.journal_file import JournalFile
@@ -71,7 +71,6 @@ class FitRun:
         history: the decisions so far.
         snapshot: the state that a restore brings back.
         snapshot_check: the check it was taken at.
-        told: whether it was said that the run has converged.
         undo: what to call at the end of the fit, the newest first.
     """
 
@@ -98,7 +97,6 @@ class FitRun:
     history: DecisionHistory = field(default_factory=DecisionHistory)
     snapshot: Snapshot | None = None
     snapshot_check: int | None = None
-    told: bool = False
     undo: ExitStack = field(default_factory=ExitStack)
 
     def __post_init__(self) -> None:
@@ -304,7 +302,7 @@ class FitRun:
         if self.ranks.rank == 0:
             try:
                 decision = self.core.step(reading)
-                codes = reduction_format.pack_decision(decision)
+                codes = reduction_format.pack_decision(decision, self.core.conditions)
             except Exception as raised:  # the others wait for the broadcast: tell them first, then raise
                 error = raised
         agreed = self.ranks.from_rank_zero([*totals, *codes, reduction_format.pack_budget(self.lr_schedule.budget)])
@@ -322,7 +320,7 @@ class FitRun:
                 **self._how_far(),
             )
             alike = self.core.step(reading)
-            decision = reduction_format.adopt_decision(alike, codes)
+            decision = reduction_format.adopt_decision(alike, codes, self.core.conditions)
             if decision is not alike:
                 decision = replace(decision, new_lr=foretold(reading, decision.factor, self.settings))
         return reading, decision
@@ -358,9 +356,6 @@ class FitRun:
         if decision.action is not Action.HOLD:
             self.history.add(decision)
             self.say(str(decision) + (" (dry run)" if self.dry_run else ""))
-        elif decision.condition is Condition.CONVERGED and not self.told:
-            self.told = True  # nothing is done about it: once is enough
-            self.say(str(decision))
         for note in adjustment.notes if not self.dry_run else ():
             self.say(note)
         if self.ranks.rank or self.core.views is None or self.core.diagnosis is None:

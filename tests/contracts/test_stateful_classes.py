@@ -121,7 +121,7 @@ def feed_restraint(restraint: Restraint, reading: Reading) -> str:
     restraint.look(moved, new_best=reading.check % 4 == 1, learned=reading.check > 4)
     restraint.moved(0.05)
     cut = Response(Action.REDUCE, 0.5, defer_to_scheduler=True, min_plateau_fraction=0.03)
-    return f"{restraint.against(cut, moved)}; {restraint.against_cutting(Condition.PLATEAU, cut)}"
+    return f"{restraint.against(cut, moved)}; {restraint.against_cutting(cut)}"
 
 
 def feed_layers(rule: LayerRule, value: float | None) -> object:

@@ -13,21 +13,27 @@ from lightning_lr.engine.settings import Settings
 from lightning_lr.engine.vocabulary import Condition, Verdict
 
 
-class Slow:
+class Slow(Detector):
     """Says at each check of a list that progress is slow."""
+
+    condition = Condition.SLOW_PROGRESS
+    precedence = 80
 
     def __init__(self, *checks: int) -> None:
         self.checks = checks
 
-    def examine(self, views: MetricViews) -> Sequence[Finding]:
+    def examine(self, views: MetricViews) -> tuple[Finding, ...]:
         verdict = Verdict.YES if views.check in self.checks else Verdict.NO
-        return [Finding(Condition.SLOW_PROGRESS, verdict, "val_loss", 15.0, 10.0, "the critical ratio is 15")]
+        return (self.finding(verdict, "val_loss", 15.0, 10.0),)
+
+    def describe(self, finding: Finding) -> str:
+        return f"{finding.condition} has a score of {finding.score:.0f}"
 
 
 class Diverges(Slow):
-    def examine(self, views: MetricViews) -> Sequence[Finding]:
-        verdict = Verdict.YES if views.check in self.checks else Verdict.NO
-        return [Finding(Condition.DIVERGENCE, verdict, "val_loss", 1.0, 0.5, "all progress is lost")]
+    condition = Condition.DIVERGENCE
+    precedence = 20
+    urgent = True
 
 
 def run(losses: Sequence[float], *detectors: Detector) -> tuple[list[Decision], list[bool]]:
@@ -77,7 +83,7 @@ def test_a_raise_that_does_not_help_is_taken_back_exactly_and_the_next_has_to_wa
         "without it), 0.005 in the 3 since → restore the state of check 3, learning rate × 0.5 (lr 0.2 → 0.1)"
     )
     assert decisions[8].reason == (
-        "slow_progress: the critical ratio is 15; no raise: the last raise did not help, 4 checks to wait"
+        "slow_progress: slow_progress has a score of 15; no raise: the last raise did not help, 4 checks to wait"
     )
 
 

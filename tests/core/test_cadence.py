@@ -47,5 +47,5 @@ def test_waiting_is_counted_in_validations():
     debounce.adjusted()
     debounce.wait(healthy, 1, train_only=True)
     assert debounce.state.cooldown_left == 2
-    lost = Diagnosis(Condition.NON_FINITE, (), "", frozenset({Condition.NON_FINITE}))
+    lost = Diagnosis(Condition.NON_FINITE, (), "", frozenset({Condition.NON_FINITE}), urgent=True)
     assert debounce.wait(lost, 1, train_only=True) == ""

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lightning_lr.engine.debounce import URGENT, Debounce
+from lightning_lr.engine.debounce import Debounce
 from lightning_lr.engine.records import Diagnosis, Finding
 from lightning_lr.engine.vocabulary import Condition, Verdict
 
@@ -22,7 +22,7 @@ VERDICTS = {"y": Verdict.YES, "n": Verdict.NO, "u": Verdict.UNDECIDED}
 
 def diagnosis(letter: str, condition: Condition = Condition.PLATEAU) -> Diagnosis:
     if letter == "!":
-        return Diagnosis(Condition.DIVERGENCE, (), "lost", frozenset({Condition.DIVERGENCE}))
+        return Diagnosis(Condition.DIVERGENCE, (), "lost", frozenset({Condition.DIVERGENCE}), urgent=True)
     if letter == "-":
         return Diagnosis(Condition.HEALTHY, (), "nothing fresh")
     finding = Finding(condition, VERDICTS[letter], "val_loss", 0.0, 1.0, "flat")
@@ -123,11 +123,10 @@ def test_conditions_are_counted_apart():
     assert debounce.state.streaks == {"overfitting": 1}
 
 
-@pytest.mark.parametrize("condition", sorted(URGENT))
-def test_urgent_conditions_wait_for_nothing(condition):
+def test_urgent_conditions_wait_for_nothing():
     debounce = Debounce(cooldown=5, warmup_checks=5)
     debounce.adjusted()
-    assert debounce.wait(Diagnosis(condition, (), "", frozenset({condition})), patience=9) == ""
+    assert debounce.wait(diagnosis("!"), patience=9) == ""
 
 
 @given(st.text("ynu-!", max_size=30), st.integers(1, 4), st.integers(0, 3), st.integers(0, 3))

@@ -8,12 +8,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lightning_lr.engine.diagnosis import PRECEDENCE, VOTED, diagnose, enough
+from lightning_lr.engine.detectors import default_detectors
+from lightning_lr.engine.diagnosis import diagnose as diagnose_with
+from lightning_lr.engine.diagnosis import enough
 from lightning_lr.engine.history.metric_history import MetricHistory
 from lightning_lr.engine.records import Finding, MetricViews
 from lightning_lr.engine.vocabulary import Condition, Verdict, Vote
 
 C = Condition
+DETECTORS = {detector.condition: detector for detector in default_detectors()}
+VOTED = {condition for condition, detector in DETECTORS.items() if detector.votes}
+PRECEDENCE = [
+    C.NON_FINITE, C.DIVERGENCE, C.OVERFITTING, C.OSCILLATION, C.INCOHERENCE, C.LOSS_SPIKE, C.PLATEAU, C.SLOW_PROGRESS,
+    C.IMPROVING,
+]  # fmt: skip
 VERDICTS = {"y": Verdict.YES, "n": Verdict.NO, "u": Verdict.UNDECIDED}
 
 
@@ -27,9 +35,21 @@ def views(fresh: str = "a", stale: str = "") -> MetricViews:
     return MetricViews(0, tuple(brought + [MetricHistory(name).update(None, 0) for name in stale]))
 
 
-def test_every_condition_has_its_rank_once():
-    assert sorted(PRECEDENCE) == sorted(set(Condition) - {C.HEALTHY})
-    assert len(set(PRECEDENCE)) == len(PRECEDENCE)
+def diagnose(findings, views, vote=Vote.MAJORITY):
+    return diagnose_with(findings, views, DETECTORS, vote)
+
+
+def test_the_votes_and_what_is_urgent():
+    assert sorted(PRECEDENCE) == sorted(DETECTORS)
+    assert {C.OVERFITTING, C.PLATEAU, C.IMPROVING} == VOTED
+    assert {c for c, detector in DETECTORS.items() if detector.urgent} == {C.NON_FINITE, C.DIVERGENCE}
+
+
+@pytest.mark.parametrize("detector", default_detectors(), ids=lambda detector: type(detector).__name__)
+def test_detectors_of_one_condition_rank_alike(detector):
+    other = DETECTORS[detector.condition]
+    for name in ("precedence", "votes", "urgent", "color", "mark"):
+        assert getattr(detector, name) == getattr(other, name), name
 
 
 @pytest.mark.parametrize(("upper", "lower"), [*combinations(PRECEDENCE, 2)])

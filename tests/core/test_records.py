@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
+import json
+import pickle
 from dataclasses import FrozenInstanceError, fields, is_dataclass
 
 import pytest
 
 from lightning_lr.engine import records
+from lightning_lr.engine.history.statistics import Trend
 from lightning_lr.engine.records import (
     Adjustment,
     Decision,
@@ -19,20 +23,18 @@ from lightning_lr.engine.records import (
     Rate,
     Reading,
     TrainWindow,
-    Trend,
 )
 from lightning_lr.engine.vocabulary import Action, Condition, Mode, Verdict, Vote, Word
 from tests.helpers.readings import INF, NAN
 
 RECORDS = [c for _, c in inspect.getmembers(records, inspect.isclass) if c.__module__ == records.__name__]
 
-FLAT = Trend(0.0, 0.0, 3, Verdict.NO, Verdict.NO)
 FALLING = Trend(-0.1, 0.01, 5, Verdict.YES, Verdict.NO)
 UNKNOWN = Trend(0.0, INF, 1, Verdict.UNDECIDED, Verdict.UNDECIDED)
 
 
-def view(sign=1, value=0.5, fresh=True, best=0.4, since_best=2, trend=FALLING) -> MetricView:
-    return MetricView("m", sign, value, fresh, (0.5,), 1.0, best, 3, since_best, 0.0, trend)
+def view(sign=1, value=0.5, fresh=True, best=0.4, since_best=2, values=(0.7, 0.6, 0.5)) -> MetricView:
+    return MetricView("m", sign, value, fresh, values, 1.0, best, 3, since_best)
 
 
 DECISION = Decision(4, 3, 40, Action.REDUCE, Condition.PLATEAU, 0.5, {"lr-SGD": 0.1}, {"lr-SGD": 0.05}, "plateau: flat")
@@ -66,16 +68,16 @@ def test_every_record_is_a_frozen_dataclass_that_explains_its_fields(record):
         ),
         (FALLING, "slope -0.1 ± 0.01 over 5 values"),
         (UNKNOWN, "slope not known yet (1 value)"),
-        (view(), "m 0.5, best 0.4 (2 checks ago), slope -0.1 ± 0.01 over 5 values"),
-        (view(since_best=1), "m 0.5, best 0.4 (1 check ago), slope -0.1 ± 0.01 over 5 values"),
+        (view(), "m 0.5, best 0.4 (2 checks ago), slope -0.1 ± 0 over 3 values"),
+        (view(since_best=1), "m 0.5, best 0.4 (1 check ago), slope -0.1 ± 0 over 3 values"),
         # As the user sees it: an accuracy that rises has a rising slope.
-        (view(-1, -0.5, best=-0.6), "m 0.5, best 0.6 (2 checks ago), slope +0.1 ± 0.01 over 5 values"),
-        (view(-1, -0.5, trend=FLAT), "m 0.5, best -0.4 (2 checks ago), slope +0 ± 0 over 3 values"),
-        (view(value=NAN, trend=UNKNOWN), "m is not finite, best 0.4 (2 checks ago), slope not known yet (1 value)"),
-        (view(value=NAN, best=NAN), "m is not finite, no finite value yet, slope -0.1 ± 0.01 over 5 values"),
+        (view(-1, -0.5, best=-0.6), "m 0.5, best 0.6 (2 checks ago), slope +0.1 ± 0 over 3 values"),
+        (view(-1, -0.5, values=(-0.5, -0.5, -0.5)), "m 0.5, best -0.4 (2 checks ago), slope +0 ± 0 over 3 values"),
+        (view(value=NAN, values=(0.5,)), "m is not finite, best 0.4 (2 checks ago), slope not known yet (1 value)"),
+        (view(value=NAN, best=NAN), "m is not finite, no finite value yet, slope -0.1 ± 0 over 3 values"),
         (
             view(value=NAN, fresh=False),
-            "m has no new value, best 0.4 (2 checks ago), slope -0.1 ± 0.01 over 5 values",
+            "m has no new value, best 0.4 (2 checks ago), slope -0.1 ± 0 over 3 values",
         ),
         (FINDING, "plateau: yes (no new best for 3 checks)"),
         (DIAGNOSIS, "plateau: flat"),
@@ -110,7 +112,15 @@ def test_outranked_names_each_other_condition_that_holds_once():
     assert diagnosis.outranked == (Condition.LOSS_SPIKE,)
 
 
-@pytest.mark.parametrize("word", [Mode, Verdict, Vote, Condition, Action], ids=lambda word: word.__name__)
+def test_a_condition_is_one_object_and_plain_text():
+    own = Condition("late_start")
+    for one in (Condition.PLATEAU, own):
+        assert Condition(str(one)) is pickle.loads(pickle.dumps(one)) is copy.deepcopy(one) is one
+        assert type(str(one)) is str
+        assert json.loads(json.dumps({one: one})) == {str(one): str(one)}
+
+
+@pytest.mark.parametrize("word", [Mode, Verdict, Vote, Action], ids=lambda word: word.__name__)
 def test_words_are_plain_text_wherever_they_are_written(word: type[Word]):
     for one in word:
         assert one == one.value

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lightning_lr.engine.history.metric_history import SHORTEST_TREND, WINDOW, MetricHistory
-from lightning_lr.engine.history.statistics import trend
+from lightning_lr.engine.history.metric_history import WINDOW, MetricHistory
+from lightning_lr.engine.history.statistics import SHORTEST_TREND, trend
 from lightning_lr.engine.vocabulary import Verdict
 from tests.helpers.readings import INF, NAN, values
 

@@ -253,18 +253,6 @@ def overfits_without_validation() -> EngineRun:
 
 
 @run
-def converges() -> EngineRun:
-    """The user's own schedule has come down to a twentieth, and gains are tiny: stopping would cost nothing."""
-    made = EngineRun()
-    made.feed([2.0, 1.5, 1.0, 0.8], recorded=False)
-    made.lr = 0.005
-    flat = [0.52 - 0.0009 * check**0.95 for check in range(20)]
-    made.feed([0.6, 0.55, *flat[:14]], recorded=False)
-    made.feed(flat[14:])
-    return made
-
-
-@run
 def sets_vote() -> EngineRun:
     """Three validation sets, majority: one alone on a plateau is only named, two of them carry it."""
     names = ("val_loss/a", "val_loss/b", "val_loss/c")

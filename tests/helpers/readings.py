@@ -17,11 +17,15 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from lightning_lr.engine.bounds import bounded
+from lightning_lr.engine.detectors import Detector, default_detectors
 from lightning_lr.engine.engine import DecisionEngine
 from lightning_lr.engine.policies.policy import PRESETS, Policy, Response
 from lightning_lr.engine.records import Decision, Finding, MetricViews, Rate, Reading, TrainWindow
 from lightning_lr.engine.settings import Settings
 from lightning_lr.engine.vocabulary import Action, Condition, Mode, Verdict, Vote
+
+CONDITIONS = sorted({detector.condition for detector in default_detectors()})
+"""All but healthy."""
 
 NAN = math.nan
 INF = math.inf
@@ -121,7 +125,7 @@ def actions(settings: Settings, values: Sequence[Value], **options: Any) -> str:
 
 
 @dataclass(frozen=True)
-class Says:
+class Says(Detector):
     """A detector that says what its script says, so that a test of the controller does not hang on a statistic.
 
     The script has one letter a check: ``y`` yes, ``n`` no, ``u`` undecided, anything else: could not ask.
@@ -131,6 +135,11 @@ class Says:
     script: str
     monitor: str = "val_loss"
 
+    def __post_init__(self) -> None:
+        real = next(detector for detector in default_detectors() if detector.condition is self.condition)
+        for name in ("precedence", "votes", "urgent"):
+            object.__setattr__(self, name, getattr(real, name))
+
     def examine(self, views: MetricViews) -> tuple[Finding, ...]:
         """What the script says about this check."""
         letter = self.script[views.check : views.check + 1]
@@ -138,8 +147,11 @@ class Says:
         if letter not in verdicts:
             return ()
         score = float(letter == "y")
-        reason = f"{self.monitor} is said to be so"
-        return (Finding(self.condition, verdicts[letter], self.monitor, score, 1.0, reason, {"said": score}),)
+        return (self.finding(verdicts[letter], self.monitor, score, 1.0, said=score),)
+
+    def describe(self, finding: Finding) -> str:
+        """A sentence that stands for any other."""
+        return f"{finding.monitor} is said to be so"
 
 
 def swapped(controller: DecisionEngine, state: dict[str, Any]) -> DecisionEngine:
@@ -207,7 +219,7 @@ def settings_of(draw: st.DrawFn, monitors: Sequence[str] = ("val_loss",)) -> Set
     """Settings of every kind: presets, tuned ones, recipes, tables of one's own."""
     moves = st.sampled_from([Action.REDUCE, Action.RESTORE])
     own = st.builds(Response, moves, st.floats(0.05, 0.95), st.integers(1, 4))
-    tables = st.dictionaries(st.sampled_from([c for c in Condition if c is not Condition.HEALTHY]), own)
+    tables = st.dictionaries(st.sampled_from(CONDITIONS), own)
     policies = st.one_of(
         st.sampled_from(list(PRESETS.values())),
         st.builds(lambda p, n: p.tuned(patience=n), st.sampled_from(list(PRESETS.values())), st.integers(1, 4)),

@@ -16,12 +16,9 @@ from lightning_lr.engine.records import (
     MetricViews,
     Rate,
     Reading,
-    Trend,
 )
-from lightning_lr.engine.vocabulary import Action, Condition, Verdict
+from lightning_lr.engine.vocabulary import Action, Condition
 from lightning_lr.loggers.tensorboard import TabData
-
-NO_TREND = Trend(0.0, math.inf, 0, Verdict.UNDECIDED, Verdict.UNDECIDED)
 
 # condition → what is done about it, in the order in which a long run goes through them
 STORY = (
@@ -34,7 +31,6 @@ STORY = (
     (Condition.LOSS_SPIKE, Action.REDUCE, 0.7),
     (Condition.NON_FINITE, Action.RESTORE, 0.5),
     (Condition.INCOHERENCE, Action.REDUCE, 0.8),
-    (Condition.CONVERGED, Action.ANNEAL, 0.8),
 )
 
 
@@ -94,9 +90,7 @@ class TabRun:
         new = Rate(0.1, self.rate / 0.1, self.rate)
         step = (check + 1) * self.step_size - 1
         reading = Reading(check, check, step, {self.monitor: value}, None, train, {"lr-SGD": old})
-        views = MetricViews(
-            check, (), MetricView("train_loss", 1, train, True, (), 2.5, train, check, 0, 0.01, NO_TREND)
-        )
+        views = MetricViews(check, (), MetricView("train_loss", 1, train, True, (), 2.5, train, check, 0, 0.01))
         diagnosis = Diagnosis(decision.condition, (), decision.reason)
         return JournalEntry(reading, views, diagnosis, decision, Adjustment({"lr-SGD": new}))
 

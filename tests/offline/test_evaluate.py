@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from lightning_lr.engine.detectors import NonFiniteDetector
+from lightning_lr.engine.detectors.non_finite import NonFiniteDetector
 from lightning_lr.offline.curves import non_finite
 from lightning_lr.offline.evaluate import (
     alarms_of,

@@ -1,43 +1,84 @@
-"""What a detector is: a question about the signals of one check, answered with a score and a sentence.
+"""What a detector is: a question about the metrics of one check, answered with a score, and a sentence on demand.
 
-Detectors hold settings, never memory: what they need of the past is in the signals. That makes each decision
-recomputable from what was recorded, and leaves nothing of theirs to save.
+A detector holds settings, never memory: what it needs of the past is in the views. That makes each decision
+recomputable from what was recorded, and leaves nothing of a detector to save.
 """
 
 from __future__ import annotations
 
-from typing import Protocol
+from abc import ABC, abstractmethod
+from typing import Any
 
 from lightning_lr.engine.history.statistics import mean
 from lightning_lr.engine.records import Finding, MetricView, MetricViews
 from lightning_lr.engine.vocabulary import Condition, Verdict
 
 
-class Detector(Protocol):
-    """Anything with a condition and an ``examine`` is a detector; see docs/how-to-add-a-detector.md."""
+class Detector(ABC):
+    """Base class of all detectors; how to write one stands in docs/how-to-add-a-detector.md.
 
-    @property
-    def condition(self) -> Condition:
-        """The one condition that this detector looks for."""
-        ...
+    A subclass sets the class attributes. Two detectors of the same condition must agree on all of them.
 
+    Attributes:
+        condition: what it looks for, one word (``late_spike``); a plain string will do. It is the name in the journal,
+            in the loggers and in the policy's table of responses.
+        precedence: if several conditions hold at one check, the one with the lowest number is acted on. The built-in
+            ones have 10 (``non_finite``) to 90 (``improving``); the default comes just before ``plateau`` (70).
+        votes: whether the monitors vote on it (``vote="majority"``); else one finding is enough.
+        urgent: whether the policy's response is given at once, without patience, cooldown or warm-up checks.
+        color: of its marks in reports, figures and the TensorBoard tab, as ``#rrggbb``.
+        mark: shape of its marks in the TensorBoard tab, by plotly's name.
+    """
+
+    condition: Condition
+    precedence: int = 65
+    votes: bool = False
+    urgent: bool = False
+    color: str = "#5a6470"
+    mark: str = "cross"
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        if isinstance(cls.__dict__.get("condition"), str):
+            cls.condition = Condition(cls.condition)
+
+    @abstractmethod
     def examine(self, views: MetricViews) -> tuple[Finding, ...]:
-        """Answer for each series that the question applies to; empty where it cannot be asked at this check."""
-        ...
+        """Answer for each series that the question applies to; empty if it cannot be asked at this check.
+
+        Args:
+            views: every metric of the check with its recent values, noise, trend and best.
+        """
+
+    @abstractmethod
+    def describe(self, finding: Finding) -> str:
+        """The sentence of a finding, from its numbers alone; made only if it is read."""
+
+    def finding(self, verdict: Verdict, monitor: str, score: float, threshold: float, **evidence: float) -> Finding:
+        """A finding of this detector.
+
+        Args:
+            verdict: yes, no, or undecided: undecided counts towards the patience and never acts.
+            monitor: name of the series.
+            score: the test statistic.
+            threshold: the value of the score from which on the answer is yes.
+            evidence: all further numbers that the sentence or a reader of the journal needs.
+        """
+        return Finding(self.condition, verdict, monitor, score, threshold, self.describe, evidence)
 
 
-def stands_still(train: MetricView | None, window: int = 5, share: float = 0.02) -> Verdict:
+def loss_stands_still(train: MetricView | None, window: int = 5, share: float = 0.02) -> Verdict:
     """Whether the training loss has stopped: its last gain is a small share of all that it has gained.
 
     Args:
-        train: the training series; without one it cannot be told.
+        train: the training series; without one the answer is undecided.
         window: values whose mean is compared with that of as many before, in checks.
         share: of the gain of the run, 0 to 1. 0.02 in five checks: what is left is worth less than waiting for it.
 
     >>> from lightning_lr.engine.history.metric_history import MetricHistory
-    >>> tracker = MetricHistory("train_loss")
-    >>> told = [str(stands_still(tracker.update(max(0.2, 2 - 0.2 * check), check))) for check in range(20)]
-    >>> told[8], told[9], told[-1]
+    >>> history = MetricHistory("train_loss")
+    >>> answers = [str(loss_stands_still(history.update(max(0.2, 2 - 0.2 * check), check))) for check in range(20)]
+    >>> answers[8], answers[9], answers[-1]
     ('undecided', 'no', 'yes')
     """
     if train is None or len(train.values) < 2 * window:

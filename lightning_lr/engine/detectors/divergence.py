@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from itertools import accumulate
-from typing import Any
 
-from lightning_lr.engine.history.metric_history import NOISE_WINDOW
-from lightning_lr.engine.history.statistics import cusum, mean, robust_noise
+from lightning_lr.engine.detectors.base import Detector
+from lightning_lr.engine.history.run_history import TRAIN_LOSS
+from lightning_lr.engine.history.statistics import NOISE_WINDOW, cusum, mean, robust_noise
 from lightning_lr.engine.records import Finding, MetricView, MetricViews
 from lightning_lr.engine.vocabulary import Condition, Verdict
 
@@ -33,7 +32,7 @@ class Rise:
 
 
 @dataclass(frozen=True)
-class DivergenceDetector:
+class DivergenceDetector(Detector):
     """Finds a training loss that rises and does not come back.
 
     It looks at block means of the training loss, and at the level L̄ of each check, the mean of its blocks. Yes where
@@ -71,11 +70,15 @@ class DivergenceDetector:
     divergence: yes (the training loss rose from 1.25 to 3.8: 243 % of all progress is lost)
     """
 
+    condition = Condition.DIVERGENCE
+    precedence = 20  # with lost ground every statement about generalization is void
+    urgent = True
+    color, mark = "#d55e00", "triangle-up"
+
     ground: float = 0.25
     alarm: float = 8.0
     back: float = 2.0
     fewest: int = 10
-    condition: Condition = Condition.DIVERGENCE
 
     def examine(self, views: MetricViews) -> tuple[Finding, ...]:
         """One finding on the blocks of the training loss, else on ``train_monitor``, else on the first monitor.
@@ -91,37 +94,33 @@ class DivergenceDetector:
         known = train.best if train else series.best if blocks == 1 else math.nan
         levels = running_means(series.values, blocks)
         best = min(known, *levels) if math.isfinite(known) else min(levels)
-        return (self._examine(series, blocks, levels, best, "the training loss" if views.blocks else series.name),)
+        return (self._examine(series, blocks, levels, best),)
 
-    def _examine(self, series: MetricView, blocks: int, levels: Sequence[float], best: float, subject: str) -> Finding:
-        lost = _ground_lost(series, best, mean(series.values[-blocks:]))
-        return Finding.deferred(
-            partial(self._told, series, blocks, levels, best, subject, lost),
-            condition=self.condition,
-            verdict=self._verdict(series, blocks, levels, best, lost),
-            monitor=series.name,
-            score=lost,
-            threshold=self.ground,
+    def _examine(self, series: MetricView, blocks: int, levels: Sequence[float], best: float) -> Finding:
+        rise = self._rise(series, blocks, levels)
+        lost, lost_before = (_ground_lost(series, best, level) for level in (rise.level, rise.before))
+        return self.finding(
+            self._verdict(rise, blocks, lost, lost_before),
+            series.name,
+            lost,
+            self.ground,
+            lowest=series.shown(best),
+            level=series.shown(rise.level),
+            ground_lost=lost,
+            ground_lost_before=lost_before,
+            cusum=rise.cusum,
+            cusum_alarm=self.alarm,
+            noise=rise.noise,
         )
 
-    def _told(
-        self, series: MetricView, blocks: int, levels: Sequence[float], best: float, subject: str, lost: float
-    ) -> Mapping[str, Any]:
-        rise = self._rise(series, blocks, levels)
-        return {
-            "reason": (
-                f"{subject} {'rose' if series.sign > 0 else 'fell'} from "
-                f"{series.shown(best):.4g} to {series.shown(rise.level):.4g}: "
-                f"{100 * lost:.0f} % of all progress is lost"
-            ),
-            "evidence": {
-                "ground_lost": lost,
-                "ground_lost_before": _ground_lost(series, best, rise.before),
-                "cusum": rise.cusum,
-                "cusum_alarm": self.alarm,
-                "noise": rise.noise,
-            },
-        }
+    def describe(self, finding: Finding) -> str:
+        """From where to where it rose, and how much of the progress is lost."""
+        lowest, level = finding.evidence["lowest"], finding.evidence["level"]
+        subject = "the training loss" if finding.monitor == TRAIN_LOSS else finding.monitor
+        moved = "rose" if level > lowest else "fell"
+        return (
+            f"{subject} {moved} from {lowest:.4g} to {level:.4g}: {100 * finding.score:.0f} % of all progress is lost"
+        )
 
     def _rise(self, series: MetricView, blocks: int, levels: Sequence[float]) -> Rise:
         lowest = levels.index(min(levels))
@@ -139,11 +138,10 @@ class DivergenceDetector:
         # The larger of two opinions: read from few blocks, a noise may by luck be a third of what it is.
         return max(before if before > 0 else 0.0, series.noise, 1e-12 * abs(series.first), 1e-300)
 
-    def _verdict(self, series: MetricView, blocks: int, levels: Sequence[float], best: float, lost: float) -> Verdict:
+    def _verdict(self, rise: Rise, blocks: int, lost: float, lost_before: float) -> Verdict:
         if lost <= self.ground / 2 or not math.isfinite(lost):
             return Verdict.NO
-        rise = self._rise(series, blocks, levels)
-        lost_twice = min(lost, _ground_lost(series, best, rise.before))
+        lost_twice = min(lost, lost_before)
         returning = rise.before - rise.level > self.back * rise.noise * math.sqrt(2 / blocks)
         real = lost_twice > self.ground and rise.cusum > self.alarm
         return Verdict.YES if real and not returning else Verdict.UNDECIDED

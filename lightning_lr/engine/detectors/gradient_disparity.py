@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from lightning_lr.engine.detectors.base import Detector
 from lightning_lr.engine.history.metric_names import is_held_out
 from lightning_lr.engine.history.statistics import mean
 from lightning_lr.engine.records import Finding, MetricView, MetricViews
@@ -13,7 +14,7 @@ from lightning_lr.engine.vocabulary import Condition, Verdict
 
 
 @dataclass(frozen=True)
-class GradientDisparityDetector:
+class GradientDisparityDetector(Detector):
     """Finds gradients of two batches that part again while the training loss goes on falling.
 
     A network that learns what the batches have in common gets gradients that shrink together. Once it learns single
@@ -49,11 +50,15 @@ class GradientDisparityDetector:
     19 the gradients of two batches lie 1.3 times further apart tha
     """
 
+    condition = Condition.OVERFITTING
+    precedence = 30  # as for overfitting with a validation set
+    votes = True
+    color, mark = "#c77f00", "square"
+
     rise: float = 1.3
     steep: float = 3.0
     learned: float = 0.5
     window: int = 5
-    condition: Condition = Condition.OVERFITTING
 
     def examine(self, views: MetricViews) -> tuple[Finding, ...]:
         """One finding where there is no held-out monitor, none else."""
@@ -68,20 +73,22 @@ class GradientDisparityDetector:
         error = apart.noise * math.sqrt(2 / self.window)
         risen = newest >= self.rise * lowest and newest - lowest > self.steep * error
         return (
-            Finding(
-                condition=self.condition,
-                verdict=self._verdict(risen, train),
-                monitor=apart.name,
-                score=newest / lowest if lowest > 0 else 1.0,
-                threshold=self.rise,
-                reason=f"the gradients of two batches lie {newest / (lowest or 1.0):.2g} times further apart than at "
-                "their closest while the training loss still falls (gradient_disparity; no validation set)",
-                evidence={
-                    "way_gradient_disparity": float(risen),
-                    "gradient_disparity": newest,
-                    "gradient_disparity_lowest": lowest,
-                },
+            self.finding(
+                self._verdict(risen, train),
+                apart.name,
+                newest / lowest if lowest > 0 else 1.0,
+                self.rise,
+                way_gradient_disparity=float(risen),
+                gradient_disparity=newest,
+                gradient_disparity_lowest=lowest,
             ),
+        )
+
+    def describe(self, finding: Finding) -> str:
+        """How much further apart the gradients are."""
+        return (
+            f"the gradients of two batches lie {finding.score:.2g} times further apart than at their closest while "
+            "the training loss still falls (gradient_disparity; no validation set)"
         )
 
     def _verdict(self, risen: bool, train: MetricView) -> Verdict:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from lightning_lr.engine.detectors.base import Detector
 from lightning_lr.engine.history.statistics import mean
 from lightning_lr.engine.records import Finding, MetricViews
 from lightning_lr.engine.vocabulary import Condition, Verdict
 
 
 @dataclass(frozen=True)
-class ImprovingDetector:
+class ImprovingDetector(Detector):
     """Finds a run that improves on a monitor while the critical ratio shows room for a higher rate.
 
     ``critical_ratio`` of ``CriticalRatio`` tells how many times the last update could be repeated before it no longer
@@ -34,9 +35,13 @@ class ImprovingDetector:
     yes val_loss still improves, and each update could be repeated 20 times before it no longer paid
     """
 
+    condition = Condition.IMPROVING
+    precedence = 90  # likewise, and it is the mildest reason for one
+    votes = True
+    color, mark = "#00704f", "star"
+
     room: float = 10.0
     window: int = 3
-    condition: Condition = Condition.IMPROVING
 
     def examine(self, views: MetricViews) -> tuple[Finding, ...]:
         """One finding for each fresh monitor; none where nothing measures the critical ratio."""
@@ -46,15 +51,21 @@ class ImprovingDetector:
         level = mean(kappa.values[-self.window :])
         enough = level >= self.room and len(kappa.values) >= self.window
         return tuple(
-            Finding(
-                condition=self.condition,
-                verdict=view.trend.improving if enough else Verdict.NO,
-                monitor=view.name,
-                score=level / self.room,
-                threshold=1.0,
-                reason=f"{view.name} still improves, and each update could be repeated {level:.3g} times before it "
-                "no longer paid",
-                evidence={"critical_ratio": level, "room": self.room},
+            self.finding(
+                view.trend.improving if enough else Verdict.NO,
+                view.name,
+                level / self.room,
+                1.0,
+                critical_ratio=level,
+                room=self.room,
             )
             for view in views.fresh
+        )
+
+    def describe(self, finding: Finding) -> str:
+        """How often the last update could be repeated."""
+        level = finding.evidence["critical_ratio"]
+        return (
+            f"{finding.monitor} still improves, and each update could be repeated {level:.3g} times before it no "
+            "longer paid"
         )

@@ -5,22 +5,23 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from lightning_lr.engine.detectors.base import stands_still
+from lightning_lr.engine.detectors.base import Detector, loss_stands_still
 from lightning_lr.engine.history.statistics import mean
 from lightning_lr.engine.records import Finding, MetricView, MetricViews
 from lightning_lr.engine.vocabulary import Condition, Verdict
 
 
 @dataclass(frozen=True)
-class IncoherenceDetector:
+class IncoherenceDetector(Detector):
     """Finds flips that go on though the input gives no reason: what ``NeuronCoherence`` measures, set against progress.
 
     ``flip_rate`` is the share of (unit, sample) pairs of a fixed batch whose activation changed its sign between two
     checks. While a network learns, neurons change. Yes where over the newest ``window`` checks
 
     * the flips stay high: their mean is above ``high``, and they do not fall beyond their error; and
-    * nothing comes of it: the training loss stands still (:func:`~lightning_lr.engine.detectors.base.stands_still`), or
-      the output on that batch has changed by less than ``still`` times the share of the neurons that changed.
+    * nothing comes of it: the training loss stands still
+      (:func:`~lightning_lr.engine.detectors.base.loss_stands_still`), or the output on that batch has changed by less
+      than ``still`` times the share of the neurons that changed.
 
     Undecided while the window is not full; and where two adjustments in a row have not lowered the flips: then another
     cut would not either, and the sentence says that the architecture may be at fault.
@@ -42,10 +43,13 @@ class IncoherenceDetector:
     incoherence: yes (9.2 % of the neurons' answers to one and the same batch change from check to check while the ...)
     """
 
+    condition = Condition.INCOHERENCE
+    precedence = 50  # likewise, with weaker evidence than opposed gradients
+    color, mark = "#7a4ab0", "pentagon"
+
     high: float = 0.02
     still: float = 1.0
     window: int = 5
-    condition: Condition = Condition.INCOHERENCE
 
     def examine(self, views: MetricViews) -> tuple[Finding, ...]:
         """One finding for the network as a whole; none where nothing measures its flips."""
@@ -55,45 +59,44 @@ class IncoherenceDetector:
         output = views.probes.get("output_change")
         level = mean(flips.values[-self.window :])
         moved = mean(output.values[-self.window :]) if output is not None and output.values else math.nan
-        flat = stands_still(views.train)
+        flat = loss_stands_still(views.train)
         unmoved = moved < self.still * level
-        vain = self._in_vain(flips, level)
-        why = "while the output hardly changes" if unmoved else "while the training loss stands still"
-        advice = f"; {_advice(vain)}" if vain else ""
+        failed = self._failed_adjustments(flips, level)
         return (
-            Finding(
-                condition=self.condition,
-                verdict=self._verdict(flips, level, Verdict.YES if unmoved else flat, vain),
-                monitor=flips.name,
-                score=level,
-                threshold=self.high,
-                reason=f"{100 * level:.2g} % of the neurons' answers to one and the same batch change from check to "
-                f"check {why}{advice}",
-                evidence={
-                    "flip_rate": level,
-                    "output_change": moved,
-                    "loss_stands_still": float(flat is Verdict.YES),
-                    "output_is_still": float(unmoved),
-                    "flip_rate_before": flips.before,
-                    "failed_adjustments": float(vain),
-                },
+            self.finding(
+                self._verdict(flips, level, Verdict.YES if unmoved else flat, failed),
+                flips.name,
+                level,
+                self.high,
+                flip_rate=level,
+                output_change=moved,
+                loss_stands_still=float(flat is Verdict.YES),
+                output_is_still=float(unmoved),
+                flip_rate_before=flips.before,
+                failed_adjustments=float(failed),
             ),
         )
 
-    def _verdict(self, flips: MetricView, level: float, idle: Verdict, vain: int) -> Verdict:
+    def describe(self, finding: Finding) -> str:
+        """How many answers change, in what stillness, and how often the rate was changed without effect."""
+        still = "the output hardly changes" if finding.evidence["output_is_still"] else "the training loss stands still"
+        failed = finding.evidence["failed_adjustments"]
+        changes = "the last change of the rate" if failed == 1 else f"the last {failed:.0f} changes of the rate"
+        advice = f"; {changes} did not calm them, so the architecture may be at fault" if failed else ""
+        return (
+            f"{100 * finding.score:.2g} % of the neurons' answers to one and the same batch change from check to "
+            f"check while {still}{advice}"
+        )
+
+    def _verdict(self, flips: MetricView, level: float, idle: Verdict, failed: int) -> Verdict:
         if level < self.high or flips.trend.improving is Verdict.YES:
             return Verdict.NO
-        if len(flips.values) < self.window or vain >= 2:
+        if len(flips.values) < self.window or failed >= 2:
             return Verdict.UNDECIDED
         return idle
 
-    def _in_vain(self, flips: MetricView, level: float) -> int:
+    def _failed_adjustments(self, flips: MetricView, level: float) -> int:
         """How many adjustments in a row have not lowered the flips by a tenth."""
         if math.isnan(flips.before):
             return 0
         return (flips.failed_adjustments if level > 0.9 * flips.before else -1) + 1
-
-
-def _advice(vain: int) -> str:
-    changes = "the last change of the rate" if vain == 1 else f"the last {vain} changes of the rate"
-    return f"{changes} did not calm them, so the architecture may be at fault"

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import partial
-from typing import Any
 
+from lightning_lr.engine.detectors.base import Detector
 from lightning_lr.engine.history.statistics import robust_level
 from lightning_lr.engine.records import Finding, MetricView, MetricViews
 from lightning_lr.engine.vocabulary import Condition, Verdict
 
 
 @dataclass(frozen=True)
-class LossSpikeDetector:
+class LossSpikeDetector(Detector):
     """Finds an excursion among the newest blocks, in units of robust noise.
 
     z = (highest of the newest blocks − median)/deviation. The median is that of the ``memory`` blocks before the newest
@@ -38,11 +36,14 @@ class LossSpikeDetector:
     loss_spike: yes (the training loss jumped to 5, 22 deviations above its median 1, and came back)
     """
 
+    condition = Condition.LOSS_SPIKE
+    precedence = 60  # a spike that came back explains a check without a new best
+    color, mark = "#b0568f", "diamond"
+
     excursion: float = 6.0
     back: float = 3.0
     fewest: int = 10
     memory: int = 20
-    condition: Condition = Condition.LOSS_SPIKE
 
     def examine(self, views: MetricViews) -> tuple[Finding, ...]:
         """One finding on the blocks of the training loss; none without enough of them."""
@@ -61,27 +62,18 @@ class LossSpikeDetector:
         deviation = max(deviation, series.noise) or 1e-12 * max(1.0, abs(middle))
         score = (peak - middle) / deviation
         settled = (series.values[-1] - middle) / deviation < self.back
-        return Finding.deferred(
-            partial(told, peak, score, middle, deviation, settled),
-            condition=self.condition,
-            verdict=self._verdict(score, settled),
-            monitor=series.name,
-            score=score,
-            threshold=self.excursion,
+        verdict = self._verdict(score, settled)
+        return self.finding(verdict, series.name, score, self.excursion, peak=peak, median=middle, deviation=deviation)
+
+    def describe(self, finding: Finding) -> str:
+        """How high it was, and whether it came back."""
+        return (
+            f"the training loss jumped to {finding.evidence['peak']:.4g}, {finding.score:.0f} deviations above its "
+            f"median {finding.evidence['median']:.4g}, "
+            f"and {'is still up' if finding.verdict is Verdict.UNDECIDED else 'came back'}"
         )
 
     def _verdict(self, score: float, settled: bool) -> Verdict:
         if score <= self.excursion:
             return Verdict.NO
         return Verdict.YES if settled else Verdict.UNDECIDED
-
-
-def told(peak: float, score: float, middle: float, deviation: float, settled: bool) -> Mapping[str, Any]:
-    """The sentence and the numbers behind it."""
-    return {
-        "reason": (
-            f"the training loss jumped to {peak:.4g}, {score:.0f} deviations above its median {middle:.4g}, "
-            f"and {'came back' if settled else 'is still up'}"
-        ),
-        "evidence": {"peak": peak, "median": middle, "deviation": deviation},
-    }

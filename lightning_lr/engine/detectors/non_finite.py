@@ -4,20 +4,21 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from lightning_lr.engine.detectors.base import Detector
+from lightning_lr.engine.history.run_history import TRAIN_LOSS
 from lightning_lr.engine.records import Finding, MetricView, MetricViews, TrainWindow
 from lightning_lr.engine.text import plural
 from lightning_lr.engine.vocabulary import Condition, Verdict
 
 
 @dataclass(frozen=True)
-class NonFiniteDetector:
-    """Finds values that are no numbers, and tells a passing one from lost weights.
+class NonFiniteDetector(Detector):
+    """Finds values that are NaN or infinite, and tells a passing one from lost weights.
 
-    * The training loss: yes where the window ends without a finite value, since weights that are NaN do not come
-      back; undecided where single steps were not finite and later ones were (a gradient scaler skips such steps).
-    * A monitor: yes from the ``streak``-th check in a row on; undecided before, since a metric may be undefined on
-      one check
-      although the model is sound. Where the training loss is finite too, the sentence says so.
+    * The training loss: yes if the window ends without a finite value, since weights that are NaN stay NaN; undecided
+      if single steps were not finite and later ones were (a gradient scaler skips such steps).
+    * A monitor: yes from the ``streak``-th check in a row on; undecided before, since a metric may be undefined at one
+      check although the model is sound.
 
     Args:
         streak: checks in a row after which a non-finite monitor counts. 2: one may be an accident of the metric.
@@ -31,8 +32,12 @@ class NonFiniteDetector:
     2 non_finite: yes (val_loss was not finite at 2 checks in a row)
     """
 
+    condition = Condition.NON_FINITE
+    precedence = 10  # without finite numbers nothing else can be measured
+    urgent = True
+    color, mark = "#b00020", "x"
+
     streak: int = 2
-    condition: Condition = Condition.NON_FINITE
 
     def examine(self, views: MetricViews) -> tuple[Finding, ...]:
         """Findings only where something was not finite."""
@@ -42,25 +47,20 @@ class NonFiniteDetector:
         return tuple(findings)
 
     def _window(self, window: TrainWindow) -> Finding:
-        what = "and the last of them too" if window.ends_non_finite else "and later ones were finite again"
-        return Finding(
-            condition=self.condition,
-            verdict=Verdict.YES if window.ends_non_finite else Verdict.UNDECIDED,
-            monitor="train_loss",
-            score=float(window.non_finite),
-            threshold=1.0,
-            reason=f"the training loss was not finite at {window.non_finite} of {window.steps} steps, {what}",
-            evidence={"non_finite_steps": float(window.non_finite), "steps": float(window.steps)},
-        )
+        verdict, lost = Verdict.YES if window.ends_non_finite else Verdict.UNDECIDED, float(window.non_finite)
+        return self.finding(verdict, TRAIN_LOSS, lost, 1.0, non_finite_steps=lost, steps=float(window.steps))
 
     def _monitor(self, view: MetricView) -> Finding:
         count = view.non_finite_streak
-        return Finding(
-            condition=self.condition,
-            verdict=Verdict.YES if count >= self.streak else Verdict.UNDECIDED,
-            monitor=view.name,
-            score=float(count),
-            threshold=float(self.streak),
-            reason=f"{view.name} was not finite at {count} check{plural(count)} in a row",
-            evidence={"non_finite_checks": float(count)},
+        verdict = Verdict.YES if count >= self.streak else Verdict.UNDECIDED
+        return self.finding(verdict, view.name, float(count), float(self.streak), non_finite_checks=float(count))
+
+    def describe(self, finding: Finding) -> str:
+        """At how many steps or checks it was not finite."""
+        if "steps" not in finding.evidence:
+            return f"{finding.monitor} was not finite at {finding.score:.0f} check{plural(finding.score)} in a row"
+        lost = finding.verdict is Verdict.YES
+        return (
+            f"the training loss was not finite at {finding.score:.0f} of {finding.evidence['steps']:.0f} steps, "
+            f"{'and the last of them too' if lost else 'and later ones were finite again'}"
         )

@@ -5,14 +5,14 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from lightning_lr.engine.detectors.base import stands_still
+from lightning_lr.engine.detectors.base import Detector, loss_stands_still
 from lightning_lr.engine.history.statistics import mean
 from lightning_lr.engine.records import Finding, MetricViews
 from lightning_lr.engine.vocabulary import Condition, Verdict
 
 
 @dataclass(frozen=True)
-class OscillationDetector:
+class OscillationDetector(Detector):
     """Finds gradients of successive steps that oppose each other, while training gets nowhere.
 
     ``relative_disparity`` of ``GradientDisparity``, Σ‖g₁ − g₂‖²/Σ(‖g₁‖² + ‖g₂‖²), is above 1 exactly where the inner
@@ -41,10 +41,13 @@ class OscillationDetector:
     yes successive gradients oppose each other
     """
 
+    condition = Condition.OSCILLATION
+    precedence = 40  # it explains why the metric does not improve: before a plateau
+    color, mark = "#2e8fc4", "hourglass"
+
     margin: float = 0.05
     steep: float = 3.0
     window: int = 5
-    condition: Condition = Condition.OSCILLATION
 
     def examine(self, views: MetricViews) -> tuple[Finding, ...]:
         """One finding for the network as a whole; none where nothing measures its gradients."""
@@ -53,24 +56,27 @@ class OscillationDetector:
             return ()
         recent = opposed.values[-self.window :]
         level, error = mean(recent), _error(recent)
-        flat = stands_still(views.train)
-        moves = f", each step moving the weights by {100 * ratio.values[-1]:.2g} %" if ratio and ratio.values else ""
+        flat = loss_stands_still(views.train)
         return (
-            Finding(
-                condition=self.condition,
-                verdict=self._verdict(len(recent), level, error, flat),
-                monitor=opposed.name,
-                score=level,
-                threshold=1 + self.margin,
-                reason=f"successive gradients oppose each other: {level:.3g} of their size apart, where 1 is no "
-                f"relation{moves}; training gets nowhere",
-                evidence={
-                    "relative_disparity": level,
-                    "relative_disparity_error": error,
-                    "loss_stands_still": float(flat is Verdict.YES),
-                    "update_ratio": ratio.values[-1] if ratio and ratio.values else math.nan,
-                },
+            self.finding(
+                self._verdict(len(recent), level, error, flat),
+                opposed.name,
+                level,
+                1 + self.margin,
+                relative_disparity=level,
+                relative_disparity_error=error,
+                loss_stands_still=float(flat is Verdict.YES),
+                update_ratio=ratio.values[-1] if ratio and ratio.values else math.nan,
             ),
+        )
+
+    def describe(self, finding: Finding) -> str:
+        """How far apart successive gradients are, and how far a step moves the weights, if that is measured."""
+        ratio = finding.evidence["update_ratio"]
+        moves = "" if math.isnan(ratio) else f", each step moving the weights by {100 * ratio:.2g} %"
+        return (
+            f"successive gradients oppose each other: {finding.score:.3g} of their size apart, where 1 is no "
+            f"relation{moves}; training gets nowhere"
         )
 
     def _verdict(self, points: int, level: float, error: float, flat: Verdict) -> Verdict:

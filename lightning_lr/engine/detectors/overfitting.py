@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
-from operator import mul
-from typing import Any
 
-from lightning_lr.engine.history.statistics import mean, trend
-from lightning_lr.engine.records import Finding, MetricView, MetricViews, Trend
+from lightning_lr.engine.detectors.base import Detector
+from lightning_lr.engine.history.statistics import Trend, mean, trend
+from lightning_lr.engine.records import Finding, MetricView, MetricViews
 from lightning_lr.engine.vocabulary import Condition, Verdict
 
-SHOWN = ("gap", "opposite_trends", "generalization_loss", "progress_quotient", "rising_strips")
+WAYS = ("gap", "opposite_trends", "generalization_loss", "progress_quotient", "rising_strips")
 """The ways in the order in which the evidence names them."""
 
 
 @dataclass(frozen=True)
-class OverfittingDetector:
+class OverfittingDetector(Detector):
     """Tells overfitting in several ways, and names each in the evidence.
 
     ==================== ==============================================================================
@@ -78,6 +76,11 @@ class OverfittingDetector:
     ['way_gap', 'way_generalization_loss', 'way_rising_strips']
     """
 
+    condition = Condition.OVERFITTING
+    precedence = 30  # an overfit run has no new best either, but a plateau would be the wrong response
+    votes = True
+    color, mark = "#c77f00", "square"
+
     rise: float = 2.0
     noise_rise: float = 4.0
     quotient: float = 1.0
@@ -88,7 +91,6 @@ class OverfittingDetector:
     steep: float = 3.0
     settled: int = 5
     fewest: int = 10
-    condition: Condition = Condition.OVERFITTING
 
     def examine(self, views: MetricViews) -> tuple[Finding, ...]:
         """One finding for each fresh monitor; none where there is no training series to compare with."""
@@ -98,54 +100,49 @@ class OverfittingDetector:
         return tuple(self._examine(s, train, views.gaps.get(s.name)) for s in views.fresh if s.values)
 
     def _examine(self, view: MetricView, train: MetricView, gap: MetricView | None) -> Finding:
-        return Finding.deferred(
-            partial(self._told, view, train, gap),
-            condition=self.condition,
-            verdict=self._verdict(view, train, gap),
-            monitor=view.name,
+        loss = generalization_loss(view)
+        quotient = progress_quotient(loss, train.values)
+        widening = since_best(gap, view.since_best + 1) if gap else None
+        strips = strip_means(view.values[-self.strip * (self.strips + 1) :], self.strip)
+        fires = {"rising_strips": rises(strips) >= self.strips}
+        if widening is not None:
+            fires["gap"] = widening.rising is Verdict.YES
+            fires["generalization_loss"] = loss > self.rise
+            fires["progress_quotient"] = quotient > self.quotient
+        else:
+            fires["opposite_trends"] = view.since_best > 0 and self._trained(view, train)
+        agreed = sum(fires.values())
+        return self.finding(
+            self._verdict(view, train, agreed),
+            view.name,
+            float(agreed),
+            float(min(self.agree, len(fires))),
+            value=view.shown(view.values[-1]),
+            best=view.shown(view.best),
+            best_check=float(view.best_check),
+            generalization_loss=loss,
+            progress_quotient=quotient,
+            gap=gap.value if gap else math.nan,
+            gap_slope=widening.slope if widening else math.nan,
+            **{f"way_{name}": float(fires[name]) for name in WAYS if name in fires},
         )
 
-    def _told(self, view: MetricView, train: MetricView, gap: MetricView | None) -> Mapping[str, Any]:
-        loss = generalization_loss(view)
-        ways = dict(self._ways(view, train, gap))
-        agreed = [name for name in SHOWN if ways.get(name)]
-        return {
-            "score": float(len(agreed)),
-            "threshold": float(min(self.agree, len(ways))),
-            "reason": (
-                f"{view.name} is {loss:.2g} % {'above' if view.sign > 0 else 'below'} its best "
-                f"{view.shown(view.best):.4g} of check {view.best_check} while training still improves "
-                f"({', '.join(agreed) or 'no way to tell agrees'})"
-            ),
-            "evidence": {
-                "generalization_loss": loss,
-                "progress_quotient": progress_quotient(loss, train.values),
-                "gap": gap.value if gap else math.nan,
-                "gap_slope": since_best(gap, view.since_best + 1).slope if gap else math.nan,
-                **{f"way_{name}": float(ways[name]) for name in SHOWN if name in ways},
-            },
-        }
+    def describe(self, finding: Finding) -> str:
+        """How far the metric lies from its best, and which ways agree."""
+        known = finding.evidence
+        agreed = [name for name in WAYS if known.get(f"way_{name}")]
+        return (
+            f"{finding.monitor} is {known['generalization_loss']:.2g} % "
+            f"{'above' if known['value'] >= known['best'] else 'below'} its best {known['best']:.4g} "
+            f"of check {known['best_check']:.0f} while training still improves ({', '.join(agreed) or 'no way agrees'})"
+        )
 
-    def _ways(self, view: MetricView, train: MetricView, gap: MetricView | None) -> Iterator[tuple[str, bool]]:
-        """Each way and whether it fires, the dearest one last: whoever needs but one stops there."""
-        if gap is not None:
-            loss = generalization_loss(view)
-            yield "generalization_loss", loss > self.rise
-            yield "progress_quotient", progress_quotient(loss, train.values) > self.quotient
-        strips = strip_means(view.values[-self.strip * (self.strips + 1) :], self.strip)
-        yield "rising_strips", rises(strips) >= self.strips
-        if gap is not None:
-            yield "gap", climbs(gap, view.since_best + 1)
-        else:
-            yield "opposite_trends", view.since_best > 0 and self._trained(view, train)
-
-    def _verdict(self, view: MetricView, train: MetricView, gap: MetricView | None) -> Verdict:
-        if view.since_best == 0 or not any(fires for _, fires in self._ways(view, train, gap)):
+    def _verdict(self, view: MetricView, train: MetricView, agreed: int) -> Verdict:
+        if view.since_best == 0 or not agreed:
             return Verdict.NO
         risen = mean(view.values[-3:]) - view.best > self.noise_rise * view.noise
         if len(view.values) < self.fewest or not risen or not self._rising(view):
             return Verdict.UNDECIDED
-        agreed = sum(fires for _, fires in self._ways(view, train, gap))
         return Verdict.YES if agreed >= self.agree and self._trained(view, train) else Verdict.UNDECIDED
 
     def _rising(self, view: MetricView) -> bool:
@@ -167,21 +164,6 @@ class OverfittingDetector:
 def since_best(view: MetricView, count: int) -> Trend:
     """Slope over the newest ``count`` values."""
     return trend(view.values[-count:], view.noise)
-
-
-def climbs(view: MetricView, count: int) -> bool:
-    """Whether the newest ``count`` values rise beyond their error.
-
-    Asked at each check, and nearly always they do not: the sign of the slope tells so first. The noise of a series can
-    only widen the error, so it is read where they rise without it.
-    """
-    values = view.values[-count:]
-    if 2 * sum(map(mul, range(len(values)), values)) <= (len(values) - 1) * sum(values):
-        return False
-    alone = trend(values)
-    if alone.points > 2 and alone.rising is not Verdict.YES:
-        return False
-    return trend(values, view.noise).rising is Verdict.YES
 
 
 def generalization_loss(view: MetricView) -> float:

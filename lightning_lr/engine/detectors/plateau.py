@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache, partial
+from functools import lru_cache
 from itertools import accumulate
 from operator import mul, sub
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
+from lightning_lr.engine.detectors.base import Detector
 from lightning_lr.engine.history.metric_history import WINDOW
 from lightning_lr.engine.history.statistics import least_squares, trend
 from lightning_lr.engine.records import Finding, MetricView, MetricViews
@@ -97,7 +98,7 @@ def axes(n: int, fewest: int, memory: int) -> tuple[Axis, ...]:
 
 
 @dataclass(frozen=True)
-class PlateauDetector:
+class PlateauDetector(Detector):
     """Finds a monitor that has stopped improving.
 
     "No new best" alone is not a plateau: after a spike, or from an unlucky start, a metric may fall steadily and stay
@@ -148,6 +149,11 @@ class PlateauDetector:
     6 val_loss has had no new best for 3 checks (best 0.65 at check 3, slope +0 ± 0 a check)
     """
 
+    condition = Condition.PLATEAU
+    precedence = 70  # it only says that no gain is seen; the conditions before it say why
+    votes = True
+    color, mark = "#0072b2", "circle"
+
     share: float = 0.5
     clear: float = 2.0
     caution: float = 3.0
@@ -155,7 +161,6 @@ class PlateauDetector:
     memory: int = 3
     give_up: int = 22
     jump: float = 6.0
-    condition: Condition = Condition.PLATEAU
 
     def examine(self, views: MetricViews) -> tuple[Finding, ...]:
         """One finding for each fresh monitor."""
@@ -163,32 +168,30 @@ class PlateauDetector:
 
     def _examine(self, view: MetricView) -> Finding:
         stop = self._stop(view) if view.since_best else None
-        return Finding.deferred(
-            partial(self._told, view, stop),
-            condition=self.condition,
-            verdict=self._verdict(view, stop),
-            monitor=view.name,
-            score=stop.score if stop else 0.0,
-            threshold=self.caution,
+        recent = trend(view.values[-(view.since_best + 1) :], 0.0 if stands_still(view) else view.noise)
+        return self.finding(
+            self._verdict(view, stop),
+            view.name,
+            stop.score if stop else 0.0,
+            self.caution,
+            since_best=view.since_best,
+            best=view.shown(view.best),
+            best_check=view.best_check,
+            slope=view.shown(recent.slope),
+            slope_error=recent.error,
+            window=stop.window if stop else 0,
+            expected_gain=stop.expected if stop else 0.0,
         )
 
-    def _told(self, view: MetricView, stop: Stop | None) -> Mapping[str, Any]:
-        recent = trend(view.values[-(view.since_best + 1) :], 0.0 if stands_still(view) else view.noise)
-        known = math.isfinite(recent.error)
-        slope = f", slope {view.shown(recent.slope):+.2g} ± {recent.error:.2g} a check" if known else ""
-        return {
-            "reason": (
-                f"{view.name} has had no new best for {view.since_best} check{plural(view.since_best)} "
-                f"(best {view.shown(view.best):.4g} at check {view.best_check}{slope})"
-            ),
-            "evidence": {
-                "since_best": view.since_best,
-                "slope": view.shown(recent.slope),
-                "slope_error": recent.error,
-                "window": stop.window if stop else 0,
-                "expected_gain": stop.expected if stop else 0.0,
-            },
-        }
+    def describe(self, finding: Finding) -> str:
+        """For how long there was no new best, and the slope since then."""
+        known = finding.evidence
+        slope = f", slope {known['slope']:+.2g} ± {known['slope_error']:.2g} a check"
+        return (
+            f"{finding.monitor} has had no new best for {known['since_best']:.0f} check{plural(known['since_best'])} "
+            f"(best {known['best']:.4g} at check {known['best_check']:.0f}"
+            f"{slope if math.isfinite(known['slope_error']) else ''})"
+        )
 
     def _verdict(self, view: MetricView, stop: Stop | None) -> Verdict:
         if view.since_best == 0:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from lightning_lr.engine.detectors.base import Detector
 from lightning_lr.engine.history.statistics import mean
 from lightning_lr.engine.records import Finding, MetricView, MetricViews
 from lightning_lr.engine.vocabulary import Condition, Verdict
 
 
 @dataclass(frozen=True)
-class SlowProgressDetector:
+class SlowProgressDetector(Detector):
     """Finds steps that hardly move the weights, by either of two measurements.
 
     * ``critical_ratio`` of ``CriticalRatio``: how many times the last update could be repeated before it no longer
@@ -40,10 +41,13 @@ class SlowProgressDetector:
     yes each step moves the weights by only 0.002 % while the training loss still falls
     """
 
+    condition = Condition.SLOW_PROGRESS
+    precedence = 80  # a raise is considered only if nothing calls for a cut
+    color, mark = "#007a5a", "triangle-right"
+
     far: float = 30.0
     low: float = 1e-4
     window: int = 3
-    condition: Condition = Condition.SLOW_PROGRESS
 
     def examine(self, views: MetricViews) -> tuple[Finding, ...]:
         """One finding for the network as a whole; none where nothing measures its steps."""
@@ -58,25 +62,22 @@ class SlowProgressDetector:
     def _by_critical_ratio(self, kappa: MetricView, level: float, train: MetricView) -> Finding:
         known = len(kappa.values) >= self.window
         verdict = Verdict.YES if known else Verdict.UNDECIDED
-        return Finding(
-            condition=self.condition,
-            verdict=Verdict.NO if level < self.far or train.trend.rising is Verdict.YES else verdict,
-            monitor=kappa.name,
-            score=level / self.far,
-            threshold=1.0,
-            reason=f"each update could be repeated {level:.3g} times before it no longer paid",
-            evidence={"critical_ratio": level, "far": self.far},
+        no = level < self.far or train.trend.rising is Verdict.YES
+        return self.finding(
+            Verdict.NO if no else verdict, kappa.name, level / self.far, 1.0, critical_ratio=level, far=self.far
         )
 
     def _by_update_ratio(self, ratio: MetricView, level: float, train: MetricView) -> Finding:
         known = len(ratio.values) >= self.window and train.trend.improving is Verdict.YES
         no = level >= self.low or train.trend.improving is Verdict.NO
-        return Finding(
-            condition=self.condition,
-            verdict=Verdict.NO if no else Verdict.YES if known else Verdict.UNDECIDED,
-            monitor=ratio.name,
-            score=self.low / level if level > 0 else float("inf"),
-            threshold=1.0,
-            reason=f"each step moves the weights by only {100 * level:.2g} % while the training loss still falls",
-            evidence={"update_ratio": level, "low": self.low},
-        )
+        verdict = Verdict.NO if no else Verdict.YES if known else Verdict.UNDECIDED
+        score = self.low / level if level > 0 else float("inf")
+        return self.finding(verdict, ratio.name, score, 1.0, update_ratio=level, low=self.low)
+
+    def describe(self, finding: Finding) -> str:
+        """The measurement that decided."""
+        if "critical_ratio" in finding.evidence:
+            level = finding.evidence["critical_ratio"]
+            return f"each update could be repeated {level:.3g} times before it no longer paid"
+        level = finding.evidence["update_ratio"]
+        return f"each step moves the weights by only {100 * level:.2g} % while the training loss still falls"

@@ -9,23 +9,16 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
-from functools import partial
 from typing import Any
 
-from lightning_lr.engine.history.statistics import mean, robust_noise, trend
-from lightning_lr.engine.records import MetricView, Trend
+from lightning_lr.engine.history.statistics import mean, recent_noise
+from lightning_lr.engine.records import MetricView
 
 WINDOW = 64
 """Values kept of one series. Enough for a slope error of 1 % of the noise; few enough for a check to stay fast."""
 
-NOISE_WINDOW = 32
-"""Newest values that the noise is read from: its error is then an eighth of it, and annealed runs end calmer."""
-
 LOWERED = 0.1
 """Share by which the mean of a series must fall for an adjustment to have lowered it."""
-
-SHORTEST_TREND = 5
-"""Fewest values a slope is read from where there are as many: below, one outlier turns its sign."""
 
 
 @dataclass
@@ -131,12 +124,11 @@ class MetricHistory:
 
     def _keep_noise(self) -> None:
         """What was kept from earlier values gives way as soon as there are enough new ones."""
-        self.state.noise = noise_of(self.state.values, self.state.noise)
+        self.state.noise = recent_noise(self.state.values, self.state.noise)
 
     def _signal(self, value: float | None) -> MetricView:
         state = self.state
-        return MetricView.deferred(
-            partial(read, state.noise),
+        return MetricView(
             name=self.name,
             sign=self.sign,
             value=math.nan if value is None or not math.isfinite(value) else self.sign * value,
@@ -146,20 +138,8 @@ class MetricHistory:
             best=state.best,
             best_check=state.best_check,
             since_best=state.since_best,
+            noise_before=state.noise,
             non_finite_streak=state.non_finite_streak,
             before=math.nan if state.before is None else state.before,
             failed_adjustments=state.failed_adjustments,
         )
-
-
-def read(noise_before: float, view: MetricView, name: str) -> float | Trend:
-    """What of a signal is worked out only when it is asked for: its ``noise`` or its ``trend``."""
-    if name == "noise":
-        return noise_of(view.values, noise_before)
-    return trend(view.values[-max(SHORTEST_TREND, len(view.values) // 2) :], view.noise)
-
-
-def noise_of(values: Sequence[float], before: float) -> float:
-    """Noise of the newest values; of those before them where these are too few to tell."""
-    noise = robust_noise(values[-NOISE_WINDOW:])
-    return before if math.isnan(noise) else noise

@@ -49,7 +49,6 @@ class RunHistory:
             if name != train_name and self.train.sign == sign and same_quantity(name, train_name, mode)
         }
         self.probes: dict[str, MetricHistory] = {}
-        self.highest_rate = 0.0
 
     def update(self, reading: Reading) -> MetricViews:
         """Take one reading into every series that it speaks of."""
@@ -66,13 +65,7 @@ class RunHistory:
             blocks=self.blocks.extend(window.blocks, check) if window else None,
             window=window,
             probes=self._probed(reading),
-            rate_share=self._rate_share(reading),
         )
-
-    def _rate_share(self, reading: Reading) -> float | None:
-        rate = max((rate.applied for rate in reading.rates.values()), default=0.0)
-        self.highest_rate = max(self.highest_rate, rate)
-        return rate / self.highest_rate if rate > 0 else None
 
     def _train_value(self, reading: Reading) -> float | None:
         """What stands beside the monitors: of all steps since they were last read, however often was looked between."""
@@ -105,7 +98,6 @@ class RunHistory:
             "blocks": self.blocks.state_dict(),
             "gaps": {name: tracker.state_dict() | self._gap_values(name) for name, tracker in self.gaps.items()},
             "probes": {name: tracker.state_dict() for name, tracker in self.probes.items()},
-            "highest_rate": self.highest_rate,
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -119,12 +111,11 @@ class RunHistory:
                 saved = state["gaps"][name]
                 values = self._differences(name, saved["values"]) if isinstance(saved["values"], int) else {}
                 tracker.load_state_dict(saved | values)
-        probes = state.get("probes", {})
+        probes = state["probes"]
         self.probes = {name: MetricHistory(name) for name in probes}
         for name, tracker in self.probes.items():
             tracker.load_state_dict(probes[name])
         self.blocks.load_state_dict(state["blocks"])
-        self.highest_rate = state.get("highest_rate", 0.0)  # since 0009-converged
 
     def _gap_values(self, name: str) -> dict[str, int]:
         values = self.gaps[name].state.values

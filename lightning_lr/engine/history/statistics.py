@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from operator import mul, sub
 from statistics import NormalDist, median
 
-from lightning_lr.engine.records import Trend
+from lightning_lr.engine.text import plural
 from lightning_lr.engine.vocabulary import Verdict
 
 CONFIDENCE = 0.95
@@ -20,6 +21,40 @@ CONFIDENCE = 0.95
 
 MAD_TO_SD = 1.4826
 """Median absolute deviation → standard deviation under normal noise (Rousseeuw and Croux 1993)."""
+
+NOISE_WINDOW = 32
+"""Newest values that the noise is read from: its error is then an eighth of it, and annealed runs end calmer."""
+
+SHORTEST_TREND = 5
+"""Fewest values a slope is read from, if there are as many: below, one outlier turns its sign."""
+
+
+@dataclass(frozen=True)
+class Trend:
+    """Where a series is going.
+
+    Attributes:
+        slope: change of the oriented value per check (or per block); negative is improvement.
+        error: standard error of the slope, in the same unit.
+        points: how many values it rests on.
+        improving: whether the slope is below zero beyond its error.
+        rising: whether it is above zero beyond its error.
+    """
+
+    slope: float
+    error: float
+    points: int
+    improving: Verdict
+    rising: Verdict
+
+    def __str__(self) -> str:
+        return self.shown(1)
+
+    def shown(self, sign: int) -> str:
+        """In words, in the direction in which the user sees the values move."""
+        if not math.isfinite(self.error):
+            return f"slope not known yet ({self.points} value{plural(self.points)})"
+        return f"slope {sign * self.slope + 0.0:+.3g} ± {self.error:.2g} over {self.points} values"
 
 
 @lru_cache(maxsize=256)
@@ -125,6 +160,17 @@ def trend(values: Sequence[float], noise: float = math.nan) -> Trend:
     error = max(known) / math.sqrt(spread)
     reach = student_quantile(CONFIDENCE, max(3, n - 2)) * error
     return Trend(slope, error, n, improving=beyond(-slope, reach), rising=beyond(slope, reach))
+
+
+def recent_noise(values: Sequence[float], before: float = math.nan) -> float:
+    """Noise of the newest values; if these are too few to tell, the noise that was known before."""
+    noise = robust_noise(values[-NOISE_WINDOW:])
+    return before if math.isnan(noise) else noise
+
+
+def recent_trend(values: Sequence[float], noise: float) -> Trend:
+    """Slope over the newer half of the values."""
+    return trend(values[-max(SHORTEST_TREND, len(values) // 2) :], noise)
 
 
 def beyond(value: float, reach: float) -> Verdict:

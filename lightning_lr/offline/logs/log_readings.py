@@ -10,7 +10,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
 
 from lightning_lr.engine.journal import JournalLine
 from lightning_lr.engine.log_tags import PROBES, quantity_of
@@ -56,8 +55,7 @@ def log_lines(log: Log, choice: Choice, train_monitor: str | None = None) -> Ite
 
 def held(reading: Reading, applied: Mapping[str, float], condition: Condition = Condition.HEALTHY) -> Decision:
     """A decision that says that nobody decided."""
-    return Decision.deferred(
-        nobody_decided,
+    return Decision(
         check=reading.check,
         epoch=reading.epoch,
         step=reading.step,
@@ -66,13 +64,8 @@ def held(reading: Reading, applied: Mapping[str, float], condition: Condition = 
         factor=1.0,
         old_lr=applied,
         new_lr=applied,
-        snapshot_check=None,
+        reason=NOT_OURS,
     )
-
-
-def nobody_decided() -> Mapping[str, Any]:
-    """The sentence of such a decision; there are no numbers behind it."""
-    return {"reason": NOT_OURS, "evidence": {}}
 
 
 def _window(columns: Mapping[str, Column], choice: Choice, before: int, step: int) -> TrainWindow | None:
@@ -142,6 +135,6 @@ def _changed(scale: Column | None, step: int) -> str:
 
 
 def _condition(columns: Mapping[str, Column], step: int) -> Condition:
-    """What our own callback saw at a check; nothing where it was not there, or knew more conditions than we do."""
-    seen = (condition for condition in Condition if condition in columns and columns[condition].at(step) is not None)
+    """What our own callback saw at a check; healthy if it was not there."""
+    seen = (Condition(name) for name, column in columns.items() if column.at(step) is not None)
     return next(seen, Condition.HEALTHY)

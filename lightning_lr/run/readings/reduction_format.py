@@ -16,7 +16,7 @@ from lightning_lr.engine.records import Decision, TrainWindow
 from lightning_lr.engine.vocabulary import Action, Condition
 from lightning_lr.run.readings.loss_window import TOTALS, window_from_totals
 
-ACTIONS, CONDITIONS = tuple(Action), tuple(Condition)
+ACTIONS = tuple(Action)
 NO_SNAPSHOT = -2.0
 FAILED = -1.0
 NO_BUDGET = -1.0
@@ -83,10 +83,15 @@ def own_readings(names: Sequence[str], packed: Sequence[float]) -> tuple[dict[st
     return {name: _mean(*triple) for name, triple in triples.items() if triple[0]}, list(packed[3 * len(names) :])
 
 
-def pack_decision(decision: Decision) -> list[float]:
-    """The decision as numbers: scales travel, not lists of groups."""
+def pack_decision(decision: Decision, conditions: Sequence[Condition]) -> list[float]:
+    """The decision as numbers: scales travel, not lists of groups.
+
+    Args:
+        decision: of this rank.
+        conditions: all that the engine knows, in the same order on all ranks; a condition travels as its place.
+    """
     snapshot = NO_SNAPSHOT if decision.snapshot_check is None else float(decision.snapshot_check)
-    action, condition = ACTIONS.index(decision.action), CONDITIONS.index(decision.condition)
+    action, condition = ACTIONS.index(decision.action), conditions.index(decision.condition)
     return [float(action), float(condition), decision.factor, float(decision.check), snapshot]
 
 
@@ -104,15 +109,15 @@ def unpack_budget(number: float) -> int | None:
     return None if number == NO_BUDGET else int(number)
 
 
-def adopt_decision(own: Decision, codes: Sequence[float]) -> Decision:
+def adopt_decision(own: Decision, codes: Sequence[float], conditions: Sequence[Condition]) -> Decision:
     """Rank 0's decision, on another rank.
 
     The core is deterministic and every rank saw rank 0's numbers, so ``own`` normally is the same; machines with
     different mathematical libraries may round differently, and then rank 0 is right.
     """
-    if pack_decision(own) == list(codes):
+    if pack_decision(own, conditions) == list(codes):
         return own
-    action, condition = ACTIONS[int(codes[0])], CONDITIONS[int(codes[1])]
+    action, condition = ACTIONS[int(codes[0])], conditions[int(codes[1])]
     return replace(
         own,
         action=action,

@@ -6,14 +6,12 @@ import math
 
 import pytest
 
-from lightning_lr.engine.detectors import (
-    GradientDisparityDetector,
-    ImprovingDetector,
-    IncoherenceDetector,
-    OscillationDetector,
-    SlowProgressDetector,
-    default_detectors,
-)
+from lightning_lr.engine.detectors import default_detectors
+from lightning_lr.engine.detectors.gradient_disparity import GradientDisparityDetector
+from lightning_lr.engine.detectors.improving import ImprovingDetector
+from lightning_lr.engine.detectors.incoherence import IncoherenceDetector
+from lightning_lr.engine.detectors.oscillation import OscillationDetector
+from lightning_lr.engine.detectors.slow_progress import SlowProgressDetector
 from lightning_lr.engine.engine import DecisionEngine
 from lightning_lr.engine.history.run_history import RunHistory
 from lightning_lr.engine.records import Rate, Reading, TrainWindow
