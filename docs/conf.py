@@ -105,6 +105,18 @@ def append_menu(app: Sphinx, docname: str, source: list[str]) -> None:
                 source[0] += "\n".join(["", "```{toctree}", ":hidden:", f":caption: {caption}", "", *lines, "```", ""])
 
 
+def append_cards(app: Sphinx, docname: str, source: list[str]) -> None:
+    """The table of the detectors, from the heading and the first sentence of each card."""
+    if docname == "detectors/index":
+        rows = ["", "| card | what it sees |", "| --- | --- |"]
+        for card in sorted(DOCS.glob("detectors/*.md")):
+            text = card.read_text(encoding="utf-8")
+            seen = re.search(r"\*\*What it sees\.\*\*\s+(.+?\.)(?:\s|$)", text, re.DOTALL)
+            if seen:
+                rows.append(f"| [{text.splitlines()[0].lstrip('# ')}]({card.name}) | {' '.join(seen[1].split())} |")
+        source[0] += "\n".join([*rows, ""])
+
+
 def keep_bars(app: Sphinx, what: str, name: str, obj: object, options: Any, lines: list[str]) -> None:
     """|x| is an absolute value in our docstrings, never a reStructuredText substitution."""
     for i, line in enumerate(lines):
@@ -117,4 +129,5 @@ def setup(app: Sphinx) -> None:
     app.add_lexer("mermaid", TextLexer)  # shown as its source; rendering it would need the network
     app.connect("builder-inited", write_reference)
     app.connect("source-read", append_menu)
+    app.connect("source-read", append_cards)
     app.connect("autodoc-process-docstring", keep_bars)

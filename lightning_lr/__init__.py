@@ -22,7 +22,8 @@ from lightning_lr.__about__ import __version__
 if TYPE_CHECKING:
     from lightning_lr.callbacks.controller import LearningRateController
     from lightning_lr.callbacks.layerwise import LayerwiseLearningRate
-    from lightning_lr.engine.policies.policy import Policy
+    from lightning_lr.engine.detectors.base import Detector
+    from lightning_lr.engine.policies.policy import Policy, Response
     from lightning_lr.engine.records import Decision
     from lightning_lr.engine.vocabulary import Action, Condition, Mode
     from lightning_lr.metrics.critical_ratio import CriticalRatio
@@ -36,12 +37,14 @@ __all__ = [
     "Condition",
     "CriticalRatio",
     "Decision",
+    "Detector",
     "GradientDisparity",
     "LayerwiseLearningRate",
     "LearningRateController",
     "Mode",
     "NeuronCoherence",
     "Policy",
+    "Response",
     "UpdateRatio",
     "__version__",
     "plot",
@@ -52,12 +55,14 @@ _HOME = {
     "Condition": "lightning_lr.engine.vocabulary",
     "CriticalRatio": "lightning_lr.metrics.critical_ratio",
     "Decision": "lightning_lr.engine.records",
+    "Detector": "lightning_lr.engine.detectors.base",
     "GradientDisparity": "lightning_lr.metrics.gradient_disparity",
     "LayerwiseLearningRate": "lightning_lr.callbacks.layerwise",
     "LearningRateController": "lightning_lr.callbacks.controller",
     "Mode": "lightning_lr.engine.vocabulary",
     "NeuronCoherence": "lightning_lr.metrics.neuron_coherence",
     "Policy": "lightning_lr.engine.policies.policy",
+    "Response": "lightning_lr.engine.policies.policy",
     "UpdateRatio": "lightning_lr.metrics.update_ratio",
     "plot": "lightning_lr.offline.plot",
 }

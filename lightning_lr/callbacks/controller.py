@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from lightning_lr.callbacks._compat import DualCallback, warn
 from lightning_lr.engine.arguments import check_options, checked_interval, settings_from
+from lightning_lr.engine.detectors import Detector
 from lightning_lr.engine.policies.policy import Policy
 from lightning_lr.engine.records import Decision
 from lightning_lr.engine.text import plural
@@ -81,6 +82,8 @@ class LearningRateController(DualCallback):
             :class:`~lightning_lr.metrics.NeuronCoherence`, :class:`~lightning_lr.metrics.UpdateRatio`,
             :class:`~lightning_lr.metrics.GradientDisparity`. What they measure stands in the journal and the loggers,
             and the policy acts on it.
+        detectors: your own, beside the built-in ones; the policy needs a response to their condition to act on it. See
+            docs/how-to-add-a-detector.md.
         name: needed where a Trainer has two of these with the same monitor.
 
     Attributes:
@@ -129,6 +132,7 @@ class LearningRateController(DualCallback):
         save_snapshot: bool = True,
         snapshot_folder: str | os.PathLike[str] | None = None,
         probes: Sequence[Probe] = (),
+        detectors: Sequence[Detector] = (),
         name: str | None = None,
     ) -> None:
         super().__init__()
@@ -149,6 +153,7 @@ class LearningRateController(DualCallback):
             warmup_checks=warmup_checks,
             epochs=epochs,
             ratio=ratio,
+            detectors=detectors,
         )
         check_options(
             optimizers=optimizers,

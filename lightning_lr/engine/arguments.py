@@ -13,6 +13,7 @@ from enum import Enum
 from os import PathLike
 from typing import Any, TypeVar
 
+from lightning_lr.engine.detectors import checked_detectors
 from lightning_lr.engine.policies.policy import PRESETS, RESTORED, Policy
 from lightning_lr.engine.settings import Settings
 from lightning_lr.engine.vocabulary import Action, Mode, Vote
@@ -49,6 +50,7 @@ def settings_from(
     warmup_checks: Any = 0,
     epochs: Any = None,
     ratio: Any = None,
+    detectors: Any = (),
 ) -> Settings:
     """The settings of the core. The defaults are those of the callback.
 
@@ -83,6 +85,7 @@ def settings_from(
         warmup_checks=_integer("warmup_checks", warmup_checks, 0),
         min_lr=0.0 if low is None else low,
         max_lr=high,
+        detectors=checked_detectors(detectors, chosen.responses),
     )
 
 

@@ -16,7 +16,7 @@ from typing import Any
 
 from lightning_lr.engine.debounce import Debounce
 from lightning_lr.engine.decisions import hold, move
-from lightning_lr.engine.detectors import Detector, default_detectors
+from lightning_lr.engine.detectors import Detector, default_detectors, sorted_detectors
 from lightning_lr.engine.diagnosis import diagnose
 from lightning_lr.engine.gates import Restraint
 from lightning_lr.engine.history.learned import has_learned, has_surely_learned
@@ -25,13 +25,13 @@ from lightning_lr.engine.lr_search.choice import annealing, explored
 from lightning_lr.engine.open_end import begins_end, the_end, the_stop
 from lightning_lr.engine.policies.policy import Response
 from lightning_lr.engine.policies.recipes import recipe_of
-from lightning_lr.engine.records import Decision, Diagnosis, MetricViews, Reading
+from lightning_lr.engine.records import Decision, Diagnosis, Finding, MetricViews, Reading
 from lightning_lr.engine.review import RaiseGuard, undone, with_outcome
 from lightning_lr.engine.run_end import ended_worse
 from lightning_lr.engine.settings import Settings
 from lightning_lr.engine.text import plural
 from lightning_lr.engine.vocabulary import Action, Condition
-from lightning_lr.errors import StateError
+from lightning_lr.errors import ArgumentError, StateError
 
 STATE_VERSION = 1
 """Raised whenever a field of the saved state changes its meaning."""
@@ -42,7 +42,7 @@ class DecisionEngine:
 
     Args:
         settings: what to watch and how to answer.
-        detectors: the questions to ask at each check; all of them by default.
+        detectors: which to run at each check; by default, the built-in ones and those of the settings.
 
     Attributes:
         views: what the last reading amounted to.
@@ -59,7 +59,8 @@ class DecisionEngine:
 
     def __init__(self, settings: Settings, detectors: Sequence[Detector] | None = None) -> None:
         self.settings = settings
-        self.detectors = tuple(default_detectors() if detectors is None else detectors)
+        asked = (*default_detectors(), *settings.detectors) if detectors is None else detectors
+        self.detectors = sorted_detectors(asked)
         self._by_condition = {detector.condition: detector for detector in self.detectors}
         self.conditions = sorted({Condition.HEALTHY, *(d.condition for d in (*default_detectors(), *self.detectors))})
         self.series = RunHistory(
@@ -87,7 +88,7 @@ class DecisionEngine:
             self.failed_restores = 0
         self.restraint.look(reading, new_best, learned=self.restraint.state.cut is None and has_surely_learned(views))
         reviewed = self.raise_guard.tick(views.monitors[0], reading)
-        findings = [finding for detector in self.detectors for finding in detector.examine(views)]
+        findings = [finding for detector in self.detectors for finding in _findings(detector, views)]
         self.diagnosis = diagnosis = diagnose(findings, views, self._by_condition, self.settings.vote)
         worse = ended_worse(reading, views.monitors[0], self.settings)
         decision = (
@@ -212,6 +213,17 @@ def check_version(state: Mapping[str, Any]) -> None:
             "Resume with the version of lightning-lr that wrote it, or leave its state out: "
             "`checkpoint['callbacks']` holds it under the callback's name."
         )
+
+
+def _findings(detector: Detector, views: MetricViews) -> tuple[Finding, ...]:
+    """What one detector finds, checked: it may be a user's own."""
+    found: Any = detector.examine(views)
+    if isinstance(found, tuple) and all(isinstance(f, Finding) and f.condition is detector.condition for f in found):
+        return found
+    raise ArgumentError(
+        f"Expected {type(detector).__name__}.examine to return a tuple of findings of {detector.condition!r} but got "
+        f"{found!r}. Make each with self.finding(...), and return () if there is nothing to say."
+    )
 
 
 def _said(reading: Reading, diagnosis: Diagnosis, waiting: str = "") -> str:

@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields, is_dataclass
 from typing import Any
 
+from lightning_lr.engine.detectors.base import RecordedDetector
 from lightning_lr.engine.policies.policy import Policy, Response
 from lightning_lr.engine.records import (
     Adjustment,
@@ -62,7 +63,8 @@ def header_line(settings: Settings, run: Mapping[str, Any]) -> str:
     >>> read_header(header_line(Settings(monitors=("val/loss",)), {"world_size": 2}))[0].monitors
     ('val/loss',)
     """
-    return _dump({"kind": "header", "settings": settings, "run": dict(run)})
+    detectors = [RecordedDetector.of(detector) for detector in settings.detectors]
+    return _dump({"kind": "header", "settings": {**_opened(settings), "detectors": detectors}, "run": dict(run)})
 
 
 def entry_line(entry: JournalEntry) -> str:
@@ -238,8 +240,13 @@ def _settings(record: Mapping[str, Any]) -> Settings:
             "policy": Policy(**policy),
             "min_lr": _tupled(record["min_lr"]),
             "max_lr": _tupled(record["max_lr"]),
+            "detectors": tuple(_detector(detector) for detector in record["detectors"]),
         }
     )
+
+
+def _detector(record: Mapping[str, Any]) -> RecordedDetector:
+    return RecordedDetector(**{**record, "condition": Condition(record["condition"])})
 
 
 def _reading(record: Mapping[str, Any]) -> Reading:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from lightning_lr.engine.detectors import Detector
 from lightning_lr.engine.policies.policy import PRESETS, Policy
 from lightning_lr.engine.vocabulary import Mode, Vote
 
@@ -24,6 +25,7 @@ class Settings:
         warmup_checks: checks at the start without an adjustment.
         min_lr: lower bound of the applied learning rate, one number or one a parameter group.
         max_lr: upper bound, likewise; ``None`` for none.
+        detectors: the user's own, beside the built-in ones.
     """
 
     monitors: tuple[str, ...] = ("val_loss",)
@@ -37,6 +39,7 @@ class Settings:
     warmup_checks: int = 0
     min_lr: float | tuple[float, ...] = 0.0
     max_lr: float | tuple[float, ...] | None = None
+    detectors: tuple[Detector, ...] = ()
 
     def bounds(self, group: int) -> tuple[float, float | None]:
         """Lower and upper bound of one parameter group; a list that is too short serves with its last number.

@@ -70,7 +70,7 @@ def report(path: str, watch: Watch, html: str | None, png: str | None) -> None:
         from lightning_lr.offline.report.figure import draw
 
         drawn = io.BytesIO()
-        draw(found.story.lines).savefig(drawn, dpi=100, format="png")
+        draw(found.story.lines, detectors=found.run.settings.detectors).savefig(drawn, dpi=100, format="png")
         files[png] = drawn.getvalue()
     _write(files)
     made.show(found)

@@ -35,7 +35,7 @@ def name_of(detector: Detector) -> str:
     """What a detector is called: as its file is. Several look for one condition.
 
     >>> [name_of(detector) for detector in default_detectors() if detector.condition is Condition.OVERFITTING]
-    ['overfitting', 'gradient_disparity']
+    ['gradient_disparity', 'overfitting']
     """
     return type(detector).__module__.rpartition(".")[2]
 

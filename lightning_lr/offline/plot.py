@@ -25,6 +25,7 @@ def plot(journal: str | Path | Journal) -> tuple[Any, Any]:
     """
     from matplotlib import pyplot
 
-    lines = journal.lines if isinstance(journal, Journal) else tuple(open_run(journal).lines())
-    figure = draw(lines, pyplot.figure())
+    run = journal if isinstance(journal, Journal) else open_run(journal)
+    lines = run.lines if isinstance(run, Journal) else tuple(run.lines())
+    figure = draw(lines, pyplot.figure(), run.settings.detectors)
     return figure, figure.axes

@@ -5,14 +5,18 @@ A detector imports records, history and `base`, never another detector; the engi
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Sequence
 from functools import cache
 from importlib import import_module
 from pkgutil import iter_modules
+from typing import Any
 
 from lightning_lr.engine.detectors.base import Detector
+from lightning_lr.engine.vocabulary import Condition
+from lightning_lr.errors import ArgumentError
 
-__all__ = ["Detector", "default_detectors", "sorted_detectors"]
+__all__ = ["Detector", "checked_detectors", "default_detectors", "sorted_detectors"]
 
 
 @cache
@@ -22,16 +26,60 @@ def default_detectors() -> tuple[Detector, ...]:
     >>> [str(detector.condition) for detector in default_detectors()][:2]
     ['non_finite', 'divergence']
     """
-    modules = [import_module(f"{__name__}.{found.name}") for found in iter_modules(__path__)]
+    modules = [import_module(f"{__name__}.{found.name}") for found in iter_modules(__path__) if found.name != "base"]
     classes = [
         value
         for module in modules
         for value in vars(module).values()
         if isinstance(value, type) and issubclass(value, Detector) and value.__module__ == module.__name__
     ]
-    return sorted_detectors(found() for found in classes if found is not Detector)
+    return sorted_detectors(found() for found in classes)
 
 
 def sorted_detectors(detectors: Iterable[Detector]) -> tuple[Detector, ...]:
     """In the order of precedence; those of one precedence by condition and class."""
     return tuple(sorted(detectors, key=lambda d: (d.precedence, d.condition, type(d).__name__)))
+
+
+def checked_detectors(own: Any, answered: Iterable[Condition]) -> tuple[Detector, ...]:
+    """A user's own detectors, that beside the built-in ones find every condition that the policy answers.
+
+    Args:
+        own: the callback's argument ``detectors``.
+        answered: conditions that the policy has a response to.
+
+    Raises:
+        ArgumentError: if one of them is no detector, contradicts another one, or if a condition has no detector.
+
+    >>> checked_detectors([], ["plataeu"])
+    Traceback (most recent call last):
+    lightning_lr.errors.ArgumentError: Expected a policy for conditions that a detector finds but it has a response ...
+    """
+    if not isinstance(own, Sequence) or isinstance(own, str):
+        raise ArgumentError(f"Expected `detectors` to be a list of detectors but got {own!r}.")
+    known: dict[Any, Detector] = {detector.condition: detector for detector in default_detectors()}
+    for one in own:
+        if not isinstance(one, Detector):
+            hint = f" Write {one.__name__}()." if isinstance(one, type) else " Derive it from lightning_lr.Detector."
+            raise ArgumentError(f"Expected `detectors` to be a list of detectors but got {one!r} in it.{hint}")
+        condition = getattr(one, "condition", None)
+        named = isinstance(condition, Condition) and re.fullmatch("[a-z][a-z0-9_]*", condition)
+        if not named or condition is Condition.HEALTHY:
+            raise ArgumentError(
+                f"Expected the `condition` of {type(one).__name__} to be a word of small letters, digits and "
+                f"underscores, other than 'healthy', but got {condition!r}."
+            )
+        other = known.setdefault(condition, one)
+        for name in ("precedence", "votes", "urgent"):
+            if getattr(one, name) != getattr(other, name):
+                raise ArgumentError(
+                    f"Expected the detectors of {condition} to agree on `{name}` but {type(other).__name__} has "
+                    f"{getattr(other, name)} and {type(one).__name__} has {getattr(one, name)}."
+                )
+    for condition in answered:
+        if condition not in known:
+            raise ArgumentError(
+                f"Expected a policy for conditions that a detector finds but it has a response to {condition!r}. "
+                f"Pass a detector of it in `detectors`, or choose one of {', '.join(sorted(known))}."
+            )
+    return tuple(own)

@@ -7,6 +7,7 @@ recomputable from what was recorded, and leaves nothing of a detector to save.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from dataclasses import dataclass, fields
 from typing import Any
 
 from lightning_lr.engine.history.statistics import mean
@@ -65,6 +66,39 @@ class Detector(ABC):
             evidence: all further numbers that the sentence or a reader of the journal needs.
         """
         return Finding(self.condition, verdict, monitor, score, threshold, self.describe, evidence)
+
+
+@dataclass(frozen=True)
+class RecordedDetector(Detector):
+    """A detector that a journal names: how it ranks and looks is known, what it computes is not.
+
+    Attributes:
+        name: its class.
+        condition: what it looks for.
+        precedence: as recorded; so are all others.
+    """
+
+    name: str
+    condition: Condition
+    precedence: int
+    votes: bool
+    urgent: bool
+    color: str
+    mark: str
+
+    @classmethod
+    def of(cls, detector: Detector) -> RecordedDetector:
+        """What a journal keeps of a detector."""
+        name = detector.name if isinstance(detector, RecordedDetector) else type(detector).__name__
+        return cls(name, *(getattr(detector, field.name) for field in fields(cls)[1:]))
+
+    def examine(self, views: MetricViews) -> tuple[Finding, ...]:
+        """Nothing: its code is not here."""
+        return ()
+
+    def describe(self, finding: Finding) -> str:
+        """Never called, since it finds nothing."""
+        raise NotImplementedError
 
 
 def loss_stands_still(train: MetricView | None, window: int = 5, share: float = 0.02) -> Verdict:

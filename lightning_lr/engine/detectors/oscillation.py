@@ -73,10 +73,10 @@ class OscillationDetector(Detector):
     def describe(self, finding: Finding) -> str:
         """How far apart successive gradients are, and how far a step moves the weights, if that is measured."""
         ratio = finding.evidence["update_ratio"]
-        moves = "" if math.isnan(ratio) else f", each step moving the weights by {100 * ratio:.2g} %"
+        update = "" if math.isnan(ratio) else f", each step moving the weights by {100 * ratio:.2g} %"
         return (
             f"successive gradients oppose each other: {finding.score:.3g} of their size apart, where 1 is no "
-            f"relation{moves}; training gets nowhere"
+            f"relation{update}; training gets nowhere"
         )
 
     def _verdict(self, points: int, level: float, error: float, flat: Verdict) -> Verdict:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from lightning_lr.engine.arguments import settings_from
+from lightning_lr.engine.detectors.base import RecordedDetector
 from lightning_lr.engine.history.direction import doubt
 from lightning_lr.engine.journal import JournalLine
 from lightning_lr.engine.log_tags import is_ours
@@ -142,7 +143,12 @@ def _journal_run(path: Path, watch: Watch) -> Run:
     lines = _not_empty(path, lambda: journal_lines(path, watch.partial))
     first = next(lines()).reading.check
     later = [f"it begins at check {first}: a replay does not know what came before, and may differ at first"]
-    return Run(path, "journal", chosen, True, True, (said, *(later if first else [])), summary, lines)
+    missing = [
+        f"the detector {one.name} is not available here: a replay does not find {one.condition}"
+        for one in settings.detectors
+        if isinstance(one, RecordedDetector)
+    ]
+    return Run(path, "journal", chosen, True, True, (said, *missing, *(later if first else [])), summary, lines)
 
 
 def _log_run(path: Path, log: Log, watch: Watch) -> Run:

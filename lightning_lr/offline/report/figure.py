@@ -9,6 +9,7 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from lightning_lr.engine.detectors import Detector
 from lightning_lr.engine.journal import JournalLine
 from lightning_lr.engine.vocabulary import Action
 from lightning_lr.offline.report.figure_labels import placed
@@ -30,12 +31,13 @@ POINTS = 2000
 """Points of one curve; more would not be seen."""
 
 
-def draw(lines: Sequence[JournalLine], figure: Figure | None = None) -> Figure:
+def draw(lines: Sequence[JournalLine], figure: Figure | None = None, detectors: Sequence[Detector] = ()) -> Figure:
     """Draw the checks of a journal.
 
     Args:
         lines: the checks, in order.
         figure: an empty one to draw into; by default, a new one that belongs to no window.
+        detectors: those of the user, from the settings of the run: they color their marks.
 
     Raises:
         ImportError: where matplotlib is not installed (``pip install 'lightning-lr[plot]'``).
@@ -54,7 +56,7 @@ def draw(lines: Sequence[JournalLine], figure: Figure | None = None) -> Figure:
     for axes in (curves, rates):
         axes.spines[["top", "right"]].set_visible(False)
         axes.grid(alpha=0.25, linewidth=0.6)
-    _mark(figure, curves, rates, lines)
+    _mark(figure, curves, rates, lines, detectors)
     figure.align_ylabels([curves, rates])
     return figure
 
@@ -111,7 +113,7 @@ def _plain_log(axes: Any) -> None:
     axes.yaxis.set_minor_formatter(NullFormatter())
 
 
-def _mark(figure: Any, curves: Any, rates: Any, lines: Sequence[JournalLine]) -> None:
+def _mark(figure: Any, curves: Any, rates: Any, lines: Sequence[JournalLine], detectors: Sequence[Detector]) -> None:
     """A line through both panels at each decision; its words in a row above them."""
     decisions = [line.decision for line in lines if line.decision.action is not Action.HOLD]
     low, high = rates.get_xlim()
@@ -125,7 +127,7 @@ def _mark(figure: Any, curves: Any, rates: Any, lines: Sequence[JournalLine]) ->
     panel = curves.get_position().height * height
     faint = 0.9 if len(decisions) <= 40 else 0.4
     for place, decision in enumerate(decisions):
-        colour = colour_of(decision.condition)
+        colour = colour_of(decision.condition, detectors)
         up = 1 + (ROW * (labels[place][3] + 1) - 0.02) / panel if labels else 1
         curves.plot([decision.check] * 2, [0, up], transform=curves.get_xaxis_transform(), color=colour,
                     linewidth=1.1, alpha=faint, clip_on=False, zorder=1)  # fmt: skip
@@ -134,7 +136,7 @@ def _mark(figure: Any, curves: Any, rates: Any, lines: Sequence[JournalLine]) ->
         nudge = 3 if left == position else -3
         curves.annotate(text, (position, 1 + (ROW * row + 0.11) / panel), xycoords="axes fraction", fontsize=9,
                         xytext=(nudge, 0), textcoords="offset points", va="center", annotation_clip=False,
-                        ha="left" if left == position else "right", color=colour_of(decision.condition),
+                        ha="left" if left == position else "right", color=colour_of(decision.condition, detectors),
                         bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.5})  # fmt: skip
 
 

@@ -122,7 +122,7 @@ def _marks(report: Report) -> dict[str, Any]:
     decisions = [report.story.lines[change.place].decision for change in decided]
     texts = [f"{escape(str(d))}<br>then: {escape(c.sentence)}" for d, c in zip(decisions, decided, strict=True)]
     rates = [c.old_rate if math.isfinite(c.old_rate) else None for c in decided]
-    colours = [colour_of(d.condition) for d in decisions]
+    colours = [colour_of(d.condition, report.run.settings.detectors) for d in decisions]
     marker = {"color": colours, "size": 10, "line": {"width": 1}}
     return {
         "name": "decisions", "x": [d.check for d in decisions], "y": rates, "text": texts, "yaxis": "y2",
@@ -134,7 +134,7 @@ def _layout(report: Report) -> dict[str, Any]:
     decisions = report.story.acted[:MARKS]
     lines = [
         {"type": "line", "xref": "x", "yref": "paper", "x0": d.check, "x1": d.check, "y0": 0, "y1": 1,
-         "line": {"color": colour_of(d.condition), "width": 1.2}, "opacity": 0.7}
+         "line": {"color": colour_of(d.condition, report.run.settings.detectors), "width": 1.2}, "opacity": 0.7}
         for d in decisions
     ]  # fmt: skip
     finite = [abs(value) for value in report.story.values if math.isfinite(value)]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from lightning_lr.engine.detectors import default_detectors
+from collections.abc import Sequence
+
+from lightning_lr.engine.detectors import Detector, default_detectors
 from lightning_lr.engine.vocabulary import Condition
 
 OTHER = "#666666"
@@ -15,6 +17,12 @@ TRAINING = "#999999"
 """The training loss."""
 
 
-def colour_of(condition: Condition) -> str:
-    """Colour of a decision's mark."""
-    return next((detector.color for detector in default_detectors() if detector.condition is condition), OTHER)
+def colour_of(condition: Condition, own: Sequence[Detector] = ()) -> str:
+    """Colour of a decision's mark.
+
+    Args:
+        condition: that it answers.
+        own: the detectors that the user added to the built-in ones, from the settings of the run.
+    """
+    detectors = (*default_detectors(), *own)
+    return next((detector.color for detector in detectors if detector.condition is condition), OTHER)

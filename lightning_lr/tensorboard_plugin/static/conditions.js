@@ -14,7 +14,6 @@ const LOOKS = {
   slow_progress: ["#007a5a", "#33c79a", "triangle-right", "M2.5 1.5v13L14.5 8z"],
   incoherence: ["#7a4ab0", "#bfa0ea", "pentagon", "M8 1.2l6.8 5l-2.6 8h-8.4l-2.6-8z"],
   improving: ["#00704f", "#5be0b3", "star", "M8 .8l2.1 4.8 5.2.5-3.9 3.4 1.1 5.1L8 12l-4.5 2.6 1.1-5.1L.7 6.1l5.2-.5z"],
-  converged: ["#5a6470", "#aab4c0", "hexagon2", "M1.2 8L4.6 2h6.8L14.8 8l-3.4 6H4.6z"],
   healthy: ["#5a6470", "#aab4c0", "circle-open", "M8 2a6 6 0 1 0 0 12a6 6 0 1 0 0-12zm0 2.4a3.6 3.6 0 1 1 0 7.2a3.6 3.6 0 1 1 0-7.2z"],
 };
 

@@ -1,0 +1,96 @@
+"""The how-to, done as it says: its detector in the package, its test, and the same class as a user's own."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from lightning.pytorch.loggers import CSVLogger
+
+from lightning_lr.engine import detectors
+from lightning_lr.engine.engine import DecisionEngine
+from lightning_lr.engine.settings import Settings
+from lightning_lr.offline.logs.sources import open_run
+from lightning_lr.offline.replay.replay import Replayer, replay
+from lightning_lr.offline.report.html_report import page
+from lightning_lr.offline.report.report import report_of
+from tests.helpers.readings import Run
+from tests.helpers.scripted import Scripted, data, trainer
+
+DOCS = Path(__file__).parents[2] / "docs"
+PAGE = (DOCS / "how-to-add-a-detector.md").read_text(encoding="utf-8")
+BLOCKS = dict(re.findall(r"<!-- run: (\S+) -->\n```python\n(.*?)```", PAGE, re.DOTALL))
+STUCK = [2.303, 2.295, 2.304, 2.303, 2.3]
+
+
+@pytest.fixture
+def package(tmp_path, monkeypatch):
+    """The package, with the how-to's detector in its folder of detectors."""
+    (tmp_path / "no_start.py").write_text(BLOCKS["no_start.py"], encoding="utf-8")
+    (tmp_path / "test_no_start.py").write_text(BLOCKS["test_no_start.py"], encoding="utf-8")
+    monkeypatch.setattr(detectors, "__path__", [*detectors.__path__, str(tmp_path)])
+    detectors.default_detectors.cache_clear()
+    yield tmp_path
+    detectors.default_detectors.cache_clear()
+    sys.modules.pop("lightning_lr.engine.detectors.no_start", None)
+
+
+def test_a_module_in_the_folder_is_registered(package):
+    assert [str(d.condition) for d in detectors.default_detectors()][1:4] == ["divergence", "no_start", "overfitting"]
+    run = Run(DecisionEngine(Settings()))
+    run.feed(STUCK)
+    assert str(run.decisions[2].condition) == "no_start"
+    assert run.decisions[2].reason.startswith("no_start: val_loss has gained 0.35 % of its first value in 3 checks")
+
+
+def test_its_test_and_its_example_pass(package):
+    importlib.import_module("lightning_lr.engine.detectors.no_start")
+    assert pytest.main(["-q", "--doctest-modules", "-p", "no:cacheprovider", str(package)]) == 0
+
+
+def own() -> dict[str, Any]:
+    """The names of a user's own module."""
+    names: dict[str, Any] = {"__name__": "own"}
+    module = sys.modules.setdefault("own", type(sys)("own"))  # a dataclass looks its module up
+    exec(BLOCKS["no_start.py"], names)
+    vars(module).update(names)
+    return names
+
+
+def test_a_detector_of_the_users_own_acts_in_a_run(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    names = own()
+    exec(BLOCKS["own"], names)
+    callback = names["callback"]
+    callback.journal = "lr_journal.jsonl"
+    fit = trainer([callback], tmp_path, logger=CSVLogger("log"), max_epochs=4)
+    fit.fit(Scripted({"val_loss": STUCK}), data(), data())
+
+    (decision,) = callback.decisions[:1]
+    assert (decision.check, str(decision.condition), decision.action, decision.factor) == (2, "no_start", "reduce", 0.1)
+    lines = [json.loads(line) for line in Path("lr_journal.jsonl").read_text(encoding="utf-8").splitlines()]
+    assert lines[3]["decision"]["condition"] == "no_start"
+    assert lines[3]["decision"]["evidence"]["gain"] == pytest.approx(0.008 / 2.303, rel=1e-4)  # the log is float32
+    assert "lr_controller/condition/no_start" in next(Path("log").rglob("metrics.csv")).read_text()
+
+    run = open_run("lr_journal.jsonl")
+    assert [said for said in run.said if "NoStartDetector" in said] == [
+        "the detector NoStartDetector is not available here: a replay does not find no_start"
+    ]
+    assert "#8c564b" in page(report_of(run)), "coloured as its class says"
+    assert all(r.decisions[0].condition != "no_start" for r in replay(run.lines(), [Replayer(run.settings)]))
+    exec(BLOCKS["replay"], names)
+    assert [str(d) for d in names["decisions"]] == [str(line.decision) for line in run.lines()]
+    exec(BLOCKS["judged"], names)
+    assert "plateau" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("detector", detectors.default_detectors(), ids=lambda d: type(d).__name__)
+def test_every_detector_has_its_card(detector):
+    card = DOCS / "detectors" / f"{type(detector).__module__.rpartition('.')[2]}.md"
+    assert card.is_file(), f"write {card.name}"
