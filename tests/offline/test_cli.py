@@ -149,8 +149,8 @@ def test_evaluate_curves(capsys):
     assert "nan" not in out
     assert out.count("overfitting") == 1
     assert out.endswith(
-        "Not asked, as the curves hold nothing that they judge: converged, gradient_disparity, incoherence, "
-        "oscillation, slow_progress, improving."
+        "Not asked, as the curves hold nothing that they judge: gradient_disparity, oscillation, "
+        "incoherence, slow_progress, improving."
     )
 
 
