@@ -182,7 +182,7 @@ class MetricView:
     best: float
     best_check: int
     since_best: int
-    noise_before: float = math.nan
+    noise_before: float = field(default=math.nan, repr=False, compare=False)
     non_finite_streak: int = 0
     before: float = math.nan
     failed_adjustments: int = 0

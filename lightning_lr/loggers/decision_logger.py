@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from lightning_lr.engine.detectors import Detector
 from lightning_lr.engine.log_tags import CONDITION
 from lightning_lr.engine.records import Decision, JournalEntry, MetricView
 from lightning_lr.engine.text import markdown_cell
@@ -28,13 +29,16 @@ class DecisionLog:
         loggers: ``trainer.loggers``.
         prefix: what all tags begin with; instances with a name have their own.
         warn: called with a sentence where a logger refuses a table.
+        detectors: the user's own, which color their decisions.
     """
 
-    def __init__(self, loggers: Sequence[Any], prefix: str, warn: Callable[[str], None]) -> None:
+    def __init__(
+        self, loggers: Sequence[Any], prefix: str, warn: Callable[[str], None], detectors: Sequence[Detector] = ()
+    ) -> None:
         self.loggers = tuple(loggers)
         self.prefix = prefix
         self.tables = DecisionTables(loggers, prefix, warn)
-        self.tab = _tab_data(prefix) if any(map(is_tensorboard, loggers)) else None
+        self.tab = _tab_data(prefix, detectors) if any(map(is_tensorboard, loggers)) else None
 
     def card(self, text: str, step: int) -> None:
         """The set-up card, once at the start."""
@@ -70,10 +74,10 @@ class DecisionLog:
                 logger.experiment.add_text(f"{self.prefix}/{tag}", text, global_step=step)
 
 
-def _tab_data(prefix: str) -> TabData:
+def _tab_data(prefix: str, detectors: Sequence[Detector]) -> TabData:
     from lightning_lr.loggers.tensorboard import TabData  # here, so that only runs which have a board load it
 
-    return TabData(prefix)
+    return TabData(prefix, detectors)
 
 
 def is_tensorboard(logger: Any) -> bool:

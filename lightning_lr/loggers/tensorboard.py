@@ -9,6 +9,7 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
+from lightning_lr.engine.detectors import Detector, look_of
 from lightning_lr.engine.history.run_history import TRAIN_LOSS
 from lightning_lr.engine.journal import plain
 from lightning_lr.engine.records import JournalEntry
@@ -30,10 +31,12 @@ class TabData:
 
     Args:
         prefix: what all tags begin with.
+        detectors: the user's own, which color their decisions.
     """
 
-    def __init__(self, prefix: str) -> None:
+    def __init__(self, prefix: str, detectors: Sequence[Detector] = ()) -> None:
         self.prefix = prefix
+        self.detectors = detectors
         self.session = time.time_ns() // 1_000_000
         self.checks: Paging[CheckRow] = Paging()
         self.decisions: Paging[dict[str, Any]] = Paging()
@@ -49,7 +52,7 @@ class TabData:
         train = entry.views.train.name if entry.views.train is not None else TRAIN_LOSS
         pages = [(CHECKS, place, checks_page(rows, train)) for place, rows in self.checks.add(check_row(entry))]
         if entry.decision.action is not Action.HOLD:
-            due = self.decisions.add(decision_record(entry, number))
+            due = self.decisions.add(decision_record(entry, number, self.detectors))
             pages += [(DECISIONS, place, decisions_page(decisions)) for place, decisions in due]
         for kind, place, text in pages:
             summary = _summary(PageName(self.prefix, kind, self.session, place).tag, text)
@@ -79,10 +82,11 @@ def _train_value(entry: JournalEntry) -> float:
     return view.shown(view.value) if view is not None and view.fresh else float("nan")
 
 
-def decision_record(entry: JournalEntry, number: int) -> dict[str, Any]:
-    """A decision as the journal writes it, with its number and what was noted when it was applied."""
+def decision_record(entry: JournalEntry, number: int, detectors: Sequence[Detector]) -> dict[str, Any]:
+    """A decision as the journal writes it, with its number, its look, and what was noted when it was applied."""
     record: dict[str, Any] = plain(entry.decision)
-    return {"number": number, **record, "notes": list(entry.adjustment.notes)}
+    color, mark = look_of(entry.decision.condition, detectors)
+    return {"number": number, **record, "color": color, "mark": mark, "notes": list(entry.adjustment.notes)}
 
 
 def _summary(tag: str, text: str) -> Any:

@@ -81,7 +81,7 @@ def build_run(
             may_end=lambda: run_plan.open_ended and bool(trainer.fit_loop._can_stop_early),
         ),
         journal=_open_journal(callback, trainer, ranks, state, header_line(settings, summary)),
-        log=DecisionLog(trainer.loggers, prefix_of(callback.name), warn),
+        log=DecisionLog(trainer.loggers, prefix_of(callback.name), warn, settings.detectors),
         summary=summary,
         say=say if callback.verbose else _silent,
         dry_run=callback.dry_run,

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from lightning.pytorch.loggers import CSVLogger
+from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 
 from lightning_lr.engine import detectors
 from lightning_lr.engine.engine import DecisionEngine
@@ -68,7 +68,7 @@ def test_a_detector_of_the_users_own_acts_in_a_run(tmp_path, monkeypatch, capsys
     exec(BLOCKS["own"], names)
     callback = names["callback"]
     callback.journal = "lr_journal.jsonl"
-    fit = trainer([callback], tmp_path, logger=CSVLogger("log"), max_epochs=4)
+    fit = trainer([callback], tmp_path, logger=[CSVLogger("log"), TensorBoardLogger("board")], max_epochs=4)
     fit.fit(Scripted({"val_loss": STUCK}), data(), data())
 
     (decision,) = callback.decisions[:1]
@@ -77,6 +77,9 @@ def test_a_detector_of_the_users_own_acts_in_a_run(tmp_path, monkeypatch, capsys
     assert lines[3]["decision"]["condition"] == "no_start"
     assert lines[3]["decision"]["evidence"]["gain"] == pytest.approx(0.008 / 2.303, rel=1e-4)  # the log is float32
     assert "lr_controller/condition/no_start" in next(Path("log").rglob("metrics.csv")).read_text()
+
+    events = next(Path("board").rglob("events.out.*")).read_bytes()
+    assert b'"color":"#8c564b","mark":"cross"' in events, "for the tab"
 
     run = open_run("lr_journal.jsonl")
     assert [said for said in run.said if "NoStartDetector" in said] == [

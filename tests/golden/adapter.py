@@ -19,6 +19,7 @@ from lightning_lr.metrics import UpdateRatio
 
 __all__ = ["Action", "Condition", "EngineRun", "Policy", "Response", "UpdateRatio", "controller"]
 controller = LearningRateController
+CONDITIONS = DecisionEngine(settings_from()).conditions
 
 STEPS = 10
 """Optimizer steps from one check to the next."""

@@ -31,6 +31,7 @@ STORY = (
     (Condition.LOSS_SPIKE, Action.REDUCE, 0.7),
     (Condition.NON_FINITE, Action.RESTORE, 0.5),
     (Condition.INCOHERENCE, Action.REDUCE, 0.8),
+    (Condition.HEALTHY, Action.ANNEAL, 0.8),
 )
 
 

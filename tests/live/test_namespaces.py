@@ -100,7 +100,7 @@ trainer:
         init_args:
           name: mine
           responses:
-            PLATEAU: {action: REDUCE, factor: 0.25, patience: 4}
+            plateau: {action: REDUCE, factor: 0.25, patience: 4}
 """
 
 # what stands on the command line → what the callback is

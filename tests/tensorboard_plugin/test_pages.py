@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import json
 import math
+import re
 
 import pytest
 
+from lightning_lr.engine.detectors import default_detectors
+from lightning_lr.engine.detectors.base import MARKS
+from lightning_lr.tensorboard_plugin.assets import static_files
 from lightning_lr.tensorboard_plugin.pages import (
     MOST_RATES,
     CheckRow,
@@ -45,6 +49,13 @@ def test_a_row_is_written_a_bounded_number_of_times():
     assert sum(times) / 1000 == 6.5
     assert max(times) == 11
     assert max(sizes) == 100
+
+
+def test_the_tab_draws_every_mark():
+    script = static_files()["/conditions.js"].read_text(encoding="utf-8")
+    paths = script.partition("const PATHS = {")[2].partition("}")[0]
+    assert set(re.findall(r'^  "?([a-z-]+)"?:', paths, re.MULTILINE)) == MARKS | {"circle-open"}
+    assert {detector.mark for detector in default_detectors()} <= MARKS
 
 
 def test_tags_are_read_back():

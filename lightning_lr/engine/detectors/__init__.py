@@ -12,11 +12,11 @@ from importlib import import_module
 from pkgutil import iter_modules
 from typing import Any
 
-from lightning_lr.engine.detectors.base import Detector
+from lightning_lr.engine.detectors.base import MARKS, Detector
 from lightning_lr.engine.vocabulary import Condition
 from lightning_lr.errors import ArgumentError
 
-__all__ = ["Detector", "checked_detectors", "default_detectors", "sorted_detectors"]
+__all__ = ["Detector", "checked_detectors", "default_detectors", "look_of", "sorted_detectors"]
 
 
 @cache
@@ -39,6 +39,20 @@ def default_detectors() -> tuple[Detector, ...]:
 def sorted_detectors(detectors: Iterable[Detector]) -> tuple[Detector, ...]:
     """In the order of precedence; those of one precedence by condition and class."""
     return tuple(sorted(detectors, key=lambda d: (d.precedence, d.condition, type(d).__name__)))
+
+
+def look_of(condition: Condition, own: Iterable[Detector] = ()) -> tuple[str, str]:
+    """Color and mark of a condition in every picture; grey and a ring for one that has no detector.
+
+    Args:
+        condition: of a decision.
+        own: the detectors that the user added to the built-in ones, from the settings of the run.
+
+    >>> look_of(Condition.PLATEAU), look_of(Condition.HEALTHY)
+    (('#0072b2', 'circle'), ('#5a6470', 'circle-open'))
+    """
+    found = (one for one in (*default_detectors(), *own) if one.condition is condition)
+    return next(((one.color, one.mark) for one in found), (Detector.color, "circle-open"))
 
 
 def checked_detectors(own: Any, answered: Iterable[Condition]) -> tuple[Detector, ...]:
@@ -68,6 +82,11 @@ def checked_detectors(own: Any, answered: Iterable[Condition]) -> tuple[Detector
             raise ArgumentError(
                 f"Expected the `condition` of {type(one).__name__} to be a word of small letters, digits and "
                 f"underscores, other than 'healthy', but got {condition!r}."
+            )
+        if not re.fullmatch("#[0-9a-fA-F]{6}", one.color) or one.mark not in MARKS:
+            raise ArgumentError(
+                f"Expected {type(one).__name__} to have a `color` like '#0072b2' and a `mark` of "
+                f"{', '.join(sorted(MARKS))} but got {one.color!r} and {one.mark!r}."
             )
         other = known.setdefault(condition, one)
         for name in ("precedence", "votes", "urgent"):

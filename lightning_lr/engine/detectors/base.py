@@ -14,6 +14,11 @@ from lightning_lr.engine.history.statistics import mean
 from lightning_lr.engine.records import Finding, MetricView, MetricViews
 from lightning_lr.engine.vocabulary import Condition, Verdict
 
+MARKS = frozenset(
+    {"circle", "square", "triangle-up", "diamond", "x", "cross", "hourglass", "triangle-right", "pentagon", "star"}
+)
+"""Shapes that the TensorBoard tab can draw, by plotly's names."""
+
 
 class Detector(ABC):
     """Base class of all detectors; how to write one stands in docs/how-to-add-a-detector.md.
@@ -28,7 +33,7 @@ class Detector(ABC):
         votes: whether the monitors vote on it (``vote="majority"``); else one finding is enough.
         urgent: whether the policy's response is given at once, without patience, cooldown or warm-up checks.
         color: of its marks in reports, figures and the TensorBoard tab, as ``#rrggbb``.
-        mark: shape of its marks in the TensorBoard tab, by plotly's name.
+        mark: shape of its marks in the TensorBoard tab, one of :data:`MARKS`.
     """
 
     condition: Condition

@@ -9,11 +9,11 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from lightning_lr.engine.detectors import Detector
+from lightning_lr.engine.detectors import Detector, look_of
 from lightning_lr.engine.journal import JournalLine
 from lightning_lr.engine.vocabulary import Action
 from lightning_lr.offline.report.figure_labels import placed
-from lightning_lr.offline.report.palette import MONITORS, TRAINING, colour_of
+from lightning_lr.offline.report.palette import MONITORS, TRAINING
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -127,7 +127,7 @@ def _mark(figure: Any, curves: Any, rates: Any, lines: Sequence[JournalLine], de
     panel = curves.get_position().height * height
     faint = 0.9 if len(decisions) <= 40 else 0.4
     for place, decision in enumerate(decisions):
-        colour = colour_of(decision.condition, detectors)
+        colour, _ = look_of(decision.condition, detectors)
         up = 1 + (ROW * (labels[place][3] + 1) - 0.02) / panel if labels else 1
         curves.plot([decision.check] * 2, [0, up], transform=curves.get_xaxis_transform(), color=colour,
                     linewidth=1.1, alpha=faint, clip_on=False, zorder=1)  # fmt: skip
@@ -136,7 +136,7 @@ def _mark(figure: Any, curves: Any, rates: Any, lines: Sequence[JournalLine], de
         nudge = 3 if left == position else -3
         curves.annotate(text, (position, 1 + (ROW * row + 0.11) / panel), xycoords="axes fraction", fontsize=9,
                         xytext=(nudge, 0), textcoords="offset points", va="center", annotation_clip=False,
-                        ha="left" if left == position else "right", color=colour_of(decision.condition, detectors),
+                        ha="left" if left == position else "right", color=look_of(decision.condition, detectors)[0],
                         bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.5})  # fmt: skip
 
 

@@ -12,8 +12,9 @@ from collections.abc import Iterable, Sequence
 from html import escape
 from typing import Any
 
+from lightning_lr.engine.detectors import look_of
 from lightning_lr.engine.vocabulary import Action
-from lightning_lr.offline.report.palette import MONITORS, TRAINING, colour_of
+from lightning_lr.offline.report.palette import MONITORS, TRAINING
 from lightning_lr.offline.report.report import HEADS, Report
 
 POINTS = 5000
@@ -122,7 +123,7 @@ def _marks(report: Report) -> dict[str, Any]:
     decisions = [report.story.lines[change.place].decision for change in decided]
     texts = [f"{escape(str(d))}<br>then: {escape(c.sentence)}" for d, c in zip(decisions, decided, strict=True)]
     rates = [c.old_rate if math.isfinite(c.old_rate) else None for c in decided]
-    colours = [colour_of(d.condition, report.run.settings.detectors) for d in decisions]
+    colours = [look_of(d.condition, report.run.settings.detectors)[0] for d in decisions]
     marker = {"color": colours, "size": 10, "line": {"width": 1}}
     return {
         "name": "decisions", "x": [d.check for d in decisions], "y": rates, "text": texts, "yaxis": "y2",
@@ -134,7 +135,7 @@ def _layout(report: Report) -> dict[str, Any]:
     decisions = report.story.acted[:MARKS]
     lines = [
         {"type": "line", "xref": "x", "yref": "paper", "x0": d.check, "x1": d.check, "y0": 0, "y1": 1,
-         "line": {"color": colour_of(d.condition, report.run.settings.detectors), "width": 1.2}, "opacity": 0.7}
+         "line": {"color": look_of(d.condition, report.run.settings.detectors)[0], "width": 1.2}, "opacity": 0.7}
         for d in decisions
     ]  # fmt: skip
     finite = [abs(value) for value in report.story.values if math.isfinite(value)]

@@ -63,7 +63,7 @@ export class Card {
         swatch.style.background = curve.colour;
         return element("span", { class: "key" }, swatch, curve.name);
       }),
-      ...byCondition(decisions).map(([condition, found]) => element("span", { class: "key" }, shape(condition), `${words(condition)} (${found.length})`)),
+      ...byCondition(decisions).map(([condition, found]) => element("span", { class: "key" }, shape(found[0]), `${words(condition)} (${found.length})`)),
     );
   }
 

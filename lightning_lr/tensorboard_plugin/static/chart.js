@@ -64,9 +64,9 @@ function rateLine(curve, timeline, x) {
 }
 
 function lines(decisions, x, dark) {
-  return byCondition(decisions).flatMap(([condition, found]) =>
+  return byCondition(decisions).flatMap(([, found]) =>
     ["y3", "y4"].map((yaxis) => ({
-      type: "scatter", mode: "lines", yaxis, opacity: 0.4, line: { color: colour(condition, dark), width: 1 },
+      type: "scatter", mode: "lines", yaxis, opacity: 0.4, line: { color: colour(found[0], dark), width: 1 },
       x: found.flatMap((decision) => [decision[x], decision[x], null]),
       y: found.flatMap(() => [0, 1, null]),
     })),
@@ -90,7 +90,7 @@ function marks(timeline, x, above, dark) {
   return byCondition(timeline.decisions).flatMap(([condition, found]) => {
     const style = {
       type: "scatter", mode: "markers", name: condition, x: found.map((decision) => decision[x]), cliponaxis: false,
-      marker: { color: colour(condition, dark), symbol: symbol(condition), size, line: { color: dark ? "#1f2022" : "#fff", width: 1.2 } },
+      marker: { color: colour(found[0], dark), symbol: symbol(found[0]), size, line: { color: dark ? "#1f2022" : "#fff", width: 1.2 } },
     };
     return [
       { ...style, yaxis: "y", y: found.map(metric) },

@@ -10,7 +10,7 @@ export function story(timeline, decision) {
   const notes = decision.notes ?? [];
   return [
     element("div", { class: "story-head" },
-      shape(decision.condition),
+      shape(decision),
       element("strong", {}, words(decision.condition)),
       element("span", { class: "quiet" }, `decision ${decision.number} · check ${decision.check} · epoch ${decision.epoch} · step ${decision.step}`)),
     element("p", { class: "reason" }, decision.reason),

@@ -31,7 +31,7 @@ export class Table {
     return element("tr", { tabindex: "0", onclick: choose, onkeydown: (event) => event.key === "Enter" && choose(), title: decision.reason },
       element("td", { class: "right" }, String(decision.number)),
       element("td", { class: "right" }, String(decision.epoch)),
-      element("td", {}, element("span", { class: "condition" }, shape(decision.condition), words(decision.condition))),
+      element("td", {}, element("span", { class: "condition" }, shape(decision), words(decision.condition))),
       element("td", {}, decision.action),
       element("td", { class: "rate" }, change(decision)));
   }

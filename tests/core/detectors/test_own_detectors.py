@@ -38,6 +38,14 @@ class Healthy(Own):
     condition = "healthy"
 
 
+class Red(Own):
+    color = "red"
+
+
+class Heart(Own):
+    mark = "heart"
+
+
 class LatePlateau(Own):
     condition = "plateau"
 
@@ -61,6 +69,8 @@ class Foreign(Own):
         ([Unnamed()], "Expected the `condition` of Unnamed to be a word of small letters, .* but got None"),
         ([Capital()], "but got 'Own Word'"),
         ([Healthy()], "but got 'healthy'"),
+        ([Red()], "a `color` like '#0072b2' .* but got 'red'"),
+        ([Heart()], "a `mark` of circle, cross, .* but got '#123456' and 'heart'"),
         ([LatePlateau()], "detectors of plateau to agree on `precedence` but PlateauDetector has 70 and .* has 65"),
     ],
 )
