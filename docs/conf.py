@@ -55,7 +55,7 @@ MENU = {
 
 # In the order in which the data flows; what is not named follows by name.
 FIRST = ["engine.vocabulary", "engine.records", "engine.history", "engine.detectors", "engine.diagnosis"]
-FIRST += ["engine.debounce", "engine.lr_search", "engine.policies", "engine.engine", "engine", "errors"]
+FIRST += ["engine.gates", "engine.lr_search", "engine.policies", "engine.engine", "engine", "errors"]
 FIRST += ["callbacks", "run", "optim", "snapshot", "loggers", "layerwise", "metrics", "offline", "tensorboard_plugin"]
 
 

@@ -23,7 +23,14 @@ if TYPE_CHECKING:
     from lightning_lr.callbacks.controller import LearningRateController
     from lightning_lr.callbacks.layerwise import LayerwiseLearningRate
     from lightning_lr.engine.detectors.base import Detector
-    from lightning_lr.engine.policies.policy import Policy, Response
+    from lightning_lr.engine.policies import (
+        AutoPolicy,
+        ConservativePolicy,
+        ExponentialPolicy,
+        HalvingPolicy,
+        Policy,
+        Response,
+    )
     from lightning_lr.engine.records import Decision
     from lightning_lr.engine.vocabulary import Action, Condition, Mode
     from lightning_lr.metrics.critical_ratio import CriticalRatio
@@ -34,11 +41,15 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Action",
+    "AutoPolicy",
     "Condition",
+    "ConservativePolicy",
     "CriticalRatio",
     "Decision",
     "Detector",
+    "ExponentialPolicy",
     "GradientDisparity",
+    "HalvingPolicy",
     "LayerwiseLearningRate",
     "LearningRateController",
     "Mode",
@@ -52,17 +63,21 @@ __all__ = [
 
 _HOME = {
     "Action": "lightning_lr.engine.vocabulary",
+    "AutoPolicy": "lightning_lr.engine.policies",
     "Condition": "lightning_lr.engine.vocabulary",
+    "ConservativePolicy": "lightning_lr.engine.policies",
     "CriticalRatio": "lightning_lr.metrics.critical_ratio",
     "Decision": "lightning_lr.engine.records",
     "Detector": "lightning_lr.engine.detectors.base",
+    "ExponentialPolicy": "lightning_lr.engine.policies",
     "GradientDisparity": "lightning_lr.metrics.gradient_disparity",
+    "HalvingPolicy": "lightning_lr.engine.policies",
     "LayerwiseLearningRate": "lightning_lr.callbacks.layerwise",
     "LearningRateController": "lightning_lr.callbacks.controller",
     "Mode": "lightning_lr.engine.vocabulary",
     "NeuronCoherence": "lightning_lr.metrics.neuron_coherence",
-    "Policy": "lightning_lr.engine.policies.policy",
-    "Response": "lightning_lr.engine.policies.policy",
+    "Policy": "lightning_lr.engine.policies",
+    "Response": "lightning_lr.engine.policies",
     "UpdateRatio": "lightning_lr.metrics.update_ratio",
     "plot": "lightning_lr.offline.plot",
 }

@@ -10,8 +10,14 @@
     ├── JournalError           (also ValueError)   a journal line that cannot be read
     └── LogError               (also ValueError)   a run, of whatever logger, with nothing in it that can be read
 
-Each message says what was expected, what was found, and what to do.
+Each message says what was expected, what was found, and what to do. Below stand the two checks of numbers that the
+settings, the policies and the callback's options share.
 """
+
+from __future__ import annotations
+
+import math
+from typing import Any
 
 
 class LightningLRError(Exception):
@@ -44,3 +50,27 @@ class JournalError(LightningLRError, ValueError):
 
 class LogError(LightningLRError, ValueError):
     """A run, of whatever logger, that cannot be read, or that holds nothing to read."""
+
+
+def check_integer(argument: str, value: Any, least: int) -> int:
+    """Return an integer that is at least ``least``.
+
+    Raises:
+        ArgumentError: if it is something else.
+    """
+    if isinstance(value, int) and not isinstance(value, bool) and value >= least:
+        return value
+    raise ArgumentError(f"Expected `{argument}` to be an integer ≥ {least} but got {value!r}.")
+
+
+def check_number(argument: str, value: Any, above: float | None = None, below: float = math.inf) -> float:
+    """Return a number above ``above`` and below ``below``; without ``above``, a finite one that is at least 0.
+
+    Raises:
+        ArgumentError: if it is something else.
+    """
+    real = isinstance(value, (int, float)) and not isinstance(value, bool)
+    if real and value < below and (value >= 0 if above is None else value > above):
+        return float(value)
+    wanted = "a finite number ≥ 0" if above is None else f"a number above {above:g} and below {below:g}"
+    raise ArgumentError(f"Expected `{argument}` to be {wanted} but got {value!r}.")

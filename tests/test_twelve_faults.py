@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from lightning_lr.engine.engine import DecisionEngine
-from lightning_lr.engine.policies.policy import Policy, Response
+from lightning_lr.engine.policies import Policy, Response
 from lightning_lr.engine.settings import Settings
 from lightning_lr.engine.vocabulary import Action, Condition, Mode
 from tests.helpers.readings import INF, NAN, Run, Says, actions, swapped
@@ -230,7 +230,7 @@ def test_11_patience_n_acts_on_the_nth_check_in_a_row(patience):
 
 
 # --- 12. Counters rewritten in every class ----------------------------------------------------------------------------
-# Lightning, keras, ignite, skorch, fastai, Composer. Here: one Debounce, made once.
+# Lightning, keras, ignite, skorch, fastai, Composer. Here: the gates, made once.
 
 WAITING = re.compile(r"patience|cooldown|warmup|wait|streak|since|bad_|misses|countdown")
 FACTS = {
@@ -263,17 +263,17 @@ def sources() -> Iterator[tuple[str, ast.Module]]:
         yield path.relative_to(PACKAGE).as_posix(), ast.parse(path.read_text(encoding="utf-8"))
 
 
-def test_12_nothing_but_the_debounce_counts_what_is_waited_for():
+def test_12_nothing_but_the_gates_counts_what_is_waited_for():
     found = {(file, name) for file, tree in sources() for name in counted(tree) if WAITING.search(name)}
-    assert {(file, name) for file, name in found if file != "engine/debounce.py"} - FACTS == set()
+    assert {(file, name) for file, name in found if file != "engine/gates.py"} - FACTS == set()
 
 
-def test_12_there_is_one_debounce_and_the_controller_makes_it():
+def test_12_the_gates_are_made_once_by_the_engine():
     made = [
         file
         for file, tree in sources()
         for node in ast.walk(tree)
-        if isinstance(node, ast.Call) and name_of(node.func) == "Debounce"
+        if isinstance(node, ast.Call) and name_of(node.func) == "Gates"
     ]
     assert made == ["engine/engine.py"]
 

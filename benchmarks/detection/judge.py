@@ -6,11 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from benchmarks.detection.peers import PATIENCES, PEERS
-from lightning_lr.engine.debounce import Debounce
+from lightning_lr.engine.decisions import from_table
 from lightning_lr.engine.detectors import default_detectors
 from lightning_lr.engine.diagnosis import diagnose
 from lightning_lr.engine.engine import DecisionEngine
-from lightning_lr.engine.policies.policy import PRESETS, Policy
+from lightning_lr.engine.gates import Gates
+from lightning_lr.engine.policies import PRESETS, Policy
 from lightning_lr.engine.records import Diagnosis, Reading
 from lightning_lr.engine.settings import Settings
 from lightning_lr.engine.vocabulary import Action, Condition, Verdict
@@ -85,15 +86,15 @@ def actions(
 ) -> list[tuple[int, Condition]]:
     """What the controller does under a policy.
 
-    Up to its first action nothing depends on the patience, so the diagnoses are made once and only the debouncing
+    Up to its first action nothing depends on the patience, so the diagnoses are made once and only the waiting
     is repeated: exact, and twenty times as fast. Where the first action comes before the onset, the whole controller
     runs.
     """
-    debounce = Debounce()
-    for check, diagnosis in enumerate(diagnoses):
-        response = policy.responses.get(diagnosis.condition)
-        waiting = debounce.wait(diagnosis, response.patience if response else 1)
-        if response and not waiting:
+    gates = Gates(Settings())
+    for check, (reading, diagnosis) in enumerate(zip(readings, diagnoses, strict=True)):
+        gates.look(reading, diagnosis)
+        decision = gates.decide(from_table(reading, diagnosis, policy, 0, may_anneal=False, train_only=False))
+        if decision.action is not Action.HOLD:
             early = onset is not None and check < onset
             return whole(readings, policy) if early else [(check, diagnosis.condition)]
     return []
@@ -102,5 +103,5 @@ def actions(
 def whole(readings: Sequence[Reading], policy: Policy) -> list[tuple[int, Condition]]:
     """Every action of the real controller; the curve takes no notice of them."""
     controller = DecisionEngine(replace(Settings(), policy=policy))
-    decisions = [controller.step(reading) for reading in readings]
+    decisions = [controller.check(reading) for reading in readings]
     return [(d.check, d.condition) for d in decisions if d.action is not Action.HOLD]

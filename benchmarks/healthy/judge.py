@@ -6,8 +6,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from benchmarks.healthy.logs import Log
-from lightning_lr.engine.arguments import settings_from
 from lightning_lr.engine.records import Decision
+from lightning_lr.engine.settings import settings_from
 from lightning_lr.engine.vocabulary import Action
 from lightning_lr.offline.replay.replay import Replayer
 

@@ -13,9 +13,9 @@ from statistics import median
 import torch
 
 from benchmarks.overhead.figures import Figure, alternately, over, paired, shown, undisturbed, yardstick
-from lightning_lr.engine.arguments import settings_from
 from lightning_lr.engine.engine import DecisionEngine
 from lightning_lr.engine.records import Rate, Reading, TrainWindow
+from lightning_lr.engine.settings import settings_from
 from lightning_lr.loggers.decision_history import DecisionHistory
 
 MONITORS = ("val_loss", "val_loss/dataloader_idx_1", "val_loss/dataloader_idx_2")
@@ -44,7 +44,7 @@ class Core:
 
     def step(self) -> None:
         """One check."""
-        decision = self.core.step(self.reading())
+        decision = self.core.check(self.reading())
         if decision.action != "hold":
             self.history.add(decision)
 
@@ -120,7 +120,7 @@ def grown_bytes(check: int, checks: int = 2000) -> int:
 
 def _told(core: Core) -> str:
     """A check whose decision somebody reads: sentence and evidence too."""
-    return core.core.step(core.reading()).reason
+    return core.core.check(core.reading()).reason
 
 
 def _lived_through(quick: bool, monitors: int) -> Iterator[Figure]:

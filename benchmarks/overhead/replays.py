@@ -17,10 +17,9 @@ from typing import Any
 
 from benchmarks.overhead.checks import Core
 from benchmarks.overhead.figures import Figure, paired, shown
-from lightning_lr.engine.arguments import settings_from
 from lightning_lr.engine.journal import entry_line, header_line
 from lightning_lr.engine.records import Adjustment, JournalEntry
-from lightning_lr.engine.settings import Settings
+from lightning_lr.engine.settings import Settings, settings_from
 from lightning_lr.offline.logs.sources import open_run
 from lightning_lr.offline.replay.replay import Replayer, replay
 
@@ -82,7 +81,7 @@ def write_journal(folder: Path, checks: int) -> Path:
         file.write(header_line(core.core.settings, {}) + "\n")
         for _ in range(checks):
             reading = core.reading()
-            decision, done = core.core.step(reading), Adjustment(reading.rates)
+            decision, done = core.core.check(reading), Adjustment(reading.rates)
             assert core.core.views is not None
             assert core.core.diagnosis is not None
             entry = JournalEntry(reading, core.core.views, core.core.diagnosis, decision, done)

@@ -14,10 +14,10 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
 from lightning_lr.callbacks._compat import DualCallback, warn
-from lightning_lr.engine.arguments import check_options, checked_interval, settings_from
 from lightning_lr.engine.detectors import Detector
-from lightning_lr.engine.policies.policy import Policy
+from lightning_lr.engine.policies import Policy
 from lightning_lr.engine.records import Decision
+from lightning_lr.engine.settings import check_options, checked_interval, settings_from
 from lightning_lr.engine.text import plural
 from lightning_lr.errors import ArgumentError
 from lightning_lr.loggers.decision_history import DecisionHistory

@@ -1,90 +1,182 @@
-"""Decisions, put together: to hold, or to move the rate within its bounds."""
+"""From a proposal to a decision: what is asked for, how it changes the learning rates, and how it is recorded."""
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 
+from lightning_lr.engine import text
 from lightning_lr.engine.bounds import bounded
-from lightning_lr.engine.policies.policy import Response
-from lightning_lr.engine.records import Decision, Diagnosis, Finding, Reading
+from lightning_lr.engine.policies.epochs import EpochPolicy, EpochState
+from lightning_lr.engine.policies.policy import Policy, Response
+from lightning_lr.engine.records import Decision, Diagnosis, Finding, MetricViews, Reading
 from lightning_lr.engine.settings import Settings
-from lightning_lr.engine.text import rate_changes
-from lightning_lr.engine.vocabulary import Action
+from lightning_lr.engine.vocabulary import Action, Condition
 
 RESTORING = (Action.RESTORE, Action.EXPLORE, Action.STOP)
-"""Actions that bring the snapshot back; a run that is stopped ends at its best."""
+"""Actions that restore the snapshot; a run that is stopped ends at its best."""
+
+HOLD = Response(Action.HOLD, 1.0)
 
 
-def hold(reading: Reading, diagnosis: Diagnosis, reason: str, action: Action = Action.HOLD) -> Decision:
-    """The decision to leave the rate as it is.
+@dataclass(frozen=True)
+class Proposal:
+    """A change that something asks for; the gates (:mod:`~lightning_lr.engine.gates`) may still block it.
+
+    Attributes:
+        reading: the check.
+        condition: what it answers.
+        cause: what triggered it, in words.
+        subject: how the sentence of the decision begins.
+        response: what is asked for; ``hold`` for nothing.
+        evidence: the numbers behind it.
+        notes: what else there is to say if it is carried out.
+        by_table: whether a table of responses asks for it, and so has to wait at every gate; else at the bounds alone.
+        urgent: whether it waits for nothing, since each further step would be lost.
+        keeps_state: whether the snapshot stays where it is, whatever the action.
+    """
+
+    reading: Reading
+    condition: Condition
+    cause: str
+    subject: str
+    response: Response = HOLD
+    evidence: Mapping[str, float] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+    by_table: bool = False
+    urgent: bool = False
+    keeps_state: bool = False
+
+    @property
+    def old_lr(self) -> dict[str, float]:
+        """Parameter group → applied rate as it is."""
+        return {name: rate.applied for name, rate in self.reading.rates.items()}
+
+    def is_at_bounds(self, settings: Settings) -> bool:
+        """Whether no rate would change, since every group is at its bound."""
+        factor, old_lr = self.response.factor, self.old_lr
+        return factor != 1.0 and bool(old_lr) and foretold(self.reading, factor, settings) == old_lr
+
+
+def from_finding(reading: Reading, finding: Finding, response: Response, cause: str = "") -> Proposal:
+    """What one finding asks for by itself, without a vote.
 
     Args:
         reading: the check.
-        diagnosis: what was the matter.
-        reason: the sentence.
-        action: another one that leaves the rate as it is.
+        finding: what was found.
+        response: action and factor.
+        cause: what triggered it, if that is not the finding.
     """
-    old_lr = {name: rate.applied for name, rate in reading.rates.items()}
-    return Decision(
-        check=reading.check,
-        epoch=reading.epoch,
-        step=reading.step,
-        action=action,
-        condition=diagnosis.condition,
-        factor=1.0,
-        old_lr=old_lr,
-        new_lr=old_lr,
-        reason=reason,
-        evidence=evidence_of(diagnosis),
+    diagnosis = Diagnosis(finding.condition, (finding,), finding.reason)
+    subject = text.diagnosed(finding.condition, finding.reason)
+    return Proposal(reading, finding.condition, cause or finding.reason, subject, response, evidence_of(diagnosis))
+
+
+def from_table(
+    reading: Reading, diagnosis: Diagnosis, policy: Policy, failed_restores: int, may_anneal: bool, train_only: bool
+) -> Proposal:
+    """What the table of responses has for a diagnosis.
+
+    Args:
+        reading: the check.
+        diagnosis: what is the matter.
+        policy: the table.
+        failed_restores: restores since the last new best.
+        may_anneal: whether the end of a run with an unknown budget is still to begin.
+        train_only: whether it is a check between two validations.
+    """
+    response, notes = policy.responses.get(diagnosis.condition, HOLD), []
+    if response.action is Action.RAISE and diagnosis.condition is Condition.SLOW_PROGRESS:
+        response = response.raised_further(diagnosis.room)
+    elif may_anneal and response is not HOLD and diagnosis.condition is Condition.PLATEAU and policy.anneal_on_plateau:
+        # A plateau at a high rate says that noise has caught up with progress, and a falling rate is the cure. With a
+        # known budget it falls in time by itself; see docs/decisions/0011-unknown-budget.md.
+        response = replace(response, action=Action.ANNEAL, factor=1.0)
+    elif response.action is Action.RESTORE:
+        if failed_restores:
+            notes.append(text.failed_restores(failed_restores))
+        if failed_restores >= policy.max_failed_restores:
+            response = replace(response, action=Action.STOP, factor=1.0)
+        elif reading.snapshot_check is None:
+            response = replace(response, action=Action.REDUCE)
+            notes.append(text.NO_SNAPSHOT)
+    healthy = diagnosis.condition is Condition.HEALTHY
+    return Proposal(
+        reading,
+        diagnosis.condition,
+        "" if healthy else diagnosis.reason,
+        text.diagnosed(diagnosis.condition, diagnosis.reason, str(reading.train) if train_only else None),
+        response,
+        evidence_of(diagnosis),
+        tuple(notes),
+        by_table=True,
+        urgent=diagnosis.urgent,
     )
 
 
-def move(reading: Reading, diagnosis: Diagnosis, response: Response, said: str, settings: Settings) -> Decision:
-    """The decision to change the rate, or to hold where the bounds leave nothing to change.
+def by_epochs(
+    policy: EpochPolicy, state: EpochState, reading: Reading, views: MetricViews, diagnosis: Diagnosis
+) -> Proposal:
+    """What a policy that counts epochs asks for."""
+    factor, cause = policy.propose(state, reading, views, diagnosis)
+    subject, response = f"{policy.name}: {cause}", Response(Action.REDUCE, factor)
+    return Proposal(reading, diagnosis.condition, cause, subject, response, evidence_of(diagnosis))
+
+
+def hold(proposal: Proposal, blocked_by: str | None = None, *notes: str) -> Decision:
+    """The decision to leave everything as it is.
 
     Args:
-        reading: the check.
-        diagnosis: what it answers.
-        response: action and factor.
-        said: the sentence so far.
-        settings: the bounds.
+        proposal: what was asked for.
+        blocked_by: name of the gate that blocked it; ``None`` if nothing was asked for.
+        notes: what to say about it.
     """
-    held = hold(reading, diagnosis, said)
-    restores = response.action in RESTORING and reading.snapshot_check is not None
-    if response.factor == 1.0 and response.action not in RESTORING:
+    old_lr = proposal.old_lr
+    return Decision(
+        check=proposal.reading.check,
+        epoch=proposal.reading.epoch,
+        step=proposal.reading.step,
+        action=Action.HOLD,
+        condition=proposal.condition,
+        factor=1.0,
+        old_lr=old_lr,
+        new_lr=old_lr,
+        reason=text.reason(proposal.subject, notes),
+        evidence=proposal.evidence,
+        cause=proposal.cause,
+        blocked_by=blocked_by,
+    )
+
+
+def carry_out(proposal: Proposal, settings: Settings) -> Decision:
+    """The decision to do what is asked for, within the bounds."""
+    reading, response = proposal.reading, proposal.response
+    held = hold(proposal)
+    factor, new_lr, steps = response.factor, held.old_lr, {}
+    restores = response.action in RESTORING and reading.snapshot_check is not None and not proposal.keeps_state
+    if restores and reading.snapshot_check is not None:
+        steps["restore"] = text.restored(reading.snapshot_check)
+    if proposal.is_at_bounds(settings):
+        factor, steps["bounds"] = 1.0, text.AT_BOUNDS
+    elif factor != 1.0:
+        new_lr = foretold(reading, factor, settings)
+        within_bounds = new_lr != foretold(reading, factor, Settings())
+        steps["scale"] = text.scaled(factor, held.old_lr, new_lr, within_bounds)
+    if response.action is Action.ANNEAL:
+        steps["anneal"] = text.annealed(reading.planned_end_step)
+    if response.action is Action.STOP:
+        steps["stop"] = "stop"
+    if factor == 1.0 and response.action in (Action.HOLD, Action.REDUCE, Action.RAISE):
         return held
-    new_lr = held.old_lr if response.factor == 1.0 else foretold(reading, response.factor, settings)
-    factor, done = response.factor, f"learning rate × {response.factor:.3g}"
-    if factor != 1.0 and new_lr and new_lr == held.old_lr:
-        factor, done = 1.0, "every learning rate is at its bound already"
-    elif new_lr != foretold(reading, response.factor, Settings()):
-        done += " within its bounds"
-    if factor == 1.0 and response.action not in RESTORING:
-        return replace(held, reason=f"{said}; {done}")
-    steps = [f"restore {snapshot_name(reading.snapshot_check)}"] if restores else []
-    steps += [done + (rate_changes(held.old_lr, new_lr) if factor != 1.0 else "")] if response.factor != 1.0 else []
-    steps += ["stop"] if response.action is Action.STOP else []
     return replace(
         held,
         action=response.action,
         factor=factor,
         new_lr=new_lr,
-        reason=f"{said} → {', '.join(steps)}",
+        reason=text.reason(proposal.subject, proposal.notes, steps.values()),
         snapshot_check=reading.snapshot_check if restores else None,
+        steps=tuple(step for step in steps if step != "bounds"),
     )
-
-
-def answer(reading: Reading, finding: Finding, response: Response, settings: Settings) -> Decision:
-    """The move that one finding asks for by itself, without a vote.
-
-    Args:
-        reading: the check.
-        finding: what was found; its condition and its sentence become those of the decision.
-        response: action and factor.
-        settings: the bounds.
-    """
-    diagnosis = Diagnosis(finding.condition, (finding,), finding.reason)
-    return move(reading, diagnosis, response, str(diagnosis), settings)
 
 
 def foretold(reading: Reading, factor: float, settings: Settings) -> dict[str, float]:
@@ -98,7 +190,7 @@ def foretold(reading: Reading, factor: float, settings: Settings) -> dict[str, f
 def evidence_of(diagnosis: Diagnosis) -> dict[str, float]:
     """The numbers of the findings that decided, each under its own name.
 
-    Where several monitors were asked, under ``name/monitor``; at a healthy check, where every finding stands, under
+    If several monitors were asked, under ``name/monitor``; at a healthy check, where every finding stands, under
     ``name/condition/monitor``.
     """
     deciding = [f for f in diagnosis.findings if f.condition is diagnosis.condition]
@@ -110,12 +202,3 @@ def evidence_of(diagnosis: Diagnosis) -> dict[str, float]:
         numbers = {"score": finding.score, "threshold": finding.threshold, **finding.evidence}
         named.update({f"{name}{suffix}": float(number) for name, number in numbers.items()})
     return named
-
-
-def snapshot_name(check: int | None) -> str:
-    """The state of a check, in words.
-
-    >>> snapshot_name(-1), snapshot_name(4)
-    ('the state of the start', 'the state of check 4')
-    """
-    return "the state of the start" if check == -1 else f"the state of check {check}"

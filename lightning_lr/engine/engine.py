@@ -1,8 +1,8 @@
-"""The spine: one reading in, one decision out.
+"""One reading → one decision: the story of the engine.
 
 ::
 
-    Reading ─► RunHistory ─► detectors ─► diagnose ─► Debounce ─► Policy ─► Decision
+    Reading ─► RunHistory ─► detectors ─► diagnose ─► Proposal ─► gates ─► Decision
 
 No clock, no files, no randomness, no torch: the same readings give the same decisions, live, on every rank, and in a
 replay years later.
@@ -11,26 +11,34 @@ replay years later.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any
 
-from lightning_lr.engine.debounce import Debounce
-from lightning_lr.engine.decisions import hold, move
+from lightning_lr.engine import text
+from lightning_lr.engine.decisions import Proposal, by_epochs, carry_out, from_table, hold
 from lightning_lr.engine.detectors import Detector, default_detectors, sorted_detectors
 from lightning_lr.engine.diagnosis import diagnose
-from lightning_lr.engine.gates import Restraint
+from lightning_lr.engine.gates import Gates
 from lightning_lr.engine.history.learned import has_learned, has_surely_learned
 from lightning_lr.engine.history.run_history import RunHistory
-from lightning_lr.engine.lr_search.choice import annealing, explored
-from lightning_lr.engine.open_end import begins_end, the_end, the_stop
-from lightning_lr.engine.policies.policy import Response
-from lightning_lr.engine.policies.recipes import recipe_of
-from lightning_lr.engine.records import Decision, Diagnosis, Finding, MetricViews, Reading
-from lightning_lr.engine.review import RaiseGuard, undone, with_outcome
-from lightning_lr.engine.run_end import ended_worse
+from lightning_lr.engine.lr_search.choice import first_rate
+from lightning_lr.engine.policies.epochs import EpochPolicy, EpochState
+from lightning_lr.engine.records import (
+    Adjustment,
+    Decision,
+    Diagnosis,
+    Finding,
+    JournalEntry,
+    MetricView,
+    MetricViews,
+    Reading,
+    Review,
+    Trial,
+)
+from lightning_lr.engine.review import PendingReview, undo
+from lightning_lr.engine.run_end import run_ended
 from lightning_lr.engine.settings import Settings
-from lightning_lr.engine.text import plural
-from lightning_lr.engine.vocabulary import Action, Condition
+from lightning_lr.engine.vocabulary import Action, Condition, Event
 from lightning_lr.errors import ArgumentError, StateError
 
 STATE_VERSION = 1
@@ -47,11 +55,12 @@ class DecisionEngine:
     Attributes:
         views: what the last reading amounted to.
         diagnosis: what was the matter with it.
+        review: what an earlier change has brought, at the check at which that is known.
         conditions: every condition that a decision may name, sorted.
 
-    >>> controller = DecisionEngine(Settings())
+    >>> engine = DecisionEngine(Settings())
     >>> for check, loss in enumerate([1.0, 0.8, 0.7, 0.65, 0.65, 0.65, 0.65]):
-    ...     decision = controller.step(Reading(check, epoch=check, step=check, metrics={"val_loss": loss}))
+    ...     decision = engine.check(Reading(check, epoch=check, step=check, metrics={"val_loss": loss}))
     ...     if decision.action != "hold":
     ...         print(decision)
     check 6 · epoch 6 · plateau: val_loss has had no new best for 3 checks (best ...); no snapshot: cut ... × 0.3
@@ -59,57 +68,128 @@ class DecisionEngine:
 
     def __init__(self, settings: Settings, detectors: Sequence[Detector] | None = None) -> None:
         self.settings = settings
-        asked = (*default_detectors(), *settings.detectors) if detectors is None else detectors
-        self.detectors = sorted_detectors(asked)
+        chosen = (*default_detectors(), *settings.detectors) if detectors is None else detectors
+        self.detectors = sorted_detectors(chosen)
         self._by_condition = {detector.condition: detector for detector in self.detectors}
         self.conditions = sorted({Condition.HEALTHY, *(d.condition for d in (*default_detectors(), *self.detectors))})
-        self.series = RunHistory(
+        self.history = RunHistory(
             settings.monitors, settings.mode, settings.train_monitor, settings.min_delta, settings.rel_delta
         )
-        self.debounce = Debounce(settings.cooldown, settings.warmup_checks)
-        self.recipe = recipe_of(settings.policy)
-        self.raise_guard = RaiseGuard()
-        self.restraint = Restraint()
+        self.gates = Gates(settings)
+        self.epoch_state = EpochState()
+        self.pending: PendingReview | None = None
         self.failed_restores = 0
         self.end_began: int | None = None
         self.views: MetricViews | None = None
         self.diagnosis: Diagnosis | None = None
+        self.review: Review | None = None
 
-    def step(self, reading: Reading) -> Decision:
-        """Decide what to do at this check."""
-        if reading.trial is not None or reading.anneals:
-            self.views = MetricViews(reading.check, ())
-            decision = explored(reading, self.settings) if reading.trial else annealing(reading)
-            self.diagnosis = Diagnosis(decision.condition, (), decision.reason)
-            return decision
-        self.views = views = self.series.update(reading)
-        new_best = self._new_best
-        if new_best:
-            self.failed_restores = 0
-        self.restraint.look(reading, new_best, learned=self.restraint.state.cut is None and has_surely_learned(views))
-        reviewed = self.raise_guard.tick(views.monitors[0], reading)
+    def check(self, reading: Reading, train_only: bool = False) -> Decision:
+        """Decide what to do after a validation."""
+        self.views = views = self.history.update(reading, train_only)
         findings = [finding for detector in self.detectors for finding in _findings(detector, views)]
         self.diagnosis = diagnosis = diagnose(findings, views, self._by_condition, self.settings.vote)
-        worse = ended_worse(reading, views.monitors[0], self.settings)
-        decision = (
-            the_stop(reading, self.end_began, views.monitors[0], worse, self.settings)
-            or worse
-            or undone(reviewed, reading, views.monitors[0], self.settings)
-            or self._decide(reading, diagnosis)
+        self.failed_restores = 0 if self._new_best else self.failed_restores
+        learned = self.gates.state.total_factor is None and has_surely_learned(views)
+        self.gates.look(reading, diagnosis, self._new_best, learned, views.monitors[0].fresh)
+        self._count_review(views.monitors[0])
+        undone = undo(self.review, reading)
+        proposal = (
+            run_ended(reading, views.monitors[0], self.settings.policy, self.end_began, train_only)
+            or undone
+            or self._answer(reading, diagnosis, train_only)
         )
+        decision = self.gates.decide(proposal)
+        self.gates.decided(decision, train_only)
         if decision.action is not Action.HOLD:
-            self._after(decision, undoes=reviewed is not None and reviewed.on_probation)
-        return with_outcome(decision, reviewed, views.monitors[0])
+            self._changed(decision, views.monitors[0], undoes=proposal is undone)
+        elif self.review is not None:
+            decision = replace(decision, reason=text.reason(decision.reason, [str(self.review)]))
+        return decision
+
+    def train_check(self, reading: Reading) -> Decision:
+        """Decide what to do between two validations, where the training loss alone is known."""
+        return self.check(reading, train_only=True)
+
+    def search_ended(self, reading: Reading, trial: Trial) -> Decision:
+        """Decide which learning rate the run begins with; the reading has no metrics."""
+        return self._without_metrics(carry_out(first_rate(reading, trial), self.settings))
+
+    def anneal_begins(self, reading: Reading, early: bool) -> Decision:
+        """Record that the learning rate falls to zero from here on; the reading has no metrics.
+
+        Args:
+            reading: the check.
+            early: whether it is because EarlyStopping has run out of patience; ``budget`` is then the new end.
+        """
+        subject = text.anneal_begins(early, reading.progress, reading.budget)
+        proposal = Proposal(reading, Condition.HEALTHY, "EarlyStopping" if early else "budget", subject)
+        return self._without_metrics(replace(hold(proposal), action=Action.ANNEAL, steps=("anneal",)))
+
+    def replay(self, event: Event, reading: Reading, trial: Trial | None = None) -> Decision:
+        """Decide at a recorded event: the method that was called then, with what was tried at the end of a search."""
+        if event is Event.SEARCH and trial is not None:
+            return self.search_ended(reading, trial)
+        if event in (Event.ANNEAL, Event.EARLY_ANNEAL):
+            return self.anneal_begins(reading, early=event is Event.EARLY_ANNEAL)
+        return self.check(reading, train_only=event is Event.TRAIN_CHECK)
+
+    def _answer(self, reading: Reading, diagnosis: Diagnosis, train_only: bool) -> Proposal:
+        """What the policy has for the diagnosis."""
+        policy = self.settings.policy
+        if isinstance(policy, EpochPolicy) and self.views is not None and not train_only:
+            return by_epochs(policy, self.epoch_state, reading, self.views, diagnosis)
+        may_anneal = self.end_began is None and reading.planned_end_step is not None
+        return from_table(reading, diagnosis, policy, self.failed_restores, may_anneal, train_only)
+
+    def _changed(self, decision: Decision, monitor: MetricView, undoes: bool) -> None:
+        """What the next checks have to know of a change."""
+        if decision.action is Action.RESTORE and not undoes:
+            self.failed_restores += 1
+        if decision.action is Action.ANNEAL:
+            self.end_began = decision.check
+        self._end_review(monitor)  # of a change before, which this one cuts short
+        self.pending = PendingReview.of(decision, monitor)
+        if not isinstance(self.settings.policy, EpochPolicy):
+            # A policy that counts epochs is a schedule: like the user's own, it leaves the windows whole. Cut short at
+            # every decay they would never be long enough to tell that the run has converged.
+            self.history.restart()
+
+    def _count_review(self, monitor: MetricView) -> None:
+        self.review, self.pending = None, self.pending and self.pending.counted(monitor)
+        if self.pending is not None and self.pending.is_due:
+            self._end_review(monitor)
+
+    def _end_review(self, monitor: MetricView) -> None:
+        if self.pending is not None:
+            review, self.pending = self.pending.review(monitor), None
+            self.review = review if review.checks else None
+            if review.action is Action.RAISE:
+                self.gates.raise_reviewed(review.helped)
+
+    def _without_metrics(self, decision: Decision) -> Decision:
+        self.views, self.review = MetricViews(decision.check, ()), None
+        self.diagnosis = Diagnosis(decision.condition, (), decision.reason)
+        return decision
+
+    def entry(
+        self, event: Event, reading: Reading, decision: Decision, adjustment: Adjustment, trial: Trial | None = None
+    ) -> JournalEntry:
+        """The journal entry of the last event, from what it was called with, what it gave, and what was done."""
+        assert self.views is not None
+        assert self.diagnosis is not None
+        return JournalEntry(
+            reading, self.views, self.diagnosis, decision, adjustment, event=event, trial=trial, review=self.review
+        )
 
     @property
     def is_best(self) -> bool:
         """Whether the last reading was a new best of the first monitor: the state worth a snapshot.
 
-        Not while a raise is on probation: the state before it must stay at hand.
+        Not while a raise is to be reviewed: the state before it must stay at hand.
         """
-        pending = self.raise_guard.pending
-        on_trial = pending is not None and pending.on_probation and pending.waited > 0
-        return self._new_best and not on_trial
+        pending = self.pending
+        return self._new_best and not (pending is not None and pending.is_raise and pending.checks)
 
     @property
     def _new_best(self) -> bool:
@@ -122,82 +202,26 @@ class DecisionEngine:
         """Everything that the next decision depends on, as plain values."""
         return {
             "version": STATE_VERSION,
-            "history": self.series.state_dict(),
-            "debounce": self.debounce.state_dict(),
-            "recipe": self.recipe.state_dict() if self.recipe else None,
+            "history": self.history.state_dict(),
+            "gates": self.gates.state_dict(),
+            "epoch_state": asdict(self.epoch_state),
+            "pending": self.pending.to_plain() if self.pending else None,
             "failed_restores": self.failed_restores,
             "end_began": self.end_began,
-            "raise_guard": self.raise_guard.state_dict(),
-            "restraint": self.restraint.state_dict(),
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Continue from :meth:`state_dict`.
 
         Raises:
-            StateError: where another version wrote it.
+            StateError: if another version wrote it.
         """
         check_version(state)
-        self.series.load_state_dict(state["history"])
-        self.debounce.load_state_dict(state["debounce"])
-        self.failed_restores = state["failed_restores"]
-        self.end_began = state.get("end_began")  # since 0011-unknown-budget
-        self.raise_guard.load_state_dict(state["raise_guard"])
-        if "restraint" in state:  # not in a checkpoint that was written before it was kept
-            self.restraint.load_state_dict(state["restraint"])
-        if self.recipe and state["recipe"]:
-            self.recipe.load_state_dict(state["recipe"])
-
-    def _decide(self, reading: Reading, diagnosis: Diagnosis) -> Decision:
-        if self.recipe and self.views and not reading.train_only:
-            factor, reason = self.recipe.propose(reading, self.views, diagnosis)
-            response = Response(Action.REDUCE if factor < 1 else Action.HOLD, factor)
-            return move(reading, diagnosis, response, f"{self.settings.policy.name}: {reason}", self.settings)
-        answer = self.settings.policy.responses.get(diagnosis.condition)
-        waiting = self.debounce.wait(diagnosis, answer.patience if answer else 1, reading.train_only)
-        if answer is None or waiting:
-            return hold(reading, diagnosis, _said(reading, diagnosis, waiting if answer else ""))
-        said = _said(reading, diagnosis)
-        if against := self.restraint.against(answer, reading):
-            return hold(reading, diagnosis, f"{said}; left alone: {against}")
-        if diagnosis.condition is Condition.SLOW_PROGRESS and answer.action is Action.RAISE:
-            answer = answer.further(diagnosis.room)
-        if answer.action is Action.RAISE and (against := self._against_raising(answer.factor)):
-            return hold(reading, diagnosis, f"{said}; no raise: {against}")
-        if self.end_began is None and begins_end(reading, diagnosis, self.settings.policy):
-            return the_end(reading, diagnosis, said)
-        response = answer.escalated(self.failed_restores)
-        if response.action in (Action.RESTORE, Action.STOP) and self.failed_restores:
-            said += f"; {self._vain()}"
-        lost = response.action is Action.RESTORE and reading.snapshot_check is None
-        response = replace(response, action=Action.REDUCE) if lost else response
-        if against := self.restraint.against_cutting(response, diagnosis.urgent):
-            return hold(reading, diagnosis, f"{said}; left alone: {against}")
-        said += "; no snapshot: cut without restore" if lost else ""
-        return move(reading, diagnosis, response, said, self.settings)
-
-    def _against_raising(self, factor: float) -> str:
-        """Why the rate may not be raised now; empty where it may."""
-        if self.settings.policy.restores and not (self._new_best and self.views is not None):
-            return "this state is not the best, and could not be brought back"
-        return self.raise_guard.against(factor)
-
-    def _after(self, decision: Decision, undoes: bool = False) -> None:
-        self.debounce.adjusted()
-        self.restraint.moved(decision.factor)
-        if self.recipe is None and self.views is not None:
-            self.raise_guard.moved(decision, self.views.monitors[0])
-        if self.recipe is None:
-            # A recipe is a schedule: like the steps of the user's own, its moves leave the windows whole. Cut short at
-            # every decay they would never be long enough to tell that the run has converged.
-            self.series.restart()
-        if decision.action is Action.ANNEAL:
-            self.end_began = decision.check
-        if decision.action is Action.RESTORE and not undoes:
-            self.failed_restores += 1
-
-    def _vain(self) -> str:
-        return f"{self.failed_restores} restore{plural(self.failed_restores)} brought no new best"
+        self.history.load_state_dict(state["history"])
+        self.gates.load_state_dict(state["gates"])
+        self.epoch_state = EpochState(**state["epoch_state"])
+        self.pending = PendingReview.from_plain(state["pending"]) if state["pending"] else None
+        self.failed_restores, self.end_began = state["failed_restores"], state["end_began"]
 
 
 def check_version(state: Mapping[str, Any]) -> None:
@@ -224,11 +248,3 @@ def _findings(detector: Detector, views: MetricViews) -> tuple[Finding, ...]:
         f"Expected {type(detector).__name__}.examine to return a tuple of findings of {detector.condition!r} but got "
         f"{found!r}. Make each with self.finding(...), and return () if there is nothing to say."
     )
-
-
-def _said(reading: Reading, diagnosis: Diagnosis, waiting: str = "") -> str:
-    said = str(diagnosis)
-    if reading.train_only:
-        healthy = diagnosis.condition is Condition.HEALTHY
-        said = f"between validations, {f'healthy: {reading.train}' if healthy else said}"
-    return f"{said}; {waiting}" if waiting else said

@@ -1,136 +1,261 @@
-"""When a run is left alone: a plateau that the schedule may end, or that is young, and a run that no cut has helped.
+"""Why no change was made at a check: every gate that may block one, in one ordered list.
 
-A plateau is the mildest of the conditions: nothing is lost while it lasts, and a schedule that falls by itself ends it.
-A cut in its midst would be undone by nobody. So it is answered only where the schedule holds still, and where it has
-lasted for a fair part of a known budget: three checks are a tenth of thirty epochs, and nothing of two hundred.
+A change that the policy's table asks for has to pass :data:`GATES`, in that order; the first that blocks it is named
+in the decision (``blocked_by``) and in its sentence. Urgent conditions (divergence, values that are not finite) wait at
+none of the first three, and no reduction limit holds for them: each further step would be lost. Changes that are asked
+for by something else (the end of the budget, a review, a policy that counts epochs) have to pass the bounds alone.
 
-A run that has seen its best may look like a plateau, or overfit, until its end. Cut for ever its rate would be so small
-that it could as well have stopped; a policy that wants it stopped says so.
+The counters are all here too, one dataclass, saved whole.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from lightning_lr.engine.policies.policy import Response
-from lightning_lr.engine.records import Reading
-from lightning_lr.engine.vocabulary import Action
+from lightning_lr.engine import text
+from lightning_lr.engine.decisions import Proposal, carry_out, hold
+from lightning_lr.engine.records import Decision, Diagnosis, Reading
+from lightning_lr.engine.review import REVIEW_CHECKS
+from lightning_lr.engine.settings import Settings
+from lightning_lr.engine.vocabulary import Action, Condition
 
-MOVES = 1e-4
-"""Relative change of the scheduled rate from one check to the next beyond which the schedule moves. A cosine over a
-thousand checks moves by more than that from its first tenth on."""
+SCHEDULE_TOLERANCE = 1e-4
+"""Relative change of the scheduled rate from one check to the next beyond which the schedule is changing it. A cosine
+over a thousand checks changes by more than that from its first tenth on."""
 
-LEAST = 1e-3
-"""Cuts since the best, multiplied, from which on no further one is made: usual schedules end between a tenth and a
-thousandth of their highest rate, so whatever a lower rate could bring has come by then."""
+REDUCTION_LIMIT = 1e-3
+"""Limits the total reduction since the best check. Usual schedules end between a tenth and a thousandth of their
+highest rate, so whatever a lower rate could bring has come by then; a policy that wants the run stopped says so."""
 
 
 @dataclass
-class RestraintState:
-    """What is remembered from check to check; plain values, saved whole.
+class GateState:
+    """What the gates remember from check to check; plain values, saved whole.
 
     Attributes:
-        scheduled: parameter group → rate that the user's schedule asked for.
-        moves: whether that was another one at the check before.
-        best_step: step of the best so far, where the budget is known.
-        cut: product of the adjustments since the best, or since the run has learned; ``None`` before.
+        checks: validations so far.
+        cooldown_left: checks until the next adjustment may be made.
+        streaks: condition → checks in a row at which it was not ruled out.
+        scheduled: parameter group → rate that the user's schedule asks for.
+        schedule_changes: whether that was another one at the check before.
+        best_step: step of the best so far, if the budget is known.
+        total_factor: product of the adjustments since the best, or since the run has learned; ``None`` before.
+        new_best: whether this check is the best so far.
+        rate: highest applied rate of all groups; 0 if there is none.
+        rate_held: whether it was the same at the check before.
+        failed_raises: raises that were undone since one was kept.
+        raise_wait: checks for which no raise may be tried.
+        diverged_at: lowest applied rate at which the run diverged.
     """
 
+    checks: int = 0
+    cooldown_left: int = 0
+    streaks: dict[str, int] = field(default_factory=dict)
     scheduled: dict[str, float] = field(default_factory=dict)
-    moves: bool = False
+    schedule_changes: bool = False
     best_step: float | None = None
-    cut: float | None = None
+    total_factor: float | None = None
+    new_best: bool = False
+    rate: float = 0.0
+    rate_held: bool = False
+    failed_raises: int = 0
+    raise_wait: int = 0
+    diverged_at: float | None = None
 
 
-class Restraint:
-    """Follows the user's schedule, how far the run was at its best, and what was cut since.
+def warm_up(asked: Proposal, state: GateState, settings: Settings) -> str:
+    """The first checks of a run make no adjustment (``warmup_checks``)."""
+    left = settings.warmup_checks - state.checks
+    return text.warm_up(left, settings.warmup_checks) if left > 0 and not asked.urgent else ""
 
-    >>> from lightning_lr.engine.records import Rate
-    >>> restraint, cut = Restraint(), Response(Action.REDUCE, 0.3, defer_to_scheduler=True, min_plateau_fraction=0.05)
-    >>> for check, rate in enumerate([0.1, 0.1, 0.08]):
-    ...     rates, far = {"lr-SGD": Rate(rate, 1.0, rate)}, {"progress": check / 100, "budget": 100}
-    ...     reading = Reading(check, check, check, {}, rates=rates, **far)
-    ...     restraint.look(reading, new_best=check == 0)
-    ...     print(restraint.against(cut, reading))
-    it has lasted for 0 % of the budget, of 5 %
-    it has lasted for 1 % of the budget, of 5 %
-    the schedule itself is changing the rate
+
+def cooldown(asked: Proposal, state: GateState, settings: Settings) -> str:
+    """The checks after an adjustment make no other (``cooldown``)."""
+    return text.cooldown(state.cooldown_left) if state.cooldown_left and not asked.urgent else ""
+
+
+def patience(asked: Proposal, state: GateState, settings: Settings) -> str:
+    """The condition has not been seen at enough checks in a row.
+
+    With a patience of 3 the third acts, as in Lightning's ``EarlyStopping`` and in Keras (torch's ``ReduceLROnPlateau``
+    acts on the fourth), provided that the verdict there is yes: an undecided check counts, but never acts.
+    """
+    seen = state.streaks.get(asked.condition, 0)
+    return text.patience(seen, asked.response.patience) if seen < asked.response.patience and not asked.urgent else ""
+
+
+def scheduler_changes_lr(asked: Proposal, state: GateState, settings: Settings) -> str:
+    """The user's schedule is changing the rate, which may end the plateau; a cut in its midst would stay for ever."""
+    return text.SCHEDULER_CHANGES_LR if asked.response.defer_to_scheduler and state.schedule_changes else ""
+
+
+def young_plateau(asked: Proposal, state: GateState, settings: Settings) -> str:
+    """The best check was too short a time ago, for this budget: three checks are a tenth of thirty, nothing of 200."""
+    step, wanted = step_of(asked.reading), asked.response.min_plateau_fraction
+    if not wanted or step is None or state.best_step is None or asked.reading.budget is None:
+        return ""
+    lasted = (step - state.best_step) / asked.reading.budget
+    return text.young_plateau(lasted, wanted) if lasted < wanted else ""
+
+
+def not_the_best(asked: Proposal, state: GateState, settings: Settings) -> str:
+    """A raise could not be undone: the current weights are not the best snapshot."""
+    raises = asked.response.action is Action.RAISE
+    return text.NOT_THE_BEST if raises and settings.policy.restores and not state.new_best else ""
+
+
+def last_raise_failed(asked: Proposal, state: GateState, settings: Settings) -> str:
+    """The last raise did not help; each time that happens the next one waits twice as long."""
+    raises = asked.response.action is Action.RAISE
+    return text.last_raise_failed(state.raise_wait) if raises and state.raise_wait else ""
+
+
+def lr_has_changed(asked: Proposal, state: GateState, settings: Settings) -> str:
+    """The applied rate is not that of the check before: in a warm-up or a decay nothing is raised."""
+    return text.LR_HAS_CHANGED if asked.response.action is Action.RAISE and not state.rate_held else ""
+
+
+def diverged_before(asked: Proposal, state: GateState, settings: Settings) -> str:
+    """A raise would reach a rate at which the run diverged."""
+    if asked.response.action is not Action.RAISE or state.diverged_at is None:
+        return ""
+    return text.diverged_before(state.diverged_at) if state.rate * asked.response.factor >= state.diverged_at else ""
+
+
+def reduction_limit(asked: Proposal, state: GateState, settings: Settings) -> str:
+    """The reductions since the best multiply to a thousandth already, and none has brought a new best."""
+    factor = state.total_factor
+    # A little more than the limit: three cuts to a tenth are a thousandth but for rounding.
+    reached = factor is not None and factor <= 1.001 * REDUCTION_LIMIT
+    if factor is None or not reached or asked.response.action is not Action.REDUCE or asked.urgent:
+        return ""
+    return text.reduction_limit(factor)
+
+
+def bounds(asked: Proposal, state: GateState, settings: Settings) -> str:
+    """Every group is at ``min_lr`` or ``max_lr`` already."""
+    scales = asked.response.action in (Action.REDUCE, Action.RAISE)
+    return text.AT_BOUNDS if scales and asked.is_at_bounds(settings) else ""
+
+
+Gate = Callable[[Proposal, GateState, Settings], str]
+"""Says why the proposal is blocked, in words; empty if it is not. Its name is what ``blocked_by`` says."""
+
+GATES: Sequence[Gate] = (
+    warm_up,
+    cooldown,
+    patience,
+    scheduler_changes_lr,
+    young_plateau,
+    not_the_best,
+    last_raise_failed,
+    lr_has_changed,
+    diverged_before,
+    reduction_limit,
+    bounds,
+)
+
+
+class Gates:
+    """The gates of one run, and their counters.
+
+    A condition's streak counts the checks in a row at which it was not ruled out. A check at which no detector could
+    look for the condition, since nothing fresh came, neither adds to its streak nor ends it.
+
+    >>> from lightning_lr.engine.policies import Response
+    >>> plateau = Diagnosis(Condition.PLATEAU, (), "flat", frozenset({Condition.PLATEAU}))
+    >>> gates, answer = Gates(Settings()), Response(Action.REDUCE, 0.5, patience=3)
+    >>> for check in range(3):
+    ...     reading = Reading(check, check, check)
+    ...     gates.look(reading, plateau)
+    ...     print(gates.decide(Proposal(reading, plateau.condition, "", "flat", answer, by_table=True)).reason)
+    flat; 1 of 3 checks in a row
+    flat; 2 of 3 checks in a row
+    flat → learning rate × 0.5
     """
 
-    def __init__(self) -> None:
-        self.state = RestraintState()
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.state = GateState()
 
-    def look(self, reading: Reading, new_best: bool, learned: bool = False) -> None:
-        """Take note of one check.
+    def look(
+        self, reading: Reading, diagnosis: Diagnosis, new_best: bool = False, learned: bool = False, fresh: bool = True
+    ) -> None:
+        """Take note of one check, before anything is decided.
 
         Args:
             reading: the check.
+            diagnosis: what is the matter.
             new_best: whether the first monitor has a new best at it.
             learned: whether the run has surely learned: before that its rate may be too high by any factor.
+            fresh: whether the first monitor has a value at it.
         """
         state = self.state
         scheduled = {name: rate.scheduled for name, rate in reading.rates.items()}
-        state.moves = any(_moved(state.scheduled.get(name), rate) for name, rate in scheduled.items())
+        state.schedule_changes = any(_changed(state.scheduled.get(name), rate) for name, rate in scheduled.items())
         state.scheduled = scheduled
+        state.new_best = new_best
         if new_best or state.best_step is None:
-            state.best_step = _step(reading)
-        if learned if state.cut is None else new_best:
-            state.cut = 1.0
+            state.best_step = step_of(reading)
+        if learned if state.total_factor is None else new_best:
+            state.total_factor = 1.0
+        rate = max((rate.applied for rate in reading.rates.values()), default=0.0)
+        state.rate, state.rate_held = rate, rate == state.rate
+        if fresh:
+            state.raise_wait = max(0, state.raise_wait - 1)
+        asked = {finding.condition for finding in diagnosis.findings}
+        unasked = {name: seen for name, seen in state.streaks.items() if name not in asked}
+        state.streaks = unasked | {str(c): state.streaks.get(c, 0) + 1 for c in sorted(diagnosis.suspected)}
 
-    def moved(self, factor: float) -> None:
-        """Take note of an adjustment."""
-        if self.state.cut is not None:
-            self.state.cut *= factor
+    def decide(self, proposal: Proposal) -> Decision:
+        """Carry a proposal out, or hold because of the first gate that blocks it."""
+        for gate in GATES if proposal.by_table else (bounds,):
+            if proposal.response.action is not Action.HOLD and (why := gate(proposal, self.state, self.settings)):
+                notes = proposal.notes if gate is bounds else ()
+                return hold(proposal, gate.__name__, *notes, why)
+        return carry_out(proposal, self.settings)
 
-    def against(self, response: Response, reading: Reading) -> str:
-        """Why this response must wait; empty where nothing speaks against it."""
-        if response.defer_to_scheduler and self.state.moves:
-            return "the schedule itself is changing the rate"
-        step, best = _step(reading), self.state.best_step
-        if not response.min_plateau_fraction or step is None or best is None or reading.budget is None:
-            return ""
-        lasted = (step - best) / reading.budget
-        if lasted >= response.min_plateau_fraction:
-            return ""
-        return f"it has lasted for {100 * lasted:.0f} % of the budget, of {100 * response.min_plateau_fraction:.0f} %"
+    def decided(self, decision: Decision, train_only: bool = False) -> None:
+        """Take note of what was decided.
 
-    def against_cutting(self, response: Response, urgent: bool = False) -> str:
-        """Why there is no further cut; empty where nothing speaks against it, as for an urgent condition.
-
-        >>> restraint, cut = Restraint(), Response(Action.REDUCE, 0.1)
-        >>> restraint.look(Reading(0, 0, 0, {}), new_best=True, learned=True)
-        >>> for _ in range(3):
-        ...     print(restraint.against_cutting(cut) or "cut")
-        ...     restraint.moved(0.1)
-        cut
-        cut
-        cut
-        >>> restraint.against_cutting(cut), restraint.against_cutting(cut, urgent=True)
-        ('the adjustments since the best amount to × 0.001, and none has brought a new one', '')
+        Args:
+            decision: of this check.
+            train_only: whether it was a check between two validations: warm-up and cooldown count validations.
         """
-        cut = self.state.cut
-        # A little more than the least: three cuts to a tenth are a thousandth but for rounding.
-        if cut is None or cut > 1.001 * LEAST or response.action is not Action.REDUCE or urgent:
-            return ""
-        return f"the adjustments since the best amount to × {cut:.2g}, and none has brought a new one"
+        state = self.state
+        state.checks += not train_only
+        if decision.action is Action.HOLD:
+            state.cooldown_left = max(0, state.cooldown_left - (not train_only))
+            return
+        state.cooldown_left, state.streaks = self.settings.cooldown, {}
+        if state.total_factor is not None:
+            state.total_factor *= decision.factor
+        if decision.condition in (Condition.DIVERGENCE, Condition.NON_FINITE):
+            state.diverged_at = min(state.rate, state.diverged_at or state.rate)
+
+    def raise_reviewed(self, helped: bool) -> None:
+        """Take note of whether a raise has helped."""
+        self.state.failed_raises = 0 if helped else self.state.failed_raises + 1
+        self.state.raise_wait = 0 if helped else REVIEW_CHECKS * 2**self.state.failed_raises
 
     def state_dict(self) -> dict[str, Any]:
-        """All that is remembered, as plain values."""
+        """The counters, as plain values."""
         return asdict(self.state)
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Continue from :meth:`state_dict`."""
-        self.state = RestraintState(**{**state, "scheduled": dict(state["scheduled"])})
+        copies = {"streaks": dict(state["streaks"]), "scheduled": dict(state["scheduled"])}
+        self.state = GateState(**{**state, **copies})
 
 
-def _step(reading: Reading) -> float | None:
+def step_of(reading: Reading) -> float | None:
     """Steps so far, not the share of them: a run that is resumed with more epochs has another budget."""
     if reading.progress is None or reading.budget is None:
         return None
     return reading.progress * reading.budget
 
 
-def _moved(before: float | None, now: float) -> bool:
-    return before is not None and abs(now - before) > MOVES * max(abs(before), abs(now))
+def _changed(before: float | None, now: float) -> bool:
+    return before is not None and abs(now - before) > SCHEDULE_TOLERANCE * max(abs(before), abs(now))

@@ -15,7 +15,7 @@ from dataclasses import dataclass, fields, is_dataclass
 from typing import Any
 
 from lightning_lr.engine.detectors.base import RecordedDetector
-from lightning_lr.engine.policies.policy import Policy, Response
+from lightning_lr.engine.policies import PRESETS, Policy, Response
 from lightning_lr.engine.records import (
     Adjustment,
     Branch,
@@ -24,11 +24,12 @@ from lightning_lr.engine.records import (
     MetricViews,
     Rate,
     Reading,
+    Review,
     TrainWindow,
     Trial,
 )
 from lightning_lr.engine.settings import Settings
-from lightning_lr.engine.vocabulary import Action, Condition, Mode, Vote
+from lightning_lr.engine.vocabulary import Action, Condition, Event, Mode, Vote
 from lightning_lr.errors import JournalError
 
 SCHEMA = 1
@@ -45,8 +46,11 @@ class JournalLine:
         adjustment: what the optimizers held afterwards.
         suspected: conditions that were not ruled out.
         settings: the settings from this check on, where the run was resumed with other ones; else ``None``.
-        told: whether the run tells what was decided here; not so in a log of a run without us, or of a check at which
-            our numbers stayed the same.
+        has_decision: whether the run recorded what was decided here; not so in a log of a run without us, or of a check
+            at which our numbers stayed the same.
+        event: what happened.
+        trial: what was tried, at the end of a search.
+        review: what an earlier change has brought, at the check at which that is known.
     """
 
     reading: Reading
@@ -54,7 +58,10 @@ class JournalLine:
     adjustment: Adjustment
     suspected: tuple[str, ...] = ()
     settings: Settings | None = None
-    told: bool = True
+    has_decision: bool = True
+    event: Event = Event.CHECK
+    trial: Trial | None = None
+    review: Review | None = None
 
 
 def header_line(settings: Settings, run: Mapping[str, Any]) -> str:
@@ -64,7 +71,8 @@ def header_line(settings: Settings, run: Mapping[str, Any]) -> str:
     ('val/loss',)
     """
     detectors = [RecordedDetector.of(detector) for detector in settings.detectors]
-    return _dump({"kind": "header", "settings": {**_opened(settings), "detectors": detectors}, "run": dict(run)})
+    record = {**_opened(settings), "policy": _policy_record(settings.policy), "detectors": detectors}
+    return _dump({"kind": "header", "settings": record, "run": dict(run)})
 
 
 def entry_line(entry: JournalEntry) -> str:
@@ -72,7 +80,10 @@ def entry_line(entry: JournalEntry) -> str:
     return _dump(
         {
             "kind": "check",
+            "event": entry.event,
             "reading": entry.reading,
+            **({"trial": plain(entry.trial)} if entry.trial else {}),
+            **({"review": plain(entry.review)} if entry.review else {}),
             "decision": {**_opened(entry.decision), "evidence": _worded(entry.decision.evidence)},
             "adjustment": entry.adjustment,
             "views": _signal_numbers(entry.views),
@@ -128,6 +139,9 @@ def read_line(line: str) -> JournalLine:
                 notes=tuple(record["adjustment"]["notes"]),
             ),
             suspected=tuple(record["suspected"]),
+            event=Event(record["event"]),
+            trial=_trial(record.get("trial")),
+            review=_review(record.get("review")),
         )
     except _MALFORMED as error:
         raise JournalError(f"Expected a complete check line but {_wrong(error)}.") from error
@@ -224,20 +238,27 @@ def _signal_numbers(views: MetricViews) -> dict[str, dict[str, float | str]]:
     }
 
 
+def _policy_record(policy: Policy) -> dict[str, Any]:
+    """Every number of a policy, and which class reads them; a table of the user's own is read as a plain one."""
+    kinds = {name: type(preset) for name, preset in PRESETS.items() if isinstance(policy, type(preset))}
+    kind, read_by = next(iter(kinds.items()), ("table", Policy))
+    return {"kind": kind, **{field.name: getattr(policy, field.name) for field in fields(read_by)}}
+
+
+def _policy(record: Mapping[str, Any]) -> Policy:
+    numbers = {name: value for name, value in record.items() if name != "kind"}
+    kind = Policy if record["kind"] == "table" else type(PRESETS[record["kind"]])
+    return kind(**{**numbers, "responses": {name: Response(**r) for name, r in record["responses"].items()}})
+
+
 def _settings(record: Mapping[str, Any]) -> Settings:
-    policy = dict(record["policy"])
-    for flag in ("searches", "anneals"):
-        policy.setdefault(flag, policy["name"] == "auto")  # a journal from before there were flags
-    policy["responses"] = {
-        Condition(name): Response(**{**r, "action": Action(r["action"])}) for name, r in policy["responses"].items()
-    }
     return Settings(
         **{
             **record,
+            "policy": _policy(record["policy"]),
             "monitors": tuple(record["monitors"]),
             "mode": Mode(record["mode"]),
             "vote": Vote(record["vote"]),
-            "policy": Policy(**policy),
             "min_lr": _tupled(record["min_lr"]),
             "max_lr": _tupled(record["max_lr"]),
             "detectors": tuple(_detector(detector) for detector in record["detectors"]),
@@ -269,23 +290,27 @@ def _reading(record: Mapping[str, Any]) -> Reading:
         rates=_rates(record["rates"]),
         snapshot_check=record["snapshot_check"],
         progress=_optional(record["progress"]),
-        budget=record.get("budget"),
-        planned_end_step=record.get("planned_end_step"),
-        trial=_trial(record.get("trial")),
-        anneals=bool(record.get("anneals", False)),
-        stops_early=bool(record.get("stops_early", False)),
-        train_only=bool(record.get("train_only", False)),
-        train_loss=_optional(record.get("train_loss")),
-        probes=_numbers(record.get("probes", {})),
+        budget=record["budget"],
+        planned_end_step=record["planned_end_step"],
+        train_loss=_optional(record["train_loss"]),
+        probes=_numbers(record["probes"]),
     )
 
 
 def _trial(record: Mapping[str, Any] | None) -> Trial | None:
     if record is None:
         return None
-    branches = tuple(Branch(float(one["rate"]), float(one["loss"])) for one in record.get("branches", ()))
+    branches = tuple(Branch(float(one["rate"]), float(one["loss"])) for one in record["branches"])
     rates, losses = tuple(map(float, record["rates"])), tuple(map(float, record["losses"]))
-    return Trial(rates, losses, branches, int(record.get("branch_steps", 0)))
+    return Trial(rates, losses, branches, int(record["branch_steps"]))
+
+
+def _review(record: Mapping[str, Any] | None) -> Review | None:
+    if record is None:
+        return None
+    numbers = {name: float(record[name]) for name in ("factor", "gain_before", "gain_expected", "gain_after")}
+    words = {"action": Action(record["action"]), "condition": Condition(record["condition"])}
+    return Review(**{**record, **numbers, **words})
 
 
 def decision_from(record: Mapping[str, Any]) -> Decision:
@@ -302,6 +327,9 @@ def decision_from(record: Mapping[str, Any]) -> Decision:
         reason=str(record["reason"]),
         evidence=_numbers(record["evidence"]),
         snapshot_check=record["snapshot_check"],
+        cause=str(record["cause"]),
+        blocked_by=record["blocked_by"],
+        steps=tuple(record["steps"]),
     )
 
 

@@ -14,8 +14,8 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from lightning_lr.engine.history.statistics import Trend, recent_noise, recent_trend
-from lightning_lr.engine.text import plural
-from lightning_lr.engine.vocabulary import Action, Condition, Verdict
+from lightning_lr.engine.text import plural, reviewed
+from lightning_lr.engine.vocabulary import Action, Condition, Event, Verdict
 
 
 @dataclass(frozen=True)
@@ -114,11 +114,7 @@ class Reading:
         budget: optimizer steps of the whole run, as far as is known; where a time limits it, rank 0's estimate.
         planned_end_step: last step if annealing started now; ``None`` if the Trainer's limits or EarlyStopping end the
             run, and once the annealing has begun.
-        trial: an exploration that has just ended; such a reading has no metrics.
-        anneals: whether the end of the curve over the budget begins here; such a reading has no metrics either.
-        stops_early: whether that is so because EarlyStopping has run out of patience; ``budget`` is the new end.
-        train_only: whether this is a check between two validations, which knows the training loss alone.
-        train_loss: mean training loss since the last check that was none of these, where there were any since.
+        train_loss: mean training loss since the last check with metrics, if there were checks without since.
         probes: what the probes measured inside the network since the previous check: quantity → value, and
             ``quantity/layer`` → value; empty where there are none, or none had anything to say.
     """
@@ -134,10 +130,6 @@ class Reading:
     progress: float | None = None
     budget: int | None = None
     planned_end_step: int | None = None
-    trial: Trial | None = None
-    anneals: bool = False
-    stops_early: bool = False
-    train_only: bool = False
     train_loss: float | None = None
     probes: Mapping[str, float] = field(default_factory=dict)
 
@@ -331,6 +323,10 @@ class Decision:
         reason: the sentence that every report repeats.
         evidence: the numbers behind it.
         snapshot_check: check whose state is restored (−1: start of the run); ``None`` where nothing is.
+        cause: what triggered it: the sentence of a finding, ``"budget"``, ``"EarlyStopping"``,
+            ``"review of check 12"``; empty at a healthy check.
+        blocked_by: name of the gate that blocked a change, see :mod:`~lightning_lr.engine.gates`; ``None`` if none did.
+        steps: what is done, in order: of ``"restore"``, ``"scale"``, ``"anneal"``, ``"stop"``.
     """
 
     check: int
@@ -344,6 +340,9 @@ class Decision:
     reason: str
     evidence: Mapping[str, float] = field(default_factory=dict)
     snapshot_check: int | None = None
+    cause: str = ""
+    blocked_by: str | None = None
+    steps: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         return f"check {self.check} · epoch {self.epoch} · {self.reason}"
@@ -369,6 +368,40 @@ class Adjustment:
 
 
 @dataclass(frozen=True)
+class Review:
+    """What an earlier change has brought: made in :mod:`~lightning_lr.engine.review`, and nowhere else.
+
+    Attributes:
+        check: number of the check at which the change was made.
+        action: what was done.
+        condition: what it answered.
+        factor: multiplier of the learning rate.
+        monitor: the first monitor, whose gains these are; its best is what a gain is measured by.
+        helped: whether it brought what it should: a raise a faster gain, any other change a new best.
+        gain_before: mean gain a check before it, ≥ 0 in whatever direction is better.
+        gain_expected: mean gain a check since, had nothing been done.
+        gain_after: mean gain a check since.
+        checks: how many checks it rests on.
+    """
+
+    check: int
+    action: Action
+    condition: Condition
+    factor: float
+    monitor: str
+    helped: bool
+    gain_before: float
+    gain_expected: float
+    gain_after: float
+    checks: int
+
+    def __str__(self) -> str:
+        expected = self.gain_expected if self.action is Action.RAISE else None
+        gains = (self.gain_before, expected, self.gain_after)
+        return reviewed(self.check, self.action, self.monitor, self.helped, gains, self.checks)
+
+
+@dataclass(frozen=True)
 class JournalEntry:
     """One check from beginning to end: one line of the journal.
 
@@ -378,6 +411,9 @@ class JournalEntry:
         diagnosis: what was the matter.
         decision: what was decided.
         adjustment: what the optimizers held afterwards.
+        event: what happened; the reading of a search or of the begin of the annealing has no metrics.
+        trial: what was tried, at the end of a search.
+        review: what an earlier change has brought, at the check at which that is known.
     """
 
     reading: Reading
@@ -385,6 +421,9 @@ class JournalEntry:
     diagnosis: Diagnosis
     decision: Decision
     adjustment: Adjustment
+    event: Event = Event.CHECK
+    trial: Trial | None = None
+    review: Review | None = None
 
     def __str__(self) -> str:
         return str(self.decision)

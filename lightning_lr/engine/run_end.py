@@ -1,11 +1,13 @@
-"""The last check of a known budget: a run that ended worse than its best goes back to its best."""
+"""The end of a run: the best state is restored if the last one is worse, and a run of unknown budget is stopped."""
 
 from __future__ import annotations
 
-from lightning_lr.engine.decisions import answer
-from lightning_lr.engine.policies.policy import Response
-from lightning_lr.engine.records import Decision, Finding, MetricView, Reading
-from lightning_lr.engine.settings import Settings
+from dataclasses import replace
+
+from lightning_lr.engine import text
+from lightning_lr.engine.decisions import Proposal, from_finding
+from lightning_lr.engine.policies.policy import Policy, Response
+from lightning_lr.engine.records import Finding, MetricView, Reading
 from lightning_lr.engine.vocabulary import Action, Condition, Verdict
 
 LOST = 0.1
@@ -16,28 +18,43 @@ from check to check is no measure of that luck: the validation set is the same e
 weights, and the test loss wanders with them."""
 
 
-def ended_worse(reading: Reading, monitor: MetricView, settings: Settings) -> Decision | None:
-    """The decision to bring the best state back at the end; ``None`` where this is not the end, or it is good.
+def run_ended(
+    reading: Reading, monitor: MetricView, policy: Policy, end_began: int | None, train_only: bool
+) -> Proposal | None:
+    """What is to be done at the last check; ``None`` at any other, or if there is nothing to do.
 
-    Annealed weights are nearly always better than those of any check before. Where they are not, the run has overfitted
-    in the meantime, and nobody wants the last state.
+    A budget that is used up ends the run by itself. If it was unknown, and a plateau has begun the end, the run is
+    stopped here.
 
     Args:
         reading: the check.
-        monitor: what the first monitor amounts to at it.
-        settings: policy and bounds.
+        monitor: the first one.
+        policy: whether the best state is restored.
+        end_began: check at which a plateau began the end; ``None`` if none did.
+        train_only: whether it is a check between two validations.
     """
-    last = reading.progress is not None and reading.progress >= 1.0
+    if reading.progress is None or reading.progress < 1.0:
+        return None
+    worse = _ended_worse(reading, monitor) if policy.restore_best_at_end else None
+    if end_began is None or train_only:
+        return worse
+    stop = Response(Action.STOP, 1.0)
+    if worse is not None:
+        return replace(worse, response=stop)
+    cause = text.end_is_over(end_began, monitor.name, monitor.shown(monitor.value), monitor.shown(monitor.best))
+    return Proposal(reading, Condition.HEALTHY, cause, cause, stop, keeps_state=True)
+
+
+def _ended_worse(reading: Reading, monitor: MetricView) -> Proposal | None:
+    """The proposal to restore the best state.
+
+    Annealed weights are nearly always better than those of any check before. If they are not, the run has overfitted in
+    the meantime.
+    """
     kept = reading.snapshot_check is not None and reading.snapshot_check == monitor.best_check
-    if not (last and kept and settings.policy.restore_best_at_end and monitor.fresh):
+    lost, threshold = monitor.value - monitor.best, LOST * abs(monitor.best)
+    if not (kept and monitor.fresh and lost > threshold):
         return None
-    lost = monitor.value - monitor.best
-    threshold = LOST * abs(monitor.best)
-    if not lost > threshold:
-        return None
-    said = (
-        f"the budget is used up and {monitor.name} ends at {monitor.shown(monitor.value):.4g}, worse than its best "
-        f"{monitor.shown(monitor.best):.4g} of check {monitor.best_check} by more than luck explains"
-    )
+    said = text.ended_worse(monitor.name, monitor.shown(monitor.value), monitor.shown(monitor.best), monitor.best_check)
     finding = Finding(Condition.OVERFITTING, Verdict.YES, monitor.name, lost, threshold, said)
-    return answer(reading, finding, Response(Action.RESTORE, 1.0), settings)
+    return from_finding(reading, finding, Response(Action.RESTORE, 1.0))

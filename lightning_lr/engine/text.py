@@ -1,8 +1,11 @@
-"""The two or three grammatical helpers that every sentence needs."""
+"""Every sentence of the engine but those of the detectors. They are for readers: nothing takes one apart again.
+
+The functions take numbers and words, not records, so that the records may use them too.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 
 def plural(count: float) -> str:
@@ -36,3 +39,255 @@ def markdown_cell(text: str) -> str:
     """
     text = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     return text.replace("|", "\\|").replace("\n", " ")
+
+
+# --- a decision -------------------------------------------------------------------------------------------------------
+
+
+def reason(subject: str, notes: Iterable[str] = (), steps: Iterable[str] = ()) -> str:
+    """The sentence of a decision: what it answers, what there is to say about it, and what is done.
+
+    >>> reason("plateau: flat", ["no snapshot: cut without restore"], ["learning rate × 0.3"])
+    'plateau: flat; no snapshot: cut without restore → learning rate × 0.3'
+    """
+    said, done = "; ".join([subject, *notes]), ", ".join(steps)
+    return f"{said} → {done}" if done else said
+
+
+def diagnosed(condition: str, finding: str, train: str | None = None) -> str:
+    """How the sentence of most decisions begins.
+
+    Args:
+        condition: of the check.
+        finding: the sentence of the finding that decided.
+        train: the training loss, at a check between two validations.
+    """
+    if train is None:
+        return f"{condition}: {finding}"
+    return f"between validations, {condition}: {train if condition == 'healthy' else finding}"
+
+
+def restored(check: int) -> str:
+    """The step that restores a snapshot.
+
+    >>> restored(-1), restored(4)
+    ('restore the state of the start', 'restore the state of check 4')
+    """
+    return "restore the state of the start" if check == -1 else f"restore the state of check {check}"
+
+
+def scaled(factor: float, old: Mapping[str, float], new: Mapping[str, float], within_bounds: bool) -> str:
+    """The step that changes the learning rate."""
+    return f"learning rate × {factor:.3g}{' within its bounds' if within_bounds else ''}{rate_changes(old, new)}"
+
+
+def annealed(end: int | None) -> str:
+    """The step that begins the end of the run."""
+    return f"anneal: {_falls(f'step {end}, and there the run ends')}"
+
+
+AT_BOUNDS = "every learning rate is at its bound already"
+NO_SNAPSHOT = "no snapshot: cut without restore"
+
+
+def failed_restores(count: int) -> str:
+    """Said when a state is restored again."""
+    return f"{count} restore{plural(count)} brought no new best"
+
+
+# --- the gates --------------------------------------------------------------------------------------------------------
+
+
+def warm_up(left: int, checks: int) -> str:
+    """Checks at the start without an adjustment."""
+    return f"{left} of {checks} warm-up checks left"
+
+
+def cooldown(left: int) -> str:
+    """Checks after an adjustment without another."""
+    return f"cooling down, {left} check{plural(left)} left"
+
+
+def patience(seen: int, wanted: int) -> str:
+    """Checks in a row with the same condition."""
+    return f"{seen} of {wanted} checks in a row"
+
+
+SCHEDULER_CHANGES_LR = "left alone: the schedule itself is changing the rate"
+
+
+def young_plateau(lasted: float, wanted: float) -> str:
+    """The best check was too short a time ago; fractions of the budget."""
+    return f"left alone: it has lasted for {100 * lasted:.0f} % of the budget, of {100 * wanted:.0f} %"
+
+
+NOT_THE_BEST = "no raise: this state is not the best, and could not be brought back"
+LR_HAS_CHANGED = "no raise: the rate is on the move"
+
+
+def last_raise_failed(checks: int) -> str:
+    """How long no raise is tried."""
+    return f"no raise: the last raise did not help, {checks} check{plural(checks)} to wait"
+
+
+def diverged_before(rate: float) -> str:
+    """A raise would reach a rate at which the run diverged."""
+    return f"no raise: the run diverged at {rate:.2g} before"
+
+
+def reduction_limit(factor: float) -> str:
+    """All reductions since the best, multiplied."""
+    return f"left alone: the adjustments since the best amount to × {factor:.2g}, and none has brought a new one"
+
+
+# --- the review -------------------------------------------------------------------------------------------------------
+
+
+def reviewed(
+    check: int, action: str, monitor: str, helped: bool, gains: tuple[float, float | None, float], checks: int
+) -> str:
+    """What a change brought.
+
+    Args:
+        check: at which it was made.
+        action: what was done.
+        monitor: whose gains these are.
+        helped: the verdict.
+        gains: mean gain a check before, expected without the change (for a raise alone), and since.
+        checks: since then.
+    """
+    name = "reduction" if action == "reduce" else action
+    before, expected, after = gains
+    without = "" if expected is None else f" ({expected:.3g} expected without it)"
+    return (
+        f"the {name} of check {check} {'helped' if helped else 'did not help'}: gain of {monitor} a check {before:.3g} "
+        f"before{without}, {after:.3g} in the {checks} since"
+    )
+
+
+# --- the end of a run -------------------------------------------------------------------------------------------------
+
+
+def ended_worse(monitor: str, value: float, best: float, best_check: int) -> str:
+    """The budget is used up, and the state is clearly not the best."""
+    return (
+        f"the budget is used up and {monitor} ends at {value:.4g}, worse than its best {best:.4g} of check "
+        f"{best_check} by more than luck explains"
+    )
+
+
+def end_is_over(begun: int, monitor: str, value: float, best: float) -> str:
+    """The annealing that a plateau began is through."""
+    return f"the end that began at check {begun} is over, {monitor} ends at {value:.4g} (best {best:.4g})"
+
+
+def anneal_begins(early: bool, progress: float | None, budget: int | None) -> str:
+    """The rate falls from here on, because of the budget or of EarlyStopping."""
+    if early:
+        end = f"step {budget}, and there the run ends"
+        return f"anneal: EarlyStopping has run out of patience: {_falls(end)}"
+    used = "" if progress is None else f"{progress:.0%} of the budget is used: "
+    return f"anneal: {used}{_falls('the end')}"
+
+
+def _falls(end: str) -> str:
+    return f"from here on the learning rate falls linearly to zero at {end}"
+
+
+# --- the search for the first learning rate ---------------------------------------------------------------------------
+
+NO_FINITE_LOSS = "the training steps returned no finite loss to judge a rate by"
+FLAT_LOSS = "the loss neither fell nor rose beyond its noise, which tells nothing of the rate"
+
+
+def lowest_near(rate: float) -> str:
+    """Where the loss of the range test was lowest."""
+    return f"the loss was lowest near {rate:.2g}"
+
+
+def rose_from(rate: float) -> str:
+    """Where a loss that did not fall began to rise."""
+    return f"the loss did not fall beyond its noise, and rose from {rate:.2g} on"
+
+
+def rate_kept(share: str, kept: float, steps: int, tried: str, margin: str, within: float) -> str:
+    """How the rate was chosen after short trials."""
+    return (
+        f"{share} and rates beside it were each trained for {steps} annealed steps on the same batches, which brought "
+        f"the loss to ({tried}); {kept:.2g} is kept, halfway from the first to the best of these; {margin} the short "
+        f"trials stayed within {100 * within:g} % of the best"
+    )
+
+
+def margin(low: float, high: float) -> str:
+    """The rates that did well, as multiples of the one that is kept.
+
+    >>> margin(0.5, 1.5), margin(1.5, 1.5)
+    ('between 0.5 and 1.5 times that rate', 'at 1.5 times that rate alone')
+    """
+    if low == high:
+        return f"at {low:.2g} times that rate alone"
+    return f"between {low:.2g} and {high:.2g} times that rate"
+
+
+NO_HIGHER_RATE = "No higher rate was tried."
+NO_LOWER_RATE = "No lower rate was tried."
+TRIALS_ARE_SHORT = "The trials are short: how the whole run would have ended at these rates was not measured."
+
+
+def trials_kept(kept: float, steps: int, low: float, high: float, within: float) -> str:
+    """The margin of the rate that a search kept, for the report."""
+    rates = f"{low:.2g}" if low == high else f"{low:.2g} to {high:.2g}"
+    return (
+        f"The exploration kept {kept:.2g}. Its short trials of {steps} steps stayed within {100 * within:g} % of the "
+        f"best of them {margin(low / kept, high / kept)} ({rates})."
+    )
+
+
+def trial_outside(times: float, worse: float | None) -> str:
+    """The nearest trial outside of the margin.
+
+    Args:
+        times: its rate, as a multiple of the one that is kept.
+        worse: its loss above the best one's, as a fraction of that; infinite if the trial exploded, ``None`` beside a
+            best of 0, where no fraction can be told.
+    """
+    much = "higher" if worse is None else "no number" if worse == float("inf") else f"{100 * worse:.0f} % higher"
+    return f"At {times:.2g} times it the training loss was {much}."
+
+
+# --- the policies that count epochs -----------------------------------------------------------------------------------
+
+
+def rate_is_tried(epochs: int) -> str:
+    """Halving, within a period."""
+    return f"this learning rate is tried for {epochs} more epoch{plural(epochs)}"
+
+
+def period_performed(epochs: int, performed: bool, well: int, before: int, least: float) -> str:
+    """Halving, at the end of a period: whether it performed well, and what follows.
+
+    Args:
+        epochs: of the period.
+        performed: whether it performed well.
+        well: how many periods in a row have, with this one.
+        before: how many had before it.
+        least: relative improvement that is asked for.
+    """
+    tried = f"{epochs} epoch{plural(epochs)} at this learning rate"
+    if well >= 2:
+        return f"{tried} performed well, as did the period before: a range is found"
+    if performed:
+        return f"{tried} performed well, no range is found yet"
+    what = "the range is left" if before >= 2 else "no range is found yet"
+    return f"{tried} improved the best by no more than {100 * least:g} %, {what}"
+
+
+def next_decay(epochs: int) -> str:
+    """Exponential decay, within a period."""
+    return f"the next decay comes in {epochs} epoch{plural(epochs)}"
+
+
+def decay(converged: bool) -> str:
+    """Exponential decay, at the end of a period."""
+    return "exponential decay, slower since the run has converged" if converged else "exponential decay"

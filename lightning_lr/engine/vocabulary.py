@@ -28,6 +28,21 @@ class Word(str, Enum):
         return cls.__members__.get(value) if isinstance(value, str) else None
 
 
+class Event(Word):
+    """What happens in a run that the engine decides at; each is a method of it, and a kind of line in the journal."""
+
+    CHECK = "check"
+    """A validation, or the end of an epoch without one."""
+    TRAIN_CHECK = "train_check"
+    """A look at the training loss alone, between two validations."""
+    SEARCH = "search"
+    """The end of the search for the first learning rate."""
+    ANNEAL = "anneal"
+    """From here on the learning rate falls to zero."""
+    EARLY_ANNEAL = "early_anneal"
+    """Likewise, because EarlyStopping has run out of patience."""
+
+
 class Mode(Word):
     """Which direction of a metric is better; always said, never guessed from a name."""
 

@@ -13,7 +13,7 @@ from lightning_lr.engine.detectors import Detector, look_of
 from lightning_lr.engine.history.run_history import TRAIN_LOSS
 from lightning_lr.engine.journal import plain
 from lightning_lr.engine.records import JournalEntry
-from lightning_lr.engine.vocabulary import Action
+from lightning_lr.engine.vocabulary import Action, Event
 from lightning_lr.tensorboard_plugin.pages import (
     CHECKS,
     DECISIONS,
@@ -77,7 +77,7 @@ def check_row(entry: JournalEntry) -> CheckRow:
 def _train_value(entry: JournalEntry) -> float:
     """The training side as the detectors saw it; between validations, what there was of the training loss."""
     view, window = entry.views.train, entry.reading.train
-    if entry.reading.train_only and window is not None and (view is None or view.name == TRAIN_LOSS):
+    if entry.event is Event.TRAIN_CHECK and window is not None and (view is None or view.name == TRAIN_LOSS):
         return window.mean
     return view.shown(view.value) if view is not None and view.fresh else float("nan")
 

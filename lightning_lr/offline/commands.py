@@ -9,7 +9,7 @@ import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from lightning_lr.engine.arguments import settings_from
+from lightning_lr.engine.settings import settings_from
 from lightning_lr.engine.text import plural
 from lightning_lr.engine.vocabulary import Action
 from lightning_lr.errors import ArgumentError

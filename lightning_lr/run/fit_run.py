@@ -21,10 +21,11 @@ from lightning_lr.engine.decisions import foretold
 from lightning_lr.engine.engine import DecisionEngine, check_version
 from lightning_lr.engine.history.run_history import TRAIN_LOSS
 from lightning_lr.engine.journal import entry_line, header_line
-from lightning_lr.engine.records import Adjustment, Decision, JournalEntry, Reading
+from lightning_lr.engine.policies import EpochPolicy
+from lightning_lr.engine.records import Adjustment, Decision, Reading, Trial
 from lightning_lr.engine.schedule import early_end, open_end
 from lightning_lr.engine.settings import Settings
-from lightning_lr.engine.vocabulary import Action, Mode
+from lightning_lr.engine.vocabulary import Action, Event, Mode
 from lightning_lr.loggers.decision_history import DecisionHistory
 from lightning_lr.loggers.decision_logger import DecisionLog
 from lightning_lr.loggers.journal_file import JournalFile
@@ -106,7 +107,8 @@ class FitRun:
 
     def _pace_checks(self) -> None:
         every = steps_between_checks(self.check_every, self.lr_schedule.budget, self.validation)
-        self._every = None if self.core.recipe else every  # a recipe has no answer to anything between
+        # A policy that counts epochs has no answer to anything between two validations.
+        self._every = None if isinstance(self.settings.policy, EpochPolicy) else every
         self.reader.window.block_of(block_size(self._every))
         self.lr_schedule.next_action_step = 0.0
 
@@ -151,10 +153,11 @@ class FitRun:
                     self.lr_schedule.steps
                 )  # no step returns a loss: not to be asked again at each of them
             return None
-        reading, decision = self._ask(reading, totals)
-        self.reader.carry(reading)
-        adjustment = self._apply(decision, reading)
-        self._write(reading, decision, adjustment, trainer_state)
+        event = Event.TRAIN_CHECK if train_only else Event.CHECK
+        reading, decision = self._ask(event, reading, totals)
+        self.reader.carry(reading, train_only)
+        adjustment = self._apply(event, decision, reading)
+        self._write(event, reading, decision, adjustment, trainer_state)
         return decision
 
     def before_step(self, optimizer: Any) -> None:
@@ -181,7 +184,7 @@ class FitRun:
             divided: by how much Lightning divided the loss.
 
         Returns:
-            Where a part of the run has ended, what a reading says of it; to :meth:`go_on` with.
+            Where a part of the run has ended, the event; to :meth:`go_on` with.
         """
         self.reader.window.append(outputs, divided)
         before, self.counted = self.counted, self.counter.completed
@@ -200,21 +203,21 @@ class FitRun:
             trainer_state: when it is.
             ended: what :meth:`after_batch` returned.
         """
-        self._go_on(trainer_state, ended)
-        if "trial" in ended:
+        self._go_on(trainer_state, **ended)
+        if ended["event"] is Event.SEARCH:
             self._forget_readings()
             self.lr_schedule.begin()
 
     def end_early(self, trainer_state: TrainerState) -> None:
         """Begin the end of the curve now, long before the budget is used up."""
         self.lr_schedule.end_early(early_end(self.lr_schedule.steps, self.lr_schedule.budget, self.validation))
-        self._go_on(trainer_state, {"anneals": True, "stops_early": True})
+        self._go_on(trainer_state, Event.EARLY_ANNEAL)
 
-    def _go_on(self, trainer_state: TrainerState, values: Mapping[str, Any]) -> None:
-        """Decide on what the course says; nothing in it differs between ranks, so every rank decides by itself."""
-        reading = self._bare_reading(trainer_state, **values)
-        decision = self.core.step(reading)
-        self._write(reading, decision, self._apply(decision, reading), trainer_state)
+    def _go_on(self, trainer_state: TrainerState, event: Event, trial: Trial | None = None) -> None:
+        """Decide on what the schedule says; nothing in it differs between ranks, so every rank decides by itself."""
+        reading = self._bare_reading(trainer_state)
+        decision = self.core.replay(event, reading, trial)
+        self._write(event, reading, decision, self._apply(event, decision, reading), trainer_state, trial)
 
     def _forget_readings(self) -> None:
         """What was read while the run explored says nothing of the run."""
@@ -291,17 +294,17 @@ class FitRun:
 
     # --- ask ----------------------------------------------------------------------------------------------------------
 
-    def _ask(self, reading: Reading, totals: list[float]) -> tuple[Reading, Decision]:
+    def _ask(self, event: Event, reading: Reading, totals: list[float]) -> tuple[Reading, Decision]:
         """Rank 0 decides on its numbers; the others get both, and decide the same."""
         if self.ranks.rank == 0 or self.ranks.alone:
             self.lr_schedule.adopt_budget(self.lr_schedule.own_budget())
             reading = replace(reading, **self._how_far())
         if self.ranks.alone:
-            return reading, self.core.step(reading)
+            return reading, self.core.replay(event, reading)
         decision, codes, error = None, [reduction_format.FAILED] * reduction_format.CODES, None
         if self.ranks.rank == 0:
             try:
-                decision = self.core.step(reading)
+                decision = self.core.replay(event, reading)
                 codes = reduction_format.pack_decision(decision, self.core.conditions)
             except Exception as raised:  # the others wait for the broadcast: tell them first, then raise
                 error = raised
@@ -312,14 +315,14 @@ class FitRun:
         if codes[0] == reduction_format.FAILED:
             raise RuntimeError("Rank 0 could not decide at this check; its own error says why.")
         if decision is None:
-            shared = self.reader.unpack(agreed[: len(totals)], reading.train_only)
+            shared = self.reader.unpack(agreed[: len(totals)], event is Event.TRAIN_CHECK)
             self.lr_schedule.adopt_budget(budget)
             reading = replace(
                 reading,
-                **self.reader.values(shared, reading.train_only),
+                **self.reader.values(shared, event is Event.TRAIN_CHECK),
                 **self._how_far(),
             )
-            alike = self.core.step(reading)
+            alike = self.core.replay(event, reading)
             decision = reduction_format.adopt_decision(alike, codes, self.core.conditions)
             if decision is not alike:
                 decision = replace(decision, new_lr=foretold(reading, decision.factor, self.settings))
@@ -327,12 +330,12 @@ class FitRun:
 
     # --- apply --------------------------------------------------------------------------------------------------------
 
-    def _apply(self, decision: Decision, reading: Reading) -> Adjustment:
+    def _apply(self, event: Event, decision: Decision, reading: Reading) -> Adjustment:
         self.checks += 1
-        if not reading.anneals:  # that one holds no values, and leaves them to the next check
+        if event not in (Event.ANNEAL, Event.EARLY_ANNEAL):  # they hold no values, and leave them to the next check
             self.reader.window.restart()
             self.checked_at = self.lr_schedule.steps
-            if not reading.train_only:
+            if event is not Event.TRAIN_CHECK:
                 self.reader.probes.restart()
         if self.core.is_best:
             self.keep_state()
@@ -352,15 +355,23 @@ class FitRun:
 
     # --- write --------------------------------------------------------------------------------------------------------
 
-    def _write(self, reading: Reading, decision: Decision, adjustment: Adjustment, trainer_state: TrainerState) -> None:
+    def _write(
+        self,
+        event: Event,
+        reading: Reading,
+        decision: Decision,
+        adjustment: Adjustment,
+        trainer_state: TrainerState,
+        trial: Trial | None = None,
+    ) -> None:
         if decision.action is not Action.HOLD:
             self.history.add(decision)
             self.say(str(decision) + (" (dry run)" if self.dry_run else ""))
         for note in adjustment.notes if not self.dry_run else ():
             self.say(note)
-        if self.ranks.rank or self.core.views is None or self.core.diagnosis is None:
+        if self.ranks.rank:
             return
-        entry = JournalEntry(reading, self.core.views, self.core.diagnosis, decision, adjustment)
+        entry = self.core.entry(event, reading, decision, adjustment, trial)
         self.journal.write(entry_line(entry))
         self.log.write(entry, self.history, trainer_state.step)
 

@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from lightning_lr.engine.schedule import Curve
+from lightning_lr.engine.vocabulary import Event
 from lightning_lr.optim.controlled_groups import ControlledGroups
 from lightning_lr.run.distributed import Ranks
 from lightning_lr.run.readings import reduction_format
@@ -100,7 +101,7 @@ class LRSchedule:
             stepped: whether the optimizer stepped after this batch.
 
         Returns:
-            What a reading says of it: the trial that is over, that the end is annealed, or nothing.
+            The event, with what was tried at the end of a search; or nothing.
         """
         if self.time_budget is not None and stepped and self.lr_search is None:
             self.time_budget.stepped()
@@ -111,10 +112,10 @@ class LRSchedule:
                 on_budget_known(self.budget)
         elif self.lr_search is not None:
             if self.lr_search.after_batch(outputs, divided, stepped):
-                return {"trial": self._end_exploration()}
+                return {"event": Event.SEARCH, "trial": self._end_exploration()}
         elif self.curve is not None and not self.annealing and self.steps >= self.curve.anneals_from:
             self.annealing = True
-            return {"anneals": True}
+            return {"event": Event.ANNEAL}
         return {}
 
     def pauses(self) -> None:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from lightning_lr.__about__ import __version__
 from lightning_lr.engine.history.run_history import TRAIN_LOSS, same_quantity
+from lightning_lr.engine.policies import EpochPolicy
 from lightning_lr.engine.settings import Settings
 from lightning_lr.run.check_interval import steps_between_checks
 from lightning_lr.run.plan import RunPlan
@@ -22,7 +23,7 @@ def run_summary(
     same = [name for name in settings.monitors if same_quantity(name, train, settings.mode)]
     check = "the end of each training epoch" if callback.checks_on_train_epoch_end else "each validation"
     train_only = steps_between_checks(callback.check_every_n_steps, run_plan.budget, run_plan.validation)
-    if train_only is not None and settings.policy.recipe is None:
+    if train_only is not None and not isinstance(settings.policy, EpochPolicy):
         check += f", and on the training loss alone after each {train_only} steps without one"
     return {
         "version": __version__,

@@ -39,13 +39,13 @@ def test_windows_come_back_from_a_state_whether_they_went_whole_or_as_a_differen
     core = aged(1_000)
     lone = core.reading()
     # A check without the training loss: from now on a gap is no longer the difference of the newest values.
-    core.core.step(type(lone)(lone.check, lone.epoch, lone.step, lone.metrics))
+    core.core.check(type(lone)(lone.check, lone.epoch, lone.step, lone.metrics))
     for _ in range(2):
         state = core.core.state_dict()
         again = DecisionEngine(core.core.settings)
         again.load_state_dict(state)
-        for name, gap in core.core.series.gaps.items():
-            assert again.series.gaps[name].state == gap.state
+        for name, gap in core.core.history.gaps.items():
+            assert again.history.gaps[name].state == gap.state
         core.run(100)
 
 

@@ -184,7 +184,7 @@ def fine(tmp_path_factory: pytest.TempPathFactory) -> Unkilled:
 @pytest.fixture(scope="module")
 def explored(tmp_path_factory: pytest.TempPathFactory) -> Unkilled:
     explored = Unkilled.of(EXPLORED, tmp_path_factory.mktemp("explored"))
-    assert len(read_line(explored.journal[1]).reading.trial.branches) > 2
+    assert len(read_line(explored.journal[1]).trial.branches) > 2
     return explored
 
 

@@ -22,16 +22,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import lightning_lr
-from lightning_lr.engine.debounce import Debounce
-from lightning_lr.engine.decisions import move
+from lightning_lr.engine.decisions import from_table
 from lightning_lr.engine.engine import DecisionEngine
-from lightning_lr.engine.gates import Restraint
+from lightning_lr.engine.gates import Gates
 from lightning_lr.engine.history.metric_history import MetricHistory
 from lightning_lr.engine.history.run_history import RunHistory
-from lightning_lr.engine.policies.policy import PRESETS, Policy, Response
-from lightning_lr.engine.policies.recipes import Exponential, Halving, Recipe
-from lightning_lr.engine.records import Diagnosis, Finding, MetricView, Rate, Reading
-from lightning_lr.engine.review import RaiseGuard
+from lightning_lr.engine.policies import PRESETS, Policy, Response
+from lightning_lr.engine.records import Decision, Diagnosis, Finding, MetricView, Rate, Reading
 from lightning_lr.engine.settings import Settings
 from lightning_lr.engine.vocabulary import Action, Condition, Mode, Verdict
 from lightning_lr.layerwise.rule import LayerRule, Products
@@ -81,13 +78,6 @@ def diagnosis(reading: Reading) -> Diagnosis:
     return Diagnosis(condition, (finding,), "flat", suspected)
 
 
-def feed_debounce(debounce: Debounce, reading: Reading) -> str:
-    waiting = debounce.wait(diagnosis(reading), patience=2)
-    if not waiting and reading.check % 3 == 0:
-        debounce.adjusted()
-    return waiting
-
-
 def whole_view(view: MetricView) -> tuple[object, ...]:
     """With what is computed from it only on demand."""
     return view, view.noise, view.trend
@@ -99,40 +89,24 @@ def feed_history(history: RunHistory, reading: Reading) -> object:
     return views, [whole_view(view) for view in series if view is not None]
 
 
-def feed_recipe(recipe: Recipe, reading: Reading) -> tuple[float, str]:
-    """The signals are those of a series of its own, so that the recipe's memory is the only one that is swapped."""
-    series = RunHistory(("val_loss",))
-    for earlier in READINGS[: reading.check + 1]:
-        views = series.update(earlier)
-    return recipe.propose(reading, views, diagnosis(reading))
-
-
-def feed_probation(raise_guard: RaiseGuard, reading: Reading) -> str:
-    """A raise every fourth check, a divergence at the eleventh."""
-    series = RunHistory(("val_loss",))
-    for earlier in READINGS[: reading.check + 1]:
-        monitor = series.update(earlier).monitors[0]
-    reviewed = raise_guard.tick(monitor, reading)
-    if reading.check % 4 == 1:
-        condition = Condition.DIVERGENCE if reading.check == 9 else Condition.SLOW_PROGRESS
-        response = Response(Action.REDUCE, 0.5) if reading.check == 9 else Response(Action.RAISE, 2.0)
-        raise_guard.moved(move(reading, Diagnosis(condition, (), ""), response, "", Settings()), monitor)
-    return f"{reviewed} {raise_guard.against(2.0)}"
-
-
-def feed_restraint(restraint: Restraint, reading: Reading) -> str:
-    """A schedule that moves at every third check, over a budget of sixty; a new best at every fourth."""
-    scheduled = 0.1 * 0.5 ** (reading.check // 3)
-    moved = replace(
+def feed_gates(gates: Gates, reading: Reading) -> Decision:
+    """A schedule that changes at every third check, over a budget of sixty; a new best at every fourth."""
+    scheduled, seen = 0.1 * 0.5 ** (reading.check // 3), diagnosis(reading)
+    reading = replace(
         reading,
         budget=600,
         rates={"lr-SGD": Rate(scheduled, 1.0, scheduled)},
         progress=reading.check / 60 if reading.check else None,
     )
-    restraint.look(moved, new_best=reading.check % 4 == 1, learned=reading.check > 4)
-    restraint.moved(0.05)
-    cut = Response(Action.REDUCE, 0.5, defer_to_scheduler=True, min_plateau_fraction=0.03)
-    return f"{restraint.against(cut, moved)}; {restraint.against_cutting(cut)}"
+    cut = Response(Action.REDUCE, 0.05, 2, defer_to_scheduler=True, min_plateau_fraction=0.03)
+    grow = Response(Action.RAISE, 2.0)
+    gates.look(reading, seen, new_best=reading.check % 4 == 1, learned=reading.check > 4)
+    if reading.check % 5 == 2:
+        gates.raise_reviewed(helped=reading.check == 12)
+    policy = Policy("table", {Condition.PLATEAU: grow if reading.check % 4 else cut})
+    decision = gates.decide(from_table(reading, seen, policy, 0, may_anneal=False, train_only=False))
+    gates.decided(replace(decision, condition=Condition.DIVERGENCE) if reading.check == 9 else decision)
+    return decision
 
 
 def feed_layers(rule: LayerRule, value: float | None) -> object:
@@ -149,13 +123,9 @@ STREAMS: Mapping[type, Stream] = {
         [*enumerate(SERIES)],
     ),
     RunHistory: Stream(lambda: RunHistory(("val_loss", "val_loss_b")), feed_history, READINGS),
-    Debounce: Stream(lambda: Debounce(cooldown=2, warmup_checks=3), feed_debounce, READINGS),
-    RaiseGuard: Stream(RaiseGuard, feed_probation, READINGS),
-    Restraint: Stream(Restraint, feed_restraint, READINGS),
-    Halving: Stream(lambda: Halving(Policy("h", recipe="halving", epochs=2)), feed_recipe, READINGS),
-    Exponential: Stream(lambda: Exponential(Policy("e", recipe="exponential", epochs=2)), feed_recipe, READINGS),
+    Gates: Stream(lambda: Gates(Settings(cooldown=2, warmup_checks=3)), feed_gates, READINGS),
     LayerRule: Stream(lambda: LayerRule(["a", "b", "c"], step=0.5), feed_layers, SERIES),
-    DecisionEngine: Stream(lambda: DecisionEngine(SETTINGS), DecisionEngine.step, READINGS),
+    DecisionEngine: Stream(lambda: DecisionEngine(SETTINGS), DecisionEngine.check, READINGS),
 }
 
 
@@ -203,7 +173,7 @@ def restored(stream: Stream, state: dict[str, Any]) -> Any:
 
 
 def test_the_stateful_classes_are_found():
-    assert {MetricHistory, RunHistory, Debounce, Halving, Exponential, DecisionEngine} <= set(CLASSES)
+    assert {MetricHistory, RunHistory, Gates, DecisionEngine} <= set(CLASSES)
 
 
 @every_class
@@ -287,7 +257,7 @@ def test_its_state_is_whole(cls):
     run(stream, check)
 
 
-ANSWERS = {"views", "diagnosis"}
+ANSWERS = {"views", "diagnosis", "review"}
 """What the controller keeps of its last answer for others to look at; the next one does not depend on it."""
 
 
@@ -358,7 +328,7 @@ def test_a_tracker_swapped_at_every_position(series, min_delta, rel_delta):
         fresh = MetricHistory("m", 1, min_delta, rel_delta)
         fresh.load_state_dict(json.loads(json.dumps(resumed.state_dict())))
         resumed = fresh
-        assert repr(whole_view(resumed.update(value, check))) == repr(whole_view(whole.update(value, check)))
+        assert repr(resumed.update(value, check)) == repr(whole.update(value, check))
 
 
 @few
@@ -368,10 +338,10 @@ def test_a_controller_swapped_at_every_position(settings, readings):
     expected, states = [], []
     for reading in readings:
         states.append(json.dumps(whole.state_dict()))
-        expected.append(repr(whole.step(reading)))
+        expected.append(repr(whole.check(reading)))
     for position, state in enumerate(states):
         resumed = swapped(whole, json.loads(state))
-        assert [repr(resumed.step(reading)) for reading in readings[position:]] == expected[position:], position
+        assert [repr(resumed.check(reading)) for reading in readings[position:]] == expected[position:], position
 
 
 # --- less is better ≡ more is better ----------------------------------------------------------------------------------
@@ -410,7 +380,7 @@ def test_min_of_x_is_max_of_minus_x_for_every_preset(name, monitor):
 def assert_mirrored(settings: Settings, readings: Sequence[Reading]) -> None:
     low, high = DecisionEngine(replace(settings, mode=Mode.MIN)), DecisionEngine(replace(settings, mode=Mode.MAX))
     for reading, turned in zip(readings, negated(readings), strict=True):
-        one, other = low.step(reading), high.step(turned)
+        one, other = low.check(reading), high.check(turned)
         assert (one.action, one.condition, one.factor, one.new_lr, one.snapshot_check) == (
             other.action,
             other.condition,

@@ -6,9 +6,6 @@ import math
 
 import pytest
 
-from lightning_lr.engine.debounce import Debounce
-from lightning_lr.engine.records import Diagnosis
-from lightning_lr.engine.vocabulary import Condition
 from lightning_lr.run.check_interval import block_size, steps_between_checks
 
 # asked, budget, steps from one validation to the next → steps from one check to the next
@@ -36,16 +33,3 @@ def test_cadence(asked, budget, validation, expected):
 def test_a_window_has_at_least_eight_blocks_where_it_has_as_many_steps(steps):
     blocks = steps / block_size(steps)
     assert min(8, steps) <= blocks <= 16
-
-
-def test_waiting_is_counted_in_validations():
-    # validation · between · between · validation: two of three warm-up checks
-    debounce = Debounce(cooldown=2, warmup_checks=3)
-    healthy = Diagnosis(Condition.HEALTHY, (), "")
-    told = [debounce.wait(healthy, 1, train_only) for train_only in (False, True, True, False)]
-    assert told[-1] == "2 of 3 warm-up checks left"
-    debounce.adjusted()
-    debounce.wait(healthy, 1, train_only=True)
-    assert debounce.state.cooldown_left == 2
-    lost = Diagnosis(Condition.NON_FINITE, (), "", frozenset({Condition.NON_FINITE}), urgent=True)
-    assert debounce.wait(lost, 1, train_only=True) == ""

@@ -1,32 +1,14 @@
-"""The table of responses: presets, escalation, and the user's own numbers in it."""
+"""The table of responses: presets, and the user's own numbers in it."""
 
 from __future__ import annotations
 
 import pytest
 
-from lightning_lr.engine.policies.policy import ESCALATIONS, PRESETS, Policy, Response
+from lightning_lr.engine.policies import PRESETS, AutoPolicy, ExponentialPolicy, HalvingPolicy, Policy, Response
 from lightning_lr.engine.vocabulary import Action, Condition
+from lightning_lr.errors import ArgumentError
 
 C, REDUCE, RESTORE, STOP = Condition, Action.REDUCE, Action.RESTORE, Action.STOP
-
-
-@pytest.mark.parametrize(
-    ("why", "response", "failed_adjustments", "action", "factor"),
-    [
-        ("a cut stays a cut", Response(REDUCE, 0.5), 3, REDUCE, 0.5),
-        ("however often", Response(REDUCE, 0.5), 99, REDUCE, 0.5),
-        ("the first restore", Response(RESTORE, 0.3), 0, RESTORE, 0.3),
-        ("the second is the same", Response(RESTORE, 0.3), 1, RESTORE, 0.3),
-        ("the last that is tried", Response(RESTORE, 0.5), ESCALATIONS - 1, RESTORE, 0.5),
-        ("then the end", Response(RESTORE, 0.3), ESCALATIONS, STOP, 1.0),
-        ("and it stays the end", Response(RESTORE, 0.3), ESCALATIONS + 1, STOP, 1.0),
-    ],
-)
-def test_escalation(why, response, failed_adjustments, action, factor):
-    escalated = response.escalated(failed_adjustments)
-    assert escalated.action is action, why
-    assert escalated.factor == pytest.approx(factor), why
-    assert escalated.patience == response.patience
 
 
 @pytest.mark.parametrize(
@@ -36,7 +18,6 @@ def test_escalation(why, response, failed_adjustments, action, factor):
         ("patience, where there is any", {"patience": 5}, Response(REDUCE, 0.3, 3), Response(REDUCE, 0.3, 5)),
         ("a patience of the user is all that is waited", {"patience": 5},
          Response(REDUCE, 0.3, 3, min_plateau_fraction=0.1), Response(REDUCE, 0.3, 5)),
-        ("patience 1 is urgent and stays", {"patience": 5}, Response(REDUCE, 0.3, 1), Response(REDUCE, 0.3, 1)),
         ("factor", {"factor": 0.7}, Response(REDUCE, 0.3, 3), Response(REDUCE, 0.7, 3)),
         ("no restores", {"restores": False}, Response(RESTORE, 0.3, 3), Response(REDUCE, 0.3, 3)),
         ("all at once", {"patience": 2, "factor": 0.7, "restores": False}, Response(RESTORE, 0.3, 3),
@@ -49,12 +30,10 @@ def test_the_users_own_numbers(why, numbers, before, after):
 
 @pytest.mark.parametrize(
     ("condition", "action"),
-    [(C.OVERFITTING, RESTORE), (C.DIVERGENCE, RESTORE), (C.NON_FINITE, RESTORE), (C.PLATEAU, REDUCE)],
+    [(C.OVERFITTING, RESTORE), (C.DIVERGENCE, RESTORE), (C.NON_FINITE, RESTORE), (C.INCOHERENCE, REDUCE)],
 )
 def test_restores_are_turned_on_where_ground_was_lost(condition, action):
-    policy = Policy("p", {condition: Response(REDUCE, 0.5)}).tuned(restores=True)
-    assert policy.responses[condition].action is action
-    assert policy.restores is (action is RESTORE)
+    assert PRESETS["conservative"].tuned(restores=True).responses[condition].action is action
 
 
 def test_tuning_leaves_the_preset_alone():
@@ -92,16 +71,57 @@ def test_conservative_only_ever_lowers():
 
 
 @pytest.mark.parametrize("policy", PRESETS.values(), ids=PRESETS)
-def test_every_preset_is_a_table_or_a_recipe_with_sane_numbers(policy):
+def test_every_preset_has_sane_numbers(policy):
     assert PRESETS[policy.name] is policy
-    assert bool(policy.responses) != bool(policy.recipe)
+    assert bool(policy.responses) != hasattr(policy, "epochs")
     assert all((r.factor > 1) == (r.action == "raise") for r in policy.responses.values())
     assert all(0 < r.factor <= 2 and r.patience >= 1 for r in policy.responses.values())
-    assert 0 < policy.ratio < 1
-    assert policy.epochs >= 1
+    assert policy.max_failed_restores == 4
 
 
 @pytest.mark.parametrize(("name", "epochs", "ratio"), [("halving", 10, 0.5), ("exponential", 1, 0.95)])
-def test_the_recipes_as_they_are_usually_told(name, epochs, ratio):
-    policy = PRESETS[name]
-    assert (policy.recipe, policy.epochs, policy.ratio) == (name, epochs, ratio)
+def test_the_policies_that_count_epochs_as_they_are_usually_given(name, epochs, ratio):
+    assert (PRESETS[name].epochs, PRESETS[name].ratio) == (epochs, ratio)
+
+
+def test_the_numbers_of_a_policy_are_its_arguments():
+    policy = AutoPolicy(patience=6, factor=0.2, restore_best=False, max_failed_restores=2, searches=False)
+    assert policy == PRESETS["auto"].tuned(patience=6, factor=0.2, restores=False).__class__(
+        responses=policy.responses, restore_best_at_end=False, max_failed_restores=2, searches=False
+    )
+    assert policy.responses[C.PLATEAU] == Response(REDUCE, 0.2, 6, defer_to_scheduler=True)
+    assert AutoPolicy(min_plateau_fraction=0.2).responses[C.PLATEAU].min_plateau_fraction == 0.2
+    assert AutoPolicy(min_plateau_fraction=0.2).responses[C.DIVERGENCE].min_plateau_fraction == 0.0
+
+
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (lambda: HalvingPolicy(epochs=0), "Expected `epochs` to be an integer ≥ 1 but got 0."),
+        (lambda: ExponentialPolicy(ratio=1.0), "Expected `ratio` to be a number above 0 and below 1 but got 1.0."),
+        (lambda: AutoPolicy(max_failed_restores=0), "Expected `max_failed_restores` to be an integer ≥ 1 but got 0."),
+        (lambda: AutoPolicy(patience=0), "Expected `patience` to be an integer ≥ 1 but got 0."),
+        (lambda: AutoPolicy(factor=2.0), "Expected `factor` to be a number above 0 and below 1 but got 2.0."),
+        (lambda: Response(REDUCE, -1.0), "Expected `factor` to be a number above 0 and below inf but got -1.0."),
+        (
+            lambda: HalvingPolicy(factor=0.3),
+            "Expected no `factor` with policy '",
+        ),
+        (lambda: Policy("p", {C.PLATEAU: Response(REDUCE, 0.3)}, patience=5), "Expected no `patience` with policy 'p'"),
+        (lambda: HalvingPolicy(restore_best=True), "Expected no `restore_best` with policy '"),
+        (lambda: ExponentialPolicy(patience=3), "Expected no `patience` with policy '"),
+        (lambda: HalvingPolicy(responses={C.PLATEAU: Response(REDUCE, 0.5)}), "Expected no `responses` with policy '"),
+    ],
+)
+def test_a_number_that_cannot_work_is_refused(make, said):
+    with pytest.raises(ArgumentError) as caught:
+        make()
+    assert str(caught.value).startswith(said)
+
+
+def test_a_patience_leaves_what_is_urgent_alone():
+    assert AutoPolicy(patience=5).responses[C.DIVERGENCE].patience == 1
+
+
+def test_a_policy_that_counts_epochs_restores_nothing_anyhow():
+    assert PRESETS["halving"].tuned(restores=False) == PRESETS["halving"]

@@ -12,15 +12,14 @@ from dataclasses import replace
 import pytest
 
 from lightning_lr.engine.engine import DecisionEngine
-from lightning_lr.engine.policies.policy import PRESETS, Policy
-from lightning_lr.engine.policies.recipes import Exponential, Halving, recipe_of
+from lightning_lr.engine.policies import PRESETS, ExponentialPolicy, HalvingPolicy
 from lightning_lr.engine.settings import Settings
 from lightning_lr.engine.vocabulary import Action, Condition, Mode
 from tests.helpers.readings import CONDITIONS, INF, NAN, Run, Says, actions, swapped, timeline
 
-HALVE_2 = Settings(policy=Policy("halving", recipe="halving", epochs=2))
+HALVE_2 = Settings(policy=HalvingPolicy(epochs=2))
 TRIED = "halving: this learning rate is tried for 1 more epoch"
-DECAY = Settings(policy=Policy("exponential", recipe="exponential", epochs=1, ratio=0.81))
+DECAY = Settings(policy=ExponentialPolicy(ratio=0.81))
 
 
 def halving(epochs: int) -> Settings:
@@ -65,7 +64,7 @@ def test_halving(why, epochs, values, expected):
                 " → learning rate × 0.5 (lr-SGD 0.1 → 0.05)",
                 TRIED,
                 "halving: 2 epochs at this learning rate performed well, as did the period before: a range is found",
-                TRIED,
+                f"{TRIED}; the reduction of check 1 helped: gain of val_loss a check 0.1 before, 0.0667 in the 3 since",
                 "halving: 2 epochs at this learning rate improved the best by no more than 1 %, the range is left"
                 " → learning rate × 0.5 (lr-SGD 0.05 → 0.025)",
             ],
@@ -193,13 +192,6 @@ def test_a_recipe_holds_at_min_lr_and_says_so(settings, values, expected):
 @pytest.mark.parametrize("settings", RECIPES, ids=lambda settings: settings.policy.name)
 def test_without_rates_a_recipe_decides_the_same(settings):
     assert actions(settings, LONG, groups=()) == actions(settings, LONG)
-
-
-@pytest.mark.parametrize(
-    ("policy", "kind"), [(PRESETS["halving"], Halving), (PRESETS["exponential"], Exponential), (PRESETS["auto"], None)]
-)
-def test_the_recipe_of_a_policy(policy, kind):
-    assert type(recipe_of(policy)) is (kind or type(None))
 
 
 def test_recipes_only_hold_and_reduce():

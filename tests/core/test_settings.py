@@ -6,7 +6,7 @@ from dataclasses import FrozenInstanceError, fields
 
 import pytest
 
-from lightning_lr.engine.policies.policy import PRESETS
+from lightning_lr.engine.policies import PRESETS
 from lightning_lr.engine.settings import Settings
 from lightning_lr.engine.vocabulary import Mode, Vote
 

@@ -7,7 +7,8 @@ import random
 
 import pytest
 
-from lightning_lr.engine.lr_search.choice import explored
+from lightning_lr.engine.decisions import carry_out
+from lightning_lr.engine.lr_search.choice import first_rate
 from lightning_lr.engine.lr_search.range_test import BELOW_EDGE, BELOW_LOWEST, Sweep, suggestion
 from lightning_lr.engine.records import Rate, Reading, Trial
 from lightning_lr.engine.settings import Settings
@@ -67,17 +68,15 @@ def test_what_it_suggests(why, losses, low, high, seed):
     ],
 )  # fmt: skip
 def test_a_sweep_that_tells_nothing_leaves_the_rate(why, losses, reason):
-    reading = Reading(0, 0, 100, rates={"lr-SGD": Rate(0.05, 1.0, 0.05)}, snapshot_check=-1, trial=trial(losses))
-    decision = explored(reading, Settings())
+    reading = Reading(0, 0, 100, rates={"lr-SGD": Rate(0.05, 1.0, 0.05)}, snapshot_check=-1)
+    decision = carry_out(first_rate(reading, trial(losses)), Settings())
     assert decision.reason == reason, why
     assert decision.new_lr == decision.old_lr == {"lr-SGD": 0.05}
 
 
 def test_a_flat_one_says_what_it_went_by():
-    reading = Reading(
-        0, 0, 100, rates={"lr-SGD": Rate(5.0, 1.0, 5.0)}, snapshot_check=-1, trial=trial(curve(2.3, 0.012))
-    )
-    assert explored(reading, Settings()).reason == (
+    reading = Reading(0, 0, 100, rates={"lr-SGD": Rate(5.0, 1.0, 5.0)}, snapshot_check=-1)
+    assert carry_out(first_rate(reading, trial(curve(2.3, 0.012))), Settings()).reason == (
         "explored: 100 rates from 1e-06 to 10 were tried; the loss did not fall beyond its noise, and rose from 1 on, a"
         " twentieth of it is kept → restore the state of the start, learning rate × 0.0102 (lr-SGD 5 → 0.05118)"
     )

@@ -6,8 +6,8 @@ import math
 
 import pytest
 
-from lightning_lr.engine.lr_search.choice import explored
-from lightning_lr.engine.lr_search.margin import in_words, margin
+from lightning_lr.engine.decisions import carry_out
+from lightning_lr.engine.lr_search.choice import first_rate, margin, margin_in_words
 from lightning_lr.engine.lr_search.trials import branch_steps, multiple, next_rate, score
 from lightning_lr.engine.records import Branch, Rate, Reading, Trial
 from lightning_lr.engine.settings import Settings
@@ -74,8 +74,8 @@ def test_more_branches_go_on_beyond_the_best(
     ],
 )
 def test_what_is_kept_and_said(losses: tuple[float, ...], kept: float, said: str) -> None:
-    reading = Reading(0, 0, 40, rates={"lr": Rate(1.0, 1.0, 1.0)}, snapshot_check=-1, trial=trial(*losses))
-    decision = explored(reading, Settings())
+    reading = Reading(0, 0, 40, rates={"lr": Rate(1.0, 1.0, 1.0)}, snapshot_check=-1)
+    decision = carry_out(first_rate(reading, trial(*losses)), Settings())
     assert decision.new_lr["lr"] == pytest.approx(kept, rel=0.03)
     assert said in decision.reason
     assert decision.action == "explore"
@@ -111,7 +111,7 @@ LIMITS = "The trials are short: how the whole run would have ended at these rate
     ],
 )
 def test_the_margin_in_words(losses: tuple[float, ...], stayed: str, outside: str) -> None:
-    kept, found, limits = in_words(0.02, trial(*losses))
+    kept, found, limits = margin_in_words(0.02, trial(*losses))
     assert kept.startswith("The exploration kept 0.02. Its short trials of 30 steps ")
     assert stayed in kept
     assert found.startswith(outside)
@@ -120,7 +120,7 @@ def test_the_margin_in_words(losses: tuple[float, ...], stayed: str, outside: st
 
 @pytest.mark.parametrize("losses", [(), (math.inf, math.inf, math.inf)])
 def test_no_margin_is_claimed_where_no_trial_came_through(losses: tuple[float, ...]) -> None:
-    assert in_words(0.02, trial(*losses)) == ()
+    assert margin_in_words(0.02, trial(*losses)) == ()
 
 
 def test_a_branch_rises_holds_and_falls_and_explodes_once() -> None:

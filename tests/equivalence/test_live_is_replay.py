@@ -9,10 +9,10 @@ import json
 
 import pytest
 
-from lightning_lr.engine.arguments import settings_from
 from lightning_lr.engine.engine import DecisionEngine
 from lightning_lr.engine.journal import entry_line, header_line
 from lightning_lr.engine.records import Adjustment, JournalEntry
+from lightning_lr.engine.settings import settings_from
 from lightning_lr.engine.vocabulary import Action
 from lightning_lr.offline.curves import FAMILIES
 from lightning_lr.offline.demo import decided
@@ -36,7 +36,7 @@ def test_curves(tmp_path, family, policy):
 def journal_of(curve, settings) -> str:
     controller, lines = DecisionEngine(settings), [header_line(settings, {})]
     for line in decided(curve, settings):
-        decision = controller.step(line.reading)
+        decision = controller.check(line.reading)
         adjustment = Adjustment(line.adjustment.rates)
         lines.append(
             entry_line(JournalEntry(line.reading, controller.views, controller.diagnosis, decision, adjustment))

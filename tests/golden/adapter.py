@@ -8,13 +8,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from lightning_lr import LearningRateController
-from lightning_lr.engine.arguments import settings_from
 from lightning_lr.engine.bounds import bounded
 from lightning_lr.engine.engine import DecisionEngine
 from lightning_lr.engine.journal import entry_line, header_line
-from lightning_lr.engine.policies.policy import Policy, Response
-from lightning_lr.engine.records import Adjustment, Branch, Decision, JournalEntry, Rate, Reading, TrainWindow, Trial
-from lightning_lr.engine.vocabulary import Action, Condition
+from lightning_lr.engine.policies import Policy, Response
+from lightning_lr.engine.records import Adjustment, Branch, Decision, Rate, Reading, TrainWindow, Trial
+from lightning_lr.engine.settings import settings_from
+from lightning_lr.engine.vocabulary import Action, Condition, Event
 from lightning_lr.metrics import UpdateRatio
 
 __all__ = ["Action", "Condition", "EngineRun", "Policy", "Response", "UpdateRatio", "controller"]
@@ -80,7 +80,7 @@ class EngineRun:
 
     def train_only(self, *losses: float) -> Decision:
         """A check between two validations: the training loss alone."""
-        return self._step(train=_window(losses), train_only=True)
+        return self._step(Event.TRAIN_CHECK, train=_window(losses))
 
     def searched(
         self,
@@ -91,18 +91,18 @@ class EngineRun:
     ) -> Decision:
         """The end of an exploration."""
         tried = tuple(Branch(rate, loss) for rate, loss in (branches or {}).items())
-        return self._step(trial=Trial(tuple(rates), tuple(losses), tried, branch_steps))
+        return self._step(Event.SEARCH, Trial(tuple(rates), tuple(losses), tried, branch_steps))
 
     def anneals(self, stops_early: bool = False) -> Decision:
         """The moment from which on the rate falls to zero."""
-        return self._step(anneals=True, stops_early=stops_early)
+        return self._step(Event.EARLY_ANNEAL if stops_early else Event.ANNEAL)
 
     def resume(self) -> None:
         """Go on with a new engine from the state of this one."""
         state, self.engine = self.engine.state_dict(), DecisionEngine(self.settings)
         self.engine.load_state_dict(state)
 
-    def _step(self, **values: Any) -> Decision:
+    def _step(self, event: Event = Event.CHECK, trial: Trial | None = None, **values: Any) -> Decision:
         done = self.check + 1
         reading = Reading(
             check=self.check,
@@ -114,17 +114,13 @@ class EngineRun:
             budget=None if self.budget is None else STEPS * self.budget,
             **values,
         )
-        decision = self.engine.step(reading)
+        decision = self.engine.replay(event, reading, trial)
         if self.engine.is_best:
             self.snapshot = self.check
         self.scale *= decision.factor
         self.check += 1
         adjustment = Adjustment(self._rates(), restored=decision.snapshot_check is not None)
-        assert self.engine.views is not None
-        assert self.engine.diagnosis is not None
-        self.lines.append(
-            entry_line(JournalEntry(reading, self.engine.views, self.engine.diagnosis, decision, adjustment))
-        )
+        self.lines.append(entry_line(self.engine.entry(event, reading, decision, adjustment, trial)))
         return decision
 
     def _rates(self) -> dict[str, Rate]:

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from lightning_lr.engine.bounds import bounded
 from lightning_lr.engine.detectors import Detector, default_detectors
 from lightning_lr.engine.engine import DecisionEngine
-from lightning_lr.engine.policies.policy import PRESETS, Policy, Response
+from lightning_lr.engine.policies import PRESETS, AutoPolicy, ExponentialPolicy, HalvingPolicy, Policy, Response
 from lightning_lr.engine.records import Decision, Finding, MetricViews, Rate, Reading, TrainWindow
 from lightning_lr.engine.settings import Settings
 from lightning_lr.engine.vocabulary import Action, Condition, Mode, Verdict, Vote
@@ -98,7 +98,7 @@ class Run:
             progress=None if self.budget is None else (check + 1) / self.budget,
             budget=None if self.budget is None else 10 * self.budget,
         )
-        decision = self.controller.step(reading)
+        decision = self.controller.check(reading)
         if self.controller.is_best:
             self.snapshot = check
         self.scale *= decision.factor
@@ -216,21 +216,16 @@ def reading_lists(
 
 @st.composite
 def settings_of(draw: st.DrawFn, monitors: Sequence[str] = ("val_loss",)) -> Settings:
-    """Settings of every kind: presets, tuned ones, recipes, tables of one's own."""
+    """Settings of every kind: presets, tuned ones, policies that count epochs, tables of one's own."""
     moves = st.sampled_from([Action.REDUCE, Action.RESTORE])
     own = st.builds(Response, moves, st.floats(0.05, 0.95), st.integers(1, 4))
     tables = st.dictionaries(st.sampled_from(CONDITIONS), own)
     policies = st.one_of(
         st.sampled_from(list(PRESETS.values())),
-        st.builds(lambda p, n: p.tuned(patience=n), st.sampled_from(list(PRESETS.values())), st.integers(1, 4)),
+        st.builds(AutoPolicy, patience=st.integers(1, 4), factor=st.floats(0.1, 0.9), restore_best=st.booleans()),
         st.builds(Policy, st.just("own"), tables),
-        st.builds(
-            Policy,
-            st.just("own recipe"),
-            recipe=st.sampled_from(["halving", "exponential"]),
-            epochs=st.integers(1, 4),
-            ratio=st.floats(0.1, 0.9),
-        ),
+        st.builds(HalvingPolicy, epochs=st.integers(1, 4), ratio=st.floats(0.1, 0.9)),
+        st.builds(ExponentialPolicy, epochs=st.integers(1, 4), ratio=st.floats(0.1, 0.9)),
     )
     lows: list[float | tuple[float, ...]] = [0.0, 1e-3, (1e-3, 1e-4)]
     highs: list[float | tuple[float, ...] | None] = [None, 1.0, (2.0, 1.0)]

@@ -29,7 +29,7 @@ from lightning_utilities.core import rank_zero
 
 from lightning_lr import LearningRateController
 from lightning_lr.engine.journal import plain
-from lightning_lr.engine.policies.policy import PRESETS
+from lightning_lr.engine.policies import PRESETS
 from lightning_lr.engine.vocabulary import Condition
 from tests.helpers.schedulers import SchedulerCase
 

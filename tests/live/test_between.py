@@ -112,7 +112,7 @@ def test_nothing_that_rests_on_validation_changes(tmp_path: Path) -> None:
         assert acts
         suspected = [{*line["suspected"]} & {"plateau", "overfitting"} for line in validated]
         both.append((acts, [line["views"] for line in validated], suspected))
-        train_only = [line for line in readings(folder) if line["reading"]["train_only"]]
+        train_only = [line for line in readings(folder) if line["event"] == "train_check"]
         assert len(train_only) == (8 * (EPOCH // EVERY - 1) if every else 0)
         assert {line["decision"]["action"] for line in train_only} <= {"hold"}
         assert all(
@@ -134,12 +134,12 @@ def test_a_run_without_validation_checks_within_its_epochs(tmp_path: Path) -> No
     model.validation_step = None  # type: ignore[assignment,method-assign]
     options = {"find_lr": False, "anneal": False, "verbose": False, "check_every_n_steps": EVERY}
     trainer([LearningRateController(**options)], tmp_path, max_epochs=2).fit(model, data(EPOCH))
-    lines = [line["reading"] for line in readings(tmp_path)]
-    planned_end_step = [line["metrics"]["train_loss"] for line in lines if line["metrics"]]
+    lines = readings(tmp_path)
+    logged = [line["reading"]["metrics"]["train_loss"] for line in lines if line["reading"]["metrics"]]
     wanted = [sum(map(falls, range(at, at + EPOCH))) / EPOCH for at in (0, EPOCH)]
-    assert planned_end_step == pytest.approx(wanted, rel=1e-5)
+    assert logged == pytest.approx(wanted, rel=1e-5)
     # Before the first epoch is over nobody knows that no monitor will come.
-    assert sum(line["train_only"] for line in lines) == EPOCH // EVERY - 1
+    assert [line["event"] for line in lines].count("train_check") == EPOCH // EVERY - 1
 
 
 def test_a_recipe_makes_none(tmp_path: Path) -> None:
@@ -148,7 +148,7 @@ def test_a_recipe_makes_none(tmp_path: Path) -> None:
     control.check_every_n_steps = EVERY  # as the default would be in an epoch that is long enough
     settings = {"max_epochs": 2, "num_sanity_val_steps": 0}
     trainer([control], tmp_path, **settings).fit(Trains(falls), data(EPOCH), data(1))
-    assert [line["reading"]["train_only"] for line in readings(tmp_path)] == [False, False]
+    assert [line["event"] for line in readings(tmp_path)] == ["check", "check"]
 
 
 @pytest.mark.ranks

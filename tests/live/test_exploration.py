@@ -14,7 +14,7 @@ from lightning.pytorch.callbacks import Callback, EarlyStopping, LearningRateFin
 from torch.utils.data import DataLoader, TensorDataset
 
 from lightning_lr import LearningRateController
-from lightning_lr.engine.policies.policy import PRESETS, Policy, Response
+from lightning_lr.engine.policies import PRESETS, Policy, Response
 from lightning_lr.errors import ArgumentError, UnsupportedError
 from tests.helpers.ranks import run_on_ranks
 from tests.helpers.scripted import QUIET

@@ -8,11 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from lightning_lr.engine.arguments import settings_from
 from lightning_lr.engine.engine import DecisionEngine
 from lightning_lr.engine.journal import entry_line, header_line
 from lightning_lr.engine.records import Adjustment, JournalEntry
-from lightning_lr.engine.settings import Settings
+from lightning_lr.engine.settings import Settings, settings_from
 from lightning_lr.loggers.journal_file import JournalFile
 from lightning_lr.offline.curves import readings_of
 from lightning_lr.offline.logs.journal_reader import journal_lines
@@ -37,7 +36,7 @@ class Life:
     def to(self, check: int) -> dict:
         """Live on up to a check; gives what a checkpoint would hold."""
         for reading in READINGS[self.check : check]:
-            decision = self.core.step(reading)
+            decision = self.core.check(reading)
             entry = JournalEntry(reading, self.core.views, self.core.diagnosis, decision, Adjustment({}))
             self.journal.write(entry_line(entry))
         self.check = check

@@ -54,7 +54,7 @@ def test_the_log_of_a_named_controller_is_known_offline(tmp_path, logger):
     run = open_run(tmp_path / "log")
     lines = list(run.lines())
     assert (run.present, run.decided) == (True, False)
-    assert [line.decision.reason for line in lines if line.told] == [
+    assert [line.decision.reason for line in lines if line.has_decision] == [
         f"lightning_lr changed the scale from {old} to {new}; why, its journal says"
         for old, new in [("0.5", "0.25"), ("0.25", "0.125"), ("0.125", "0.0625")]
     ]

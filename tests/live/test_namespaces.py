@@ -13,7 +13,7 @@ import torch
 
 import lightning_lr
 from lightning_lr import LearningRateController, Policy
-from lightning_lr.engine.policies.policy import Response
+from lightning_lr.engine.policies import Response
 from lightning_lr.engine.vocabulary import Action, Condition
 from tests.helpers.scripted import QUIET, data, eager
 

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from lightning_lr import LearningRateController
-from lightning_lr.engine.policies.policy import Policy, Response
+from lightning_lr.engine.policies import Policy, Response
 from lightning_lr.metrics.probe import Probe
 from tests.helpers.ranks import run_on_ranks
 from tests.helpers.scripted import QUIET

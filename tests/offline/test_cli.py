@@ -49,7 +49,7 @@ WRONG = [
     (["replay", "RUN", "--policy", "halvin"], "Expected `policy` to be a Policy or one of 'auto', 'conservative', 'halving', "
      "'exponential' but got 'halvin'. Did you mean 'halving'?"),
     (["replay", "RUN", "--set", "epochs=5"], "Expected `epochs` only with policy='halving' or 'exponential' but got it with "
-     "'auto'. Leave `epochs` out or choose a recipe."),
+     "'auto'. Leave it out or choose one of these policies."),
     (["replay", "RUN", "--monitor", "nope"], "Expected a metric 'nope' in RUN/metrics.csv but it logged lr-SGD, train_loss_epoch, "
      "train_loss_step, val_loss. Pass --monitor NAME."),
     (["report", "RUN", "--html", "RUN/no/where.html"], "RUN/no/where.html: No such file or directory."),

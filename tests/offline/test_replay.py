@@ -6,10 +6,10 @@ import tracemalloc
 
 import pytest
 
-from lightning_lr.engine.arguments import settings_from
-from lightning_lr.engine.policies.policy import Policy
+from lightning_lr.engine.policies import Policy
 from lightning_lr.engine.records import Rate, Reading, Trial
-from lightning_lr.engine.vocabulary import Action
+from lightning_lr.engine.settings import settings_from
+from lightning_lr.engine.vocabulary import Action, Event
 from lightning_lr.offline.curves import divergence, plateau
 from lightning_lr.offline.demo import decided
 from lightning_lr.offline.logs.journal_reader import journal_lines
@@ -86,9 +86,10 @@ def test_memory_does_not_grow_with_the_run(tmp_path):
 
 def test_a_policy_that_does_not_search_leaves_out_the_runs_own_exploration():
     trial = Trial(tuple(1e-4 * 2**n for n in range(12)), (1.0,) * 6 + (0.9, 0.8, 0.7, 0.8, 2.0, 9.0))
-    reading = Reading(0, 0, 40, rates={"lr-SGD": Rate(0.1, 1.0, 0.1)}, snapshot_check=-1, trial=trial)
+    reading = Reading(0, 0, 40, rates={"lr-SGD": Rate(0.1, 1.0, 0.1)}, snapshot_check=-1)
     auto, conservative = (
-        Replayer(settings_from(policy=name), as_recorded=False).step(reading) for name in ("auto", "conservative")
+        Replayer(settings_from(policy=name), as_recorded=False).step(reading, Event.SEARCH, trial)
+        for name in ("auto", "conservative")
     )
     assert auto.action is Action.EXPLORE
     assert (conservative.action, conservative.new_lr) == (Action.HOLD, {"lr-SGD": 0.1})
@@ -99,10 +100,10 @@ def test_a_policy_that_does_not_search_leaves_out_the_runs_own_exploration():
 @pytest.mark.parametrize("name", ["auto", "mine"])
 def test_what_a_policy_is_called_decides_nothing(flag, name):
     trial = Trial(tuple(1e-4 * 2**n for n in range(12)), (1.0,) * 6 + (0.9, 0.8, 0.7, 0.8, 2.0, 9.0))
-    at = {"trial": trial} if flag == "searches" else {"anneals": True}
-    reading = Reading(0, 0, 40, rates={"lr-SGD": Rate(0.1, 1.0, 0.1)}, snapshot_check=-1, **at)
+    at = (Event.SEARCH, trial) if flag == "searches" else (Event.ANNEAL,)
+    reading = Reading(0, 0, 40, rates={"lr-SGD": Rate(0.1, 1.0, 0.1)}, snapshot_check=-1)
     does, does_not = (
-        Replayer(settings_from(policy=Policy(name, **{flag: on})), as_recorded=False).step(reading).action
+        Replayer(settings_from(policy=Policy(name, **{flag: on})), as_recorded=False).step(reading, *at).action
         for on in (True, False)
     )
     assert (does, does_not) == (Action.EXPLORE if flag == "searches" else Action.ANNEAL, Action.HOLD)

@@ -10,11 +10,11 @@ from itertools import pairwise
 
 import pytest
 
-from lightning_lr.engine.arguments import settings_from
 from lightning_lr.engine.engine import DecisionEngine
 from lightning_lr.engine.journal import JournalLine, entry_line, header_line
 from lightning_lr.engine.records import Adjustment, Branch, Decision, JournalEntry, Rate, Reading, Trial
-from lightning_lr.engine.vocabulary import Action, Condition
+from lightning_lr.engine.settings import settings_from
+from lightning_lr.engine.vocabulary import Action, Condition, Event
 from lightning_lr.offline.cli import main
 from lightning_lr.offline.curves import overfitting
 from lightning_lr.offline.demo import decided
@@ -188,10 +188,12 @@ def test_the_margin_of_the_rate_that_was_found(tmp_path, capsys):
     swept = [1e-3 * 1.2**step for step in range(40)], [1.0] * 20 + [0.5] * 12 + [0.9, 1.5, 3, 6, 9, 12, 20, 30]
     tried = (Branch(0.01, 0.41), Branch(0.03, 0.4), Branch(0.09, 0.9))
     trial = Trial(tuple(swept[0]), tuple(swept[1]), tried, 30)
-    reading = Reading(0, 0, 130, rates={"lr": Rate(1.0, 1.0, 1.0)}, snapshot_check=-1, trial=trial)
+    reading = Reading(0, 0, 130, rates={"lr": Rate(1.0, 1.0, 1.0)}, snapshot_check=-1)
     controller = DecisionEngine(settings_from())
-    decision = controller.step(reading)
-    entry = JournalEntry(reading, controller.views, controller.diagnosis, decision, Adjustment(reading.rates))
+    decision = controller.search_ended(reading, trial)
+    entry = JournalEntry(
+        reading, controller.views, controller.diagnosis, decision, Adjustment(reading.rates), Event.SEARCH, trial
+    )
     lines = [header_line(controller.settings, {}), entry_line(entry)]
     (tmp_path / "lr_journal.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
     assert main(["report", str(tmp_path), "--html", str(tmp_path / "a.html")]) == 0

@@ -9,8 +9,8 @@ import math
 
 import pytest
 
-from lightning_lr.engine.arguments import settings_from
 from lightning_lr.engine.journal import header_line
+from lightning_lr.engine.settings import settings_from
 from lightning_lr.engine.vocabulary import Condition
 from lightning_lr.errors import LightningLRError
 from lightning_lr.offline.cli import main

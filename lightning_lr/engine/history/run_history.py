@@ -50,10 +50,15 @@ class RunHistory:
         }
         self.probes: dict[str, MetricHistory] = {}
 
-    def update(self, reading: Reading) -> MetricViews:
-        """Take one reading into every series that it speaks of."""
+    def update(self, reading: Reading, train_only: bool = False) -> MetricViews:
+        """Take one reading into every series that it speaks of.
+
+        Args:
+            reading: the check.
+            train_only: whether it is one between two validations, which knows the training loss alone.
+        """
         check, window = reading.check, reading.train
-        train = self.train.update(self._train_value(reading), check)
+        train = self.train.update(self._train_value(reading, train_only), check)
         monitors = tuple(tracker.update(reading.metrics.get(tracker.name), check) for tracker in self.monitors)
         return MetricViews(
             check=check,
@@ -67,10 +72,10 @@ class RunHistory:
             probes=self._probed(reading),
         )
 
-    def _train_value(self, reading: Reading) -> float | None:
+    def _train_value(self, reading: Reading, train_only: bool) -> float | None:
         """What stands beside the monitors: of all steps since they were last read, however often was looked between."""
-        if reading.train_only or self.train_monitor:
-            return None if reading.train_only else reading.train_metric
+        if train_only or self.train_monitor:
+            return None if train_only else reading.train_metric
         if reading.train_loss is not None:
             return reading.train_loss
         return reading.train.mean if reading.train else None

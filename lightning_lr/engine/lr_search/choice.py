@@ -1,37 +1,40 @@
-"""The decisions that the budget asks for, not the metrics: which rate to begin with, and when to begin the end."""
+"""The first learning rate: what a search comes to, and how far that rate could be raised or lowered.
+
+Each trial trained the same few steps on the same batches from the same state, so their training losses compare. What
+the whole run would have come to at another rate was not measured, and no sentence claims it.
+"""
 
 from __future__ import annotations
 
 import math
-from dataclasses import replace
+from collections.abc import Sequence
 
-from lightning_lr.engine.decisions import hold, move
-from lightning_lr.engine.lr_search.margin import WITHIN, margin, times
+from lightning_lr.engine import text
+from lightning_lr.engine.decisions import Proposal
 from lightning_lr.engine.lr_search.range_test import Suggestion, suggestion
 from lightning_lr.engine.lr_search.trials import between, winner
 from lightning_lr.engine.policies.policy import Response
-from lightning_lr.engine.records import Decision, Diagnosis, Reading, Trial
-from lightning_lr.engine.settings import Settings
+from lightning_lr.engine.records import Branch, Reading, Trial
 from lightning_lr.engine.vocabulary import Action, Condition
 
+WITHIN = 0.05
+"""Trials whose loss is within 5 % of the best performed well: they tell the margin of the rate that is kept."""
 
-def explored(reading: Reading, settings: Settings) -> Decision:
-    """The decision at the end of an exploration: restore the start, go on with the rate that was chosen.
+
+def first_rate(reading: Reading, trial: Trial) -> Proposal:
+    """At the end of a search: restore the start, go on with the rate that was chosen.
 
     Args:
-        reading: with a trial, and the rates as they are without it.
-        settings: the bounds.
+        reading: the rates as they are without it.
+        trial: what was tried.
     """
-    assert reading.trial is not None
-    healthy = Diagnosis(Condition.HEALTHY, (), "")
-    suggested = suggestion(reading.trial)
-    said = f"explored: {reading.trial}; {suggested.seen}"
-    if suggested.rate is None or not reading.rates:
-        return move(reading, healthy, Response(Action.EXPLORE, 1.0), f"{said}; the rate stays", settings)
-    before = next(iter(reading.rates.values())).applied
-    rate, how, evidence = _kept(suggested.rate, suggested, reading.trial)
-    decision = move(reading, healthy, Response(Action.EXPLORE, rate / before), f"{said}, {how}", settings)
-    return replace(decision, evidence=evidence)
+    suggested, kept, factor = suggestion(trial), "; the rate stays", 1.0
+    evidence: dict[str, float] = {}
+    if suggested.rate is not None and reading.rates:
+        rate, how, evidence = _kept(suggested.rate, suggested, trial)
+        kept, factor = f", {how}", rate / next(iter(reading.rates.values())).applied
+    cause = f"{trial}; {suggested.seen}{kept}"
+    return Proposal(reading, Condition.HEALTHY, cause, f"explored: {cause}", Response(Action.EXPLORE, factor), evidence)
 
 
 def _kept(rate: float, suggested: Suggestion, trial: Trial) -> tuple[float, str, dict[str, float]]:
@@ -39,23 +42,51 @@ def _kept(rate: float, suggested: Suggestion, trial: Trial) -> tuple[float, str,
     if not trial.branches or not math.isfinite(winner(trial.branches).loss):
         return rate, f"{suggested.share} is kept", {"suggested": rate}
     kept, (low, high) = between(rate, trial.branches), margin(trial.branches)
-    tried = ", ".join(map(str, trial.branches))
-    how = (
-        f"{suggested.share} and rates beside it were each trained for {trial.branch_steps} annealed steps on the same "
-        f"batches, which brought the loss to ({tried}); {kept:.2g} is kept, halfway from the first to the best of these"
-        f"; {times(kept, trial.branches)} the short trials stayed within {100 * WITHIN:g} % of the best"
-    )
+    tried, around = ", ".join(map(str, trial.branches)), text.margin(low / kept, high / kept)
+    how = text.rate_kept(suggested.share, kept, trial.branch_steps, tried, around, WITHIN)
     scores = {f"loss at {branch.rate:.2g}": branch.loss for branch in trial.branches}
     return kept, how, {"suggested": rate, **scores, "margin_low": low, "margin_high": high}
 
 
-def annealing(reading: Reading) -> Decision:
-    """The decision to begin the linear end of the curve."""
-    if reading.stops_early:
-        why = "EarlyStopping has run out of patience: "
-        end = f"step {reading.budget}, and there the run ends"
-    else:
-        why = "" if reading.progress is None else f"{reading.progress:.0%} of the budget is used: "
-        end = "the end"
-    reason = f"anneal: {why}from here on the learning rate falls linearly to zero at {end}"
-    return hold(reading, Diagnosis(Condition.HEALTHY, (), reason), reason, Action.ANNEAL)
+def margin(branches: Sequence[Branch]) -> tuple[float, float]:
+    """Lowest and highest rate that were tried and performed within 5 % of the best.
+
+    >>> margin([Branch(0.1, 0.41), Branch(0.3, 0.4), Branch(0.9, 0.6)])
+    (0.1, 0.3)
+    """
+    best = min(branch.loss for branch in branches)
+    good = [branch.rate for branch in branches if branch.loss <= best + WITHIN * abs(best)]
+    return min(good), max(good)
+
+
+def margin_in_words(kept: float, trial: Trial) -> tuple[str, ...]:
+    r"""What the trials say of the margin, and what they leave open: for the report.
+
+    Args:
+        kept: the rate that the run went on with.
+        trial: the search; its branches are the trials. Without any there is nothing to say.
+
+    >>> tried = (Branch(0.1, 0.41), Branch(0.3, 0.4), Branch(0.9, 0.6))
+    >>> print("\n".join(margin_in_words(0.2, Trial((), (), tried, branch_steps=30))))
+    The exploration kept 0.2. Its short trials of 30 steps stayed within 5 % of the best of them between 0.5 and ...
+    At 4.5 times it the training loss was 50 % higher. No lower rate was tried.
+    The trials are short: how the whole run would have ended at these rates was not measured.
+    """
+    if not trial.branches or not math.isfinite(min(branch.loss for branch in trial.branches)):
+        return ()
+    (low, high), best = margin(trial.branches), min(branch.loss for branch in trial.branches)
+    higher = min((branch for branch in trial.branches if branch.rate > high), key=_rate, default=None)
+    lower = max((branch for branch in trial.branches if branch.rate < low), key=_rate, default=None)
+
+    def outside(branch: Branch) -> str:
+        return text.trial_outside(branch.rate / kept, (branch.loss - best) / abs(best) if best else None)
+
+    return (
+        text.trials_kept(kept, trial.branch_steps, low, high, WITHIN),
+        f"{outside(higher) if higher else text.NO_HIGHER_RATE} {outside(lower) if lower else text.NO_LOWER_RATE}",
+        text.TRIALS_ARE_SHORT,
+    )
+
+
+def _rate(branch: Branch) -> float:
+    return branch.rate

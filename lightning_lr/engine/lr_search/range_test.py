@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
+from lightning_lr.engine import text
 from lightning_lr.engine.history.statistics import robust_noise
 from lightning_lr.engine.records import Trial
 
@@ -107,20 +108,19 @@ def suggestion(trial: Trial) -> Suggestion:
     """
     finite = [(rate, loss) for rate, loss in zip(trial.rates, trial.losses, strict=True) if math.isfinite(loss)]
     if not finite:
-        return Suggestion(None, "the training steps returned no finite loss to judge a rate by")
+        return Suggestion(None, text.NO_FINITE_LOSS)
     losses = [loss for _, loss in finite]
     smooth, skipped = smoothed(losses), min(SKIPPED, len(finite) // 4)
     lowest = min(range(skipped, len(smooth)), key=smooth.__getitem__)
     start, noise = fmean(losses[: max(1, skipped)]), robust_noise(losses[: lowest + 1])
     if not smooth[lowest] > start - FALLEN * noise:
         rate = finite[lowest][0]
-        return Suggestion(rate / BELOW_LOWEST, f"the loss was lowest near {rate:.2g}", "a tenth of it", fell=True)
+        return Suggestion(rate / BELOW_LOWEST, text.lowest_near(rate), "a tenth of it", fell=True)
     within = max(step for step in range(skipped, len(smooth)) if smooth[step] <= start + FALLEN * noise)
     if within == len(smooth) - 1:
-        return Suggestion(None, "the loss neither fell nor rose beyond its noise, which tells nothing of the rate")
+        return Suggestion(None, text.FLAT_LOSS)
     rate = finite[within][0]
-    seen = f"the loss did not fall beyond its noise, and rose from {rate:.2g} on"
-    return Suggestion(rate / BELOW_EDGE, seen, "a twentieth of it")
+    return Suggestion(rate / BELOW_EDGE, text.rose_from(rate), "a twentieth of it")
 
 
 def smoothed(losses: Sequence[float]) -> list[float]:

@@ -1,28 +1,24 @@
-"""Diagnosis → what to do about it: a small table, and the presets.
+"""Diagnosis → what to do about it: a table of responses, with the numbers and flags that go with it.
 
-A policy is data: for each condition the action, the factor, and how many checks in a row it takes. Anything that is
-not in the table is recorded and left alone.
+A policy is data: for each condition the action, the factor, and how many checks in a row it takes. A condition that is
+not in the table is recorded, and nothing is done about it.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import InitVar, dataclass, field, replace
+from typing import Any
 
 from lightning_lr.engine.vocabulary import Action, Condition
+from lightning_lr.errors import ArgumentError, check_integer, check_number
 
-ESCALATIONS = 4
-"""Restores in a row without a new best after which training is stopped. The cuts multiply: 0.3⁴ is below a hundredth
-of the rate, and a run that cannot better its best state at a hundredth of the rate has nothing left to gain."""
+MOST_OCTAVES = 3
+"""A raise is at most × 8 at once. A rate a hundred times too low is then right after three raises, and one that was
+misjudged costs a few checks, as it is undone."""
 
-
-FURTHEST = 4.0
-"""Room beyond which a raise grows no further: × 8 at once. A rate a hundred times too low is then right after three
-raises, and one that was misjudged costs a few checks, as it is undone."""
-
-
-RIPE = 0.05
+MIN_PLATEAU_FRACTION = 0.05
 """Part of a known budget that a plateau must have lasted. Three checks are a tenth of thirty epochs, but nothing of a
 run that checks after each of its 200 steps: there a cut at the first calm stretch cost 3 % (decision 12)."""
 
@@ -36,12 +32,15 @@ class Response:
     """What a policy does about one condition.
 
     Attributes:
-        action: ``"reduce"``, ``"restore"`` (the state of the best check comes back, then the rate is cut), or
-            ``"raise"`` (on probation: undone unless the run then improves faster).
-        factor: multiplier of the learning rate, above 0; below 1 for a cut, above 1 for a raise.
+        action: ``"reduce"``, ``"restore"`` (the state of the best check is restored, then the rate is reduced), or
+            ``"raise"`` (reviewed after three checks, and undone unless the run then improves faster).
+        factor: multiplier of the learning rate, above 0; below 1 for a reduction, above 1 for a raise.
         patience: checks in a row; acts on the last of them.
-        defer_to_scheduler: whether it waits while the user's own schedule moves the rate.
-        min_plateau_fraction: share of a known budget since the best check from which on it is given; 0 for at once.
+        defer_to_scheduler: whether it waits while the user's own schedule changes the rate.
+        min_plateau_fraction: minimum time since the best check, as a fraction of a known budget; 0 for none.
+
+    Raises:
+        ArgumentError: if a number cannot work.
     """
 
     action: Action
@@ -53,63 +52,104 @@ class Response:
     def __post_init__(self) -> None:
         # Files and users write plain strings; everything here compares with the word itself.
         object.__setattr__(self, "action", Action(self.action))
+        check_number("factor", self.factor, above=0.0)
+        check_integer("patience", self.patience, 1)
+        check_number("min_plateau_fraction", self.min_plateau_fraction)
 
-    def further(self, room: float) -> Response:
-        """A raise by more octaves at once where there is room for them, three at the most.
+    def raised_further(self, room: float) -> Response:
+        """A raise by more octaves at once if there is room for them, three at the most.
 
         Args:
             room: how far the rate is beyond the threshold of being too low; an octave more for each doubling.
 
-        >>> [Response(Action.RAISE, 2.0).further(room).factor for room in (1.0, 2.5, 4.0, 1000.0)]
+        >>> [Response(Action.RAISE, 2.0).raised_further(room).factor for room in (1.0, 2.5, 4.0, 1000.0)]
         [2.0, 4.0, 8.0, 8.0]
         """
-        octaves = 1 + math.floor(math.log2(min(max(room, 1.0), FURTHEST)))
+        octaves = 1 + math.floor(math.log2(min(max(room, 1.0), 2.0 ** (MOST_OCTAVES - 1))))
         return replace(self, factor=self.factor**octaves)
-
-    def escalated(self, failed_adjustments: int) -> Response:
-        """The response after so many restores that brought no new best: the same again, then the end.
-
-        >>> [f"{r.action} {r.factor:.2g}" for r in map(Response(Action.RESTORE, 0.3).escalated, (0, 1, 4))]
-        ['restore 0.3', 'restore 0.3', 'stop 1']
-        """
-        if self.action is Action.RESTORE and failed_adjustments >= ESCALATIONS:
-            return replace(self, action=Action.STOP, factor=1.0)
-        return self
 
 
 @dataclass(frozen=True)
 class Policy:
-    """A named table of responses, or a recipe.
+    """A named table of responses, with its numbers and flags.
 
     Attributes:
         name: shown in every report; decides nothing.
         responses: condition → response.
-        recipe: ``"halving"`` or ``"exponential"``: a plain recipe takes the place of the table.
-        epochs: epochs between two moves of the recipe.
-        ratio: the fixed ratio of the exponential recipe, above 0 and below 1.
+        searches: whether a run without a scheduler searches its first rate, if the user leaves that open.
+        anneals: whether its rate falls to zero at the end, likewise.
         restore_best_at_end: whether the last check of a known budget restores the best state if the run ended worse.
         anneal_on_plateau: whether a plateau begins the end of a run whose budget is unknown.
-        searches: whether a run without a scheduler finds its first rate by itself, where the user leaves that open.
-        anneals: whether its rate falls to zero at the end, likewise.
+        max_failed_restores: restores in a row without a new best after which training is stopped. The reductions
+            multiply: 0.3⁴ is below a hundredth of the rate, and a run that cannot better its best state at a hundredth
+            of the rate has nothing left to gain.
 
-    >>> cautious = Policy("mine", {Condition.PLATEAU: Response(Action.REDUCE, 0.5, patience=5)})
-    >>> cautious.restores
-    False
+    Args:
+        patience: checks in a row, for every response that waits at all (those at once stay so); the plateau then waits
+            for just these, however small a part of the budget they are.
+        factor: multiplier of every reduction.
+        restore_best: ``False`` turns each restore into a plain reduction; ``True`` restores on overfitting and on
+            divergence.
+        min_plateau_fraction: of every response that has one.
+
+    Raises:
+        ArgumentError: if a number cannot work.
+
+    >>> cautious = Policy("mine", {Condition.PLATEAU: Response(Action.REDUCE, 0.5, patience=5)}, patience=3)
+    >>> cautious.restores, cautious.responses[Condition.PLATEAU].patience
+    (False, 3)
     """
 
     name: str
     responses: Mapping[Condition, Response] = field(default_factory=dict)
-    recipe: str | None = None
-    epochs: int = 10
-    ratio: float = 0.5
-    restore_best_at_end: bool = False
-    anneal_on_plateau: bool = False
     searches: bool = False
     anneals: bool = False
+    restore_best_at_end: bool = False
+    anneal_on_plateau: bool = False
+    max_failed_restores: int = 4
+    patience: InitVar[int | None] = None
+    factor: InitVar[float | None] = None
+    restore_best: InitVar[bool | None] = None
+    min_plateau_fraction: InitVar[float | None] = None
 
-    def __post_init__(self) -> None:
-        named = {Condition(condition): response for condition, response in self.responses.items()}
-        object.__setattr__(self, "responses", named)
+    def __post_init__(
+        self,
+        patience: int | None,
+        factor: float | None,
+        restore_best: bool | None,
+        min_plateau_fraction: float | None,
+    ) -> None:
+        check_integer("max_failed_restores", self.max_failed_restores, 1)
+        responses = {Condition(condition): response for condition, response in self.responses.items()}
+        for condition, response in responses.items():
+            changes: dict[str, object] = {}
+            if patience is not None and response.patience > 1:
+                changes |= {"patience": patience, "min_plateau_fraction": 0.0}
+            if min_plateau_fraction is not None and response.min_plateau_fraction:
+                changes["min_plateau_fraction"] = min_plateau_fraction
+            if factor is not None and response.action is not Action.RAISE:
+                changes["factor"] = check_number("factor", factor, above=0.0, below=1.0)
+            if restore_best is False and response.action is Action.RESTORE:
+                changes["action"] = Action.REDUCE
+            if restore_best and condition in RESTORED:
+                changes["action"] = Action.RESTORE
+            if changes:
+                responses[condition] = replace(response, **changes)  # type: ignore[arg-type]
+        self._refuse_unused(
+            patience=None if any(r.patience > 1 for r in self.responses.values()) else patience,
+            factor=None if any(r.action is not Action.RAISE for r in self.responses.values()) else factor,
+            restore_best=None if any(c in RESTORED for c in responses) else restore_best or None,
+        )
+        object.__setattr__(self, "responses", responses)
+        object.__setattr__(self, "restore_best_at_end", self.restore_best_at_end and restore_best is not False)
+
+    def _refuse_unused(self, **unused: Any) -> None:
+        for name, value in unused.items():
+            if value is not None:
+                raise ArgumentError(
+                    f"Expected no `{name}` with policy {self.name!r} but got {value!r}. None of its responses takes "
+                    "it: leave it out, or give the policy a response that does."
+                )
 
     @property
     def restores(self) -> bool:
@@ -117,74 +157,5 @@ class Policy:
         return any(response.action is Action.RESTORE for response in self.responses.values())
 
     def tuned(self, patience: int | None = None, factor: float | None = None, restores: bool | None = None) -> Policy:
-        """The same policy with the user's own numbers where given.
-
-        Args:
-            patience: for every condition that waits at all (those that act on the first check stay so).
-            factor: for every cut.
-            restores: ``False`` turns each restore into a plain reduction; ``True`` restores on overfitting and on
-                divergence.
-        """
-        tuned = {c: _tuned(c, r, patience, factor, restores) for c, r in self.responses.items()}
-        return replace(self, responses=tuned, restore_best_at_end=self.restore_best_at_end and restores is not False)
-
-
-def _tuned(
-    condition: Condition, response: Response, patience: int | None, factor: float | None, restores: bool | None
-) -> Response:
-    if patience is not None and response.patience > 1:
-        response = replace(
-            response, patience=patience, min_plateau_fraction=0.0
-        )  # who counts the checks means just these
-    if factor is not None and response.action is not Action.RAISE:
-        response = replace(response, factor=factor)
-    if restores is False and response.action is Action.RESTORE:
-        response = replace(response, action=Action.REDUCE)
-    if restores and condition in RESTORED:
-        response = replace(response, action=Action.RESTORE)
-    return response
-
-
-PRESETS: Mapping[str, Policy] = {
-    # Cuts and restores as the prototype's figures chose them: see docs/decisions/0003-first-auto-policy.md.
-    "auto": Policy(
-        "auto",
-        {
-            Condition.NON_FINITE: Response(Action.RESTORE, 0.3),
-            Condition.DIVERGENCE: Response(Action.RESTORE, 0.3),
-            Condition.OVERFITTING: Response(Action.RESTORE, 0.1, patience=2),
-            Condition.PLATEAU: Response(
-                Action.RESTORE, 0.3, patience=3, defer_to_scheduler=True, min_plateau_fraction=RIPE
-            ),
-            # Noise of the neurons falls about in proportion to the rate: a half is seen in the next flips.
-            Condition.INCOHERENCE: Response(Action.REDUCE, 0.5, patience=3),
-            # An octave, as people try by hand; at once, since the detector itself looks at several checks.
-            Condition.SLOW_PROGRESS: Response(Action.RAISE, 2.0),
-            Condition.IMPROVING: Response(Action.RAISE, 2.0, patience=3),
-            Condition.OSCILLATION: Response(Action.REDUCE, 0.5, patience=3),
-        },
-        restore_best_at_end=True,
-        anneal_on_plateau=True,
-        searches=True,
-        anneals=True,
-    ),
-    # Only ever lowers; 0.5 loses at most one octave to a false alarm.
-    "conservative": Policy(
-        "conservative",
-        {
-            Condition.NON_FINITE: Response(Action.REDUCE, 0.5),
-            Condition.DIVERGENCE: Response(Action.REDUCE, 0.5),
-            Condition.OVERFITTING: Response(Action.REDUCE, 0.5, patience=3),
-            Condition.PLATEAU: Response(
-                Action.REDUCE, 0.5, patience=5, defer_to_scheduler=True, min_plateau_fraction=RIPE
-            ),
-            Condition.INCOHERENCE: Response(Action.REDUCE, 0.5, patience=5),
-            Condition.OSCILLATION: Response(Action.REDUCE, 0.5, patience=5),
-        },
-    ),
-    # "every 10 to 15 epochs", as the recipe is usually told.
-    "halving": Policy("halving", recipe="halving", epochs=10, ratio=0.5),
-    # 0.95 an epoch: a tenth after 45 epochs, the usual setting of ExponentialLR in tutorials.
-    "exponential": Policy("exponential", recipe="exponential", epochs=1, ratio=0.95),
-}
-"""The policies that go by a name."""
+        """The same policy with the user's own numbers, where given: see ``Args`` of :class:`Policy`."""
+        return replace(self, patience=patience, factor=factor, restore_best=restores)

@@ -49,7 +49,7 @@ def log_lines(log: Log, choice: Choice, train_monitor: str | None = None) -> Ite
         decision = held(reading, applied, _condition(conditions, step))
         if changed := _changed(scale, step):
             decision = replace(decision, reason=changed)
-        yield JournalLine(reading, decision, Adjustment(reading.rates), told=bool(changed))
+        yield JournalLine(reading, decision, Adjustment(reading.rates), has_decision=bool(changed))
         before = step
 
 

@@ -11,12 +11,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from lightning_lr.engine.arguments import settings_from
 from lightning_lr.engine.detectors.base import RecordedDetector
 from lightning_lr.engine.history.direction import doubt
 from lightning_lr.engine.journal import JournalLine
 from lightning_lr.engine.log_tags import is_ours
-from lightning_lr.engine.settings import Settings
+from lightning_lr.engine.settings import Settings, settings_from
 from lightning_lr.engine.text import plural
 from lightning_lr.engine.vocabulary import Mode
 from lightning_lr.errors import LogError, MissingMetricError

@@ -75,9 +75,9 @@ def _recorded(line: JournalLine) -> str:
 
 def _rate_jump(former: JournalLine | None, line: JournalLine) -> str:
     """What a log tells: our own callback changed the scale, or the learning rate was another since the check before."""
-    if line.told and line.decision.condition not in WELL:
+    if line.has_decision and line.decision.condition not in WELL:
         return f"{line.decision.condition}: {line.decision.reason.partition(';')[0]}"
-    if former and former.told:
+    if former and former.has_decision:
         return ""  # seen, and said, at the check before
     old = {name: rate.applied for name, rate in former.reading.rates.items()} if former else {}
     new = {name: rate.applied for name, rate in line.reading.rates.items()}

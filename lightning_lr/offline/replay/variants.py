@@ -12,16 +12,14 @@ from contextlib import suppress
 from dataclasses import dataclass, fields
 from typing import Any
 
-from lightning_lr.engine.arguments import NOT_FOR_RECIPES, settings_from
-from lightning_lr.engine.policies.policy import PRESETS
-from lightning_lr.engine.settings import Settings
+from lightning_lr.engine.policies import PRESETS, EpochPolicy
+from lightning_lr.engine.policies.epochs import REMEDIES
+from lightning_lr.engine.settings import Settings, settings_from
 from lightning_lr.errors import ArgumentError
 from lightning_lr.offline.logs.sources import Run
 
 NAMES = tuple(inspect.signature(settings_from).parameters)
 """The arguments that may be set: those of the callback that the core knows."""
-
-RECIPES = tuple(name for name, policy in PRESETS.items() if policy.recipe is not None)
 
 FIXED = {"monitor": "--monitor", "mode": "--mode", "train_monitor": "--train-monitor"}
 """Arguments that say what is watched: the same in all variants, so that they can be compared."""
@@ -104,8 +102,8 @@ def _changed(run: Run, changes: dict[str, Any]) -> Settings:
     if not changes:
         return run.settings
     known = {field.name: getattr(run.settings, field.name) for field in fields(run.settings)}
-    # What the run had said, a recipe that takes its policy's place would refuse.
-    dropped = NOT_FOR_RECIPES if changes.get("policy") in RECIPES else ()
+    # A policy that counts epochs would refuse what the run had set for another one.
+    dropped = REMEDIES if isinstance(PRESETS.get(changes.get("policy", "")), EpochPolicy) else ()
     kept = {name: value for name, value in known.items() if name in NAMES and name not in dropped}
     now = kept | {"monitor": known["monitors"]} | changes
     return settings_from(**now)

@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 
-from lightning_lr.engine.policies.recipes import WELL
+from lightning_lr.engine.policies.halving import WELL
 from lightning_lr.engine.vocabulary import Action
 from lightning_lr.offline.report.run_summary import HARM, Story
 

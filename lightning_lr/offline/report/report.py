@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from lightning_lr.engine.lr_search.margin import in_words
+from lightning_lr.engine.lr_search.choice import margin_in_words
 from lightning_lr.engine.records import Decision
 from lightning_lr.engine.text import plural
 from lightning_lr.engine.vocabulary import Action, Condition
@@ -66,8 +66,8 @@ class Report:
     def margin(self) -> tuple[str, ...]:
         """How far the rate that an exploration kept could be moved, as its short trials tell; empty without one."""
         for line in self.story.lines:
-            if line.reading.trial is not None and line.decision.new_lr:
-                return in_words(next(iter(line.decision.new_lr.values())), line.reading.trial)
+            if line.trial is not None and line.decision.new_lr:
+                return margin_in_words(next(iter(line.decision.new_lr.values())), line.trial)
         return ()
 
     @property
@@ -81,7 +81,7 @@ class Report:
         ours = decision.action is not Action.HOLD
         rates = rates_text(decision) if ours else f"{change.old_rate:.3g} → {change.new_rate:.3g}"
         what, why = terminal.short(decision), reason_alone(decision)
-        if not ours and not line.told:
+        if not ours and not line.has_decision:
             what, why = "changed by its schedule", "not decided by lightning_lr"
         elif not ours:
             known = "" if decision.condition is Condition.HEALTHY else f"{decision.condition}: "

@@ -110,7 +110,7 @@ class CheckReader:
     def values(self, shared: reduction_format.Shared, train_only: bool) -> dict[str, Any]:
         """What a reading takes from the ranks together."""
         if train_only:
-            return {"train": shared.window, "train_only": True}
+            return {"train": shared.window}
         loss = self._train_loss(shared.window)
         return {
             "metrics": self._metrics(shared, loss),
@@ -120,9 +120,9 @@ class CheckReader:
             "probes": shared.probes,
         }
 
-    def carry(self, reading: Reading) -> None:
+    def carry(self, reading: Reading, train_only: bool) -> None:
         """Keep what a check in between took out of the window, for the next that has metrics."""
-        if not reading.train_only:
+        if not train_only:
             self.carried = (0.0, 0)
         elif reading.train is not None and reading.train.mean == reading.train.mean:
             total, steps = self.carried

@@ -124,6 +124,9 @@ def adopt_decision(own: Decision, codes: Sequence[float], conditions: Sequence[C
         condition=condition,
         factor=codes[2],
         snapshot_check=None if codes[4] == NO_SNAPSHOT else int(codes[4]),
+        cause="as rank 0 decided",
+        blocked_by=None,
+        steps=(),
         reason=f"{condition}: as rank 0 decided ({action}); this rank would have said: {own.reason}",
     )
 

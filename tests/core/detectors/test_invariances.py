@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from lightning_lr.engine.detectors import default_detectors
 from lightning_lr.engine.engine import DecisionEngine
 from lightning_lr.engine.history.run_history import RunHistory
-from lightning_lr.engine.policies.policy import PRESETS
+from lightning_lr.engine.policies import PRESETS
 from lightning_lr.engine.records import Reading
 from lightning_lr.engine.settings import Settings
 from lightning_lr.engine.vocabulary import Action, Mode
@@ -91,7 +91,7 @@ def test_a_constant_metric_is_found_at_the_patience_th_bad_check(patience, level
     acted = [
         check
         for check in range(patience + 1)
-        if controller.step(Reading(check, check, check, {MONITOR: level})).action is not Action.HOLD
+        if controller.check(Reading(check, check, check, {MONITOR: level})).action is not Action.HOLD
     ]
     assert acted == [patience]
 

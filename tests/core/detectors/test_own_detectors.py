@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from lightning_lr.engine.arguments import settings_from
 from lightning_lr.engine.detectors import Detector
 from lightning_lr.engine.engine import DecisionEngine
 from lightning_lr.engine.journal import header_line, read_header
 from lightning_lr.engine.policies.policy import Policy, Response
 from lightning_lr.engine.records import Finding, Reading
-from lightning_lr.engine.settings import Settings
+from lightning_lr.engine.settings import Settings, settings_from
 from lightning_lr.engine.vocabulary import Condition, Verdict
 from lightning_lr.errors import ArgumentError
 
@@ -90,7 +89,7 @@ def test_a_response_to_a_condition_that_nothing_finds_is_refused():
 def test_what_is_no_finding_of_it_is_refused(detector):
     engine = DecisionEngine(Settings(detectors=(detector,)))
     with pytest.raises(ArgumentError, match="examine to return a tuple of findings of 'own_word' but got"):
-        engine.step(Reading(0, 0, 0, {"val_loss": 1.0}))
+        engine.check(Reading(0, 0, 0, {"val_loss": 1.0}))
 
 
 def test_a_journal_knows_how_it_ranks_and_looks_but_not_what_it_computes():
@@ -98,6 +97,6 @@ def test_a_journal_knows_how_it_ranks_and_looks_but_not_what_it_computes():
     assert (detector.name, detector.condition, detector.color) == ("Own", "own_word", "#123456")
     assert detector.condition is Own.condition
     engine = DecisionEngine(Settings(detectors=(detector,)))
-    assert engine.step(Reading(0, 0, 0, {"val_loss": 1.0})).condition is Condition.HEALTHY
+    assert engine.check(Reading(0, 0, 0, {"val_loss": 1.0})).condition is Condition.HEALTHY
     # Written again by a run that is resumed from it, the name stays.
     assert read_header(header_line(Settings(detectors=(detector,)), {}))[0].detectors == (detector,)

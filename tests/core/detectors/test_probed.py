@@ -165,7 +165,7 @@ def run(flips_of, policy=None, checks=60):
         probes = {"flip_rate": [flips_of(scale) * (1 + 0.05 * (check % 3))] * checks}
         rates = {"lr-SGD": Rate(0.1, scale, 0.1 * scale)}
         train = [0.5 + 0.01 * (check % 2) + (check == 0)] * checks
-        decision = controller.step(reading(check, train, probes, {"val_acc": 0.9}, rates))
+        decision = controller.check(reading(check, train, probes, {"val_acc": 0.9}, rates))
         scale *= decision.factor
         decisions.append(decision)
     return [d for d in decisions if d.action != "hold"], decisions

@@ -1,4 +1,4 @@
-"""Raises on probation, and what every move has brought: a timeline of losses, and the actions that it gets."""
+"""Raises that are undone, and what every change has brought: a timeline of losses, and the actions that it gets."""
 
 from __future__ import annotations
 
@@ -8,9 +8,11 @@ import pytest
 
 from lightning_lr.engine.detectors import Detector
 from lightning_lr.engine.engine import DecisionEngine
-from lightning_lr.engine.records import Decision, Finding, MetricViews, Rate, Reading
+from lightning_lr.engine.journal import entry_line, read_line
+from lightning_lr.engine.policies import ExponentialPolicy
+from lightning_lr.engine.records import Adjustment, Decision, Finding, MetricViews, Rate, Reading, Review
 from lightning_lr.engine.settings import Settings
-from lightning_lr.engine.vocabulary import Condition, Verdict
+from lightning_lr.engine.vocabulary import Condition, Event, Verdict
 
 
 class Slow(Detector):
@@ -42,7 +44,7 @@ def run(losses: Sequence[float], *detectors: Detector) -> tuple[list[Decision], 
     rate, snapshot, decisions, kept = 0.1, -1, [], []
     for check, loss in enumerate(losses):
         rates = {"lr": Rate(0.1, rate / 0.1, rate)}
-        decision = controller.step(
+        decision = controller.check(
             Reading(check, check, check, {"val_loss": loss}, rates=rates, snapshot_check=snapshot)
         )
         rate = decision.new_lr["lr"]
@@ -67,7 +69,6 @@ def test_a_raise_that_helps_stays_and_says_what_it_brought() -> None:
         "the raise of check 3 helped: gain of val_loss a check 0.01 before (0.01 expected without it), "
         "0.09 in the 3 since"
     )
-    assert decisions[6].evidence["review_helped"] == 1.0
     # the state before the raise is kept until it has proved itself
     assert kept == [True, True, True, True, False, False, True, True]
 
@@ -114,3 +115,51 @@ def test_a_rate_at_which_the_run_diverged_is_the_ceiling() -> None:
     assert actions(decisions) == "...r.+.."  # 0.1 → 0.03 → 0.06, still below 0.1
     decisions, _ = run([1.0, 0.9, 0.8, 9.0, 0.79, 0.78, 0.7, 0.6, 0.5, 0.4, 0.3], Diverges(3), Slow(5, 9))
     assert "no raise: the run diverged at 0.1 before" in decisions[9].reason
+
+
+# --- the record of it -------------------------------------------------------------------------------------------------
+
+
+def reviews(losses: Sequence[float], *detectors: Detector, settings: Settings | None = None) -> dict[int, Review]:
+    """Check → the review that was due at it."""
+    engine, found = DecisionEngine(settings or Settings(), detectors), {}
+    for check, loss in enumerate(losses):
+        rates = {"lr": Rate(0.1, 1.0, 0.1)}
+        engine.check(Reading(check, check, check, {"val_loss": loss}, rates=rates, snapshot_check=0))
+        if engine.review is not None:
+            found[check] = engine.review
+    return found
+
+
+def test_a_review_holds_the_numbers_of_its_sentence() -> None:
+    (review,) = reviews([*SLOWLY, 0.9, 0.8, 0.7], Slow(3)).values()
+    assert (review.check, review.action, review.condition, review.factor) == (3, "raise", "slow_progress", 2.0)
+    assert (review.helped, review.checks, review.monitor) == (True, 3, "val_loss")
+    gains = (review.gain_before, review.gain_expected, review.gain_after)
+    assert gains == pytest.approx((0.01, 0.01, 0.09))
+    assert str(review).startswith("the raise of check 3 helped: gain of val_loss a check 0.01 before")
+
+
+def test_a_change_that_another_cuts_short_is_reviewed_with_what_it_brought_until_then() -> None:
+    found = reviews([1.0, 0.9, 5.0, 0.8, 5.0, 0.7, 0.6, 0.5, 0.4], Diverges(2, 4))
+    assert [(at, r.check, r.checks, r.helped) for at, r in found.items()] == [(4, 2, 2, True), (7, 4, 3, True)]
+
+
+def test_a_raise_that_is_cut_short_has_not_helped() -> None:
+    """However fast the run became: it needed another change before its time was over."""
+    found = reviews([*SLOWLY, 0.5, 5.0], Slow(3), Diverges(5))
+    assert [(r.action, r.checks, r.helped) for r in found.values()] == [("raise", 2, False)]
+
+
+def test_a_policy_that_counts_epochs_is_reviewed_too() -> None:
+    found = reviews([1.0, 0.9, 0.9, 0.9, 0.9, 0.9, 0.9], settings=Settings(policy=ExponentialPolicy(epochs=4)))
+    assert [(at, r.check, r.helped) for at, r in found.items()] == [(6, 3, False)]
+
+
+def test_a_review_goes_through_the_journal() -> None:
+    engine = DecisionEngine(Settings(), [Slow(3)])
+    for check, loss in enumerate([*SLOWLY, 0.9, 0.8, 0.7]):
+        reading = Reading(check, check, check, {"val_loss": loss}, rates={"lr": Rate(0.1, 1.0, 0.1)}, snapshot_check=0)
+        line = entry_line(engine.entry(Event.CHECK, reading, engine.check(reading), Adjustment({})))
+        assert read_line(line).review == engine.review
+    assert engine.review is not None
