@@ -276,7 +276,7 @@ class Finding:
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """The one condition that a check acts on, and the ones that it outranked.
+    """The one condition that a check acts on, and all findings.
 
     Attributes:
         condition: the condition that ranks highest among those that hold; ``healthy`` where none does.
@@ -291,12 +291,6 @@ class Diagnosis:
     reason: str
     suspected: frozenset[Condition] = frozenset()
     urgent: bool = False
-
-    @property
-    def outranked(self) -> tuple[Condition, ...]:
-        """Conditions that hold as well, and were not acted on."""
-        held = dict.fromkeys(f.condition for f in self.findings if f.verdict is Verdict.YES)
-        return tuple(c for c in held if c is not self.condition)
 
     @property
     def room(self) -> float:

@@ -57,7 +57,6 @@ def test_of_two_that_hold_the_higher_rank_is_acted_on(upper, lower):
     diagnosis = diagnose([finding(lower, "y"), finding(upper, "y")], views())
     assert diagnosis.condition is upper
     assert diagnosis.reason == f"{upper} on a"
-    assert diagnosis.outranked == (lower,)
 
 
 @pytest.mark.parametrize(
@@ -78,7 +77,6 @@ def test_an_undecided_condition_of_higher_rank_does_not_hide_one_that_holds():
     diagnosis = diagnose([finding(C.OVERFITTING, "u"), finding(C.PLATEAU, "y")], views())
     assert diagnosis.condition is C.PLATEAU
     assert diagnosis.suspected == {C.OVERFITTING, C.PLATEAU}
-    assert diagnosis.outranked == ()
 
 
 @pytest.mark.parametrize(

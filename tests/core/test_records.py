@@ -105,13 +105,6 @@ def test_fresh_monitors_are_those_with_a_value_at_this_check():
     assert MetricViews(0, (fresh, stale)).fresh == (fresh,)
 
 
-def test_outranked_names_each_other_condition_that_holds_once():
-    spike = Finding(Condition.LOSS_SPIKE, Verdict.YES, "m", 9.0, 6.0, "")
-    perhaps = Finding(Condition.OVERFITTING, Verdict.UNDECIDED, "m", 1.0, 2.0, "")
-    diagnosis = Diagnosis(Condition.PLATEAU, (spike, FINDING, spike, perhaps), "flat")
-    assert diagnosis.outranked == (Condition.LOSS_SPIKE,)
-
-
 def test_a_condition_is_one_object_and_plain_text():
     own = Condition("late_start")
     for one in (Condition.PLATEAU, own):

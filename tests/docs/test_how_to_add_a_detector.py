@@ -79,13 +79,13 @@ def test_a_detector_of_the_users_own_acts_in_a_run(tmp_path, monkeypatch, capsys
     assert "lr_controller/condition/no_start" in next(Path("log").rglob("metrics.csv")).read_text()
 
     events = next(Path("board").rglob("events.out.*")).read_bytes()
-    assert b'"color":"#8c564b","mark":"cross"' in events, "for the tab"
+    assert b'"color":"#8a5a44","mark":"cross"' in events, "for the tab"
 
     run = open_run("lr_journal.jsonl")
     assert [said for said in run.said if "NoStartDetector" in said] == [
         "the detector NoStartDetector is not available here: a replay does not find no_start"
     ]
-    assert "#8c564b" in page(report_of(run)), "coloured as its class says"
+    assert "#8a5a44" in page(report_of(run)), "coloured as its class says"
     assert all(r.decisions[0].condition != "no_start" for r in replay(run.lines(), [Replayer(run.settings)]))
     exec(BLOCKS["replay"], names)
     assert [str(d) for d in names["decisions"]] == [str(line.decision) for line in run.lines()]
