@@ -65,12 +65,12 @@ class ControlledGroups:
         for index, control in self._controls():
             self._watched.append((index, control))
             notes += control.notice()
-            control.join(self.owner, *self._bounds(index, control))
+            control.join(self.owner, *self._bounds(index))
             self.unhidden += control.attach(self._schedulers_of(self.optimizers[index]))
         return notes
 
     def before_step(self) -> None:
-        """Scale what somebody wrote since the last look: what is shown between two steps is what the next one uses."""
+        """Scale what others wrote since the last look: what is shown between two steps is what the next one uses."""
         for _, control in self._watched:
             control.before_step()
 
@@ -78,35 +78,24 @@ class ControlledGroups:
         """Name → learning rate, of the controlled groups."""
         return {
             name: rate
-            for index, names in self._names().items()
-            for group, (name, rate) in enumerate(zip(names, self._rates_of(index), strict=True))
-            if self._has(index, group)
+            for index, names in rate_names(self.optimizers, self.configs).items()
+            if any(mine := self._mine(index))
+            for name, rate, chosen in zip(names, self._rates_of(index), mine, strict=True)
+            if chosen
         }
 
     def multiply(self, factor: float) -> None:
         """Multiply the scale of every controlled group."""
         for index, control in self._controls():
-            groups = [group for group in range(len(control.rates())) if self._has(index, group)]
-            if groups:
-                control.multiply(self.owner, factor, groups)
+            control.multiply(self.owner, factor, [group for group, chosen in enumerate(self._mine(index)) if chosen])
 
     def set_part(self, part: str, scale: float) -> None:
-        """Set a scale of every controlled group that stands beside the decisions' own, and is multiplied with it.
-
-        Made to be called often: nothing is done where the scale is the one of before.
-        """
+        """Set a scale of every controlled group that stands beside the decisions' own, and is multiplied with it."""
         if self._parts.get(part) == scale:
-            return
+            return  # called at every step of a sweep or a curve
         self._parts[part] = scale
-        owner = f"{self.owner}/{part}"
         for index, control in self._watched:
-            control.set_scale(owner, scale if self.chosen is None else self._in_each(index, control, scale))
-
-    def _in_each(self, index: int, control: LRScale, scale: float) -> float | list[float]:
-        """The scale in the groups that are chosen, 1 in the others; one number where all of them are."""
-        if self.chosen is None or index in self.chosen:
-            return scale
-        return [scale if self._has(index, group) else 1.0 for group in range(len(control.rates()))]
+            control.set_scale(f"{self.owner}/{part}", [scale if chosen else 1.0 for chosen in self._mine(index)])
 
     def detach(self) -> None:
         """Give every scheduler back as it was; the groups keep their rates."""
@@ -130,44 +119,38 @@ class ControlledGroups:
         return [self.owner, *(f"{self.owner}/{part}" for part in PARTS)]
 
     def _controls(self) -> list[tuple[int, LRScale]]:
-        chosen = [index for index in range(len(self.optimizers)) if self._has_any(index)]
-        return [(index, LRScale.of(self.optimizers[index])) for index in chosen]
+        return [(index, LRScale.of(one)) for index, one in enumerate(self.optimizers) if any(self._mine(index))]
 
     def _rates_of(self, index: int) -> list[Rate]:
         if self.read_only:
             return [Rate(rate, 1.0, rate) for rate in read(rated_groups(self.optimizers[index]))]
         return LRScale.of(self.optimizers[index]).rates()
 
-    def _names(self) -> dict[int, list[str]]:
-        names = rate_names(self.optimizers, self.configs)
-        return {index: named for index, named in names.items() if self._has_any(index)}
-
     def _schedulers_of(self, optimizer: Any) -> list[Any]:
         schedulers = [config.scheduler for config in self.configs]
         return [s for s in schedulers if innermost(getattr(s, "optimizer", None)) is innermost(optimizer)]
 
-    def _has(self, index: int, group: int) -> bool:
+    def _mine(self, index: int) -> list[bool]:
+        """For each group of one optimizer, whether it is controlled."""
+        groups = rated_groups(self.optimizers[index])
         if self.chosen is None or index in self.chosen:
-            return True
-        name = str(rated_groups(self.optimizers[index])[group].get("name"))
+            return [True] * len(groups)
         # "backbone" is every group that was cut from it: "backbone/conv1".
-        return any(isinstance(one, str) and (name == one or name.startswith(f"{one}/")) for one in self.chosen)
+        wanted = tuple(one for one in self.chosen if isinstance(one, str))
+        names = [str(group.get("name")) for group in groups]
+        return [any(name == one or name.startswith(f"{one}/") for one in wanted) for name in names]
 
-    def _has_any(self, index: int) -> bool:
-        return any(self._has(index, group) for group in range(len(rated_groups(self.optimizers[index]))))
-
-    def _bounds(self, index: int, control: LRScale) -> tuple[list[float], list[float] | None]:
+    def _bounds(self, index: int) -> tuple[list[float], list[float] | None]:
         """Bounds of the groups of one optimizer: those of others are left open."""
         before = sum(len(self._rates_of(i)) for i, _ in self._controls() if i < index)
-        groups = range(len(control.rates()))
         # A group that was cut from another has the bounds of that one.
-        origins = [group.get(ORIGIN, g) for g, group in enumerate(rated_groups(self.optimizers[index]))]
-        low = [_at(self.min_lr, before + origins[g]) if self._has(index, g) else 0.0 for g in groups]
+        origins = [before + group.get(ORIGIN, g) for g, group in enumerate(rated_groups(self.optimizers[index]))]
+        mine = self._mine(index)
+        low = [_at(self.min_lr, at) if chosen else 0.0 for at, chosen in zip(origins, mine, strict=True)]
         if self.max_lr is None:
             return low, None
-        return low, [
-            _at(self.max_lr, before + origins[g]) if self._has(index, g) else sys.float_info.max for g in groups
-        ]
+        top = sys.float_info.max
+        return low, [_at(self.max_lr, at) if chosen else top for at, chosen in zip(origins, mine, strict=True)]
 
     def _check_choice(self) -> None:
         groups = {g["name"] for o in self.optimizers for g in rated_groups(o) if "name" in g}

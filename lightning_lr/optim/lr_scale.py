@@ -9,8 +9,8 @@
 u is stored, never computed back from the applied rate: ``x * 0.1 / 0.1 != x`` for one float in seven. The groups are
 read anew each time, because ``optimizer.load_state_dict`` replaces them.
 
-Who does what: ``scales`` owners and arithmetic, ``group_rates`` reading and writing (which is asked for here alone),
-``scheduler_step`` the way into a scheduler's step, ``external_lr_changes`` what a rate means that we did not write.
+Who does what: ``scales`` owners and arithmetic, ``param_group_lrs`` reading and writing (called from here alone),
+``scheduler_guard`` the way into a scheduler's step, ``external_lr_changes`` what a rate means that we did not write.
 """
 
 from __future__ import annotations
@@ -28,19 +28,7 @@ from lightning_lr.engine.bounds import check_scale
 from lightning_lr.engine.records import Rate
 from lightning_lr.errors import ArgumentError
 from lightning_lr.optim import external_lr_changes
-from lightning_lr.optim.param_group_lrs import (
-    Group,
-    all_numbers,
-    innermost,
-    marks,
-    number,
-    put,
-    put_numbers,
-    rated_groups,
-    read,
-    twins,
-    untouched,
-)
+from lightning_lr.optim.param_group_lrs import Group, innermost, number, rated_groups, read, twins, versions, write
 from lightning_lr.optim.scales import Scales
 from lightning_lr.optim.scheduler_guard import guard, release
 
@@ -74,16 +62,14 @@ class LRScale:
         self._schedulers: weakref.WeakSet[Any] = weakref.WeakSet()
         self._scheduled = read(self._groups())
         self._written = list(self._scheduled)
-        self._untouched: list[float] | None = list(self._scheduled)
+        self._restored: list[float] | None = list(self._scheduled)
         self._scales = Scales(len(self._scheduled))
-        self._notes: deque[str] = deque(maxlen=100)  # who never asks must not fill the memory
+        self._notes: deque[str] = deque(maxlen=100)  # if nothing reads them, they must not fill the memory
         self._depth = 0
-        self._habits: dict[int, bool | None] = {}  # group → whether who writes there sets rates or multiplies them
-        self._told: set[int] = set()
+        self._habits: dict[int, bool | None] = {}  # group → whether its other writer sets rates or multiplies them
+        self._reported: set[int] = set()
         self._hook: Any = None
-        self._marked: list[Any] = []
-        self._ignored: list[Any] = []
-        self._tensors: list[Any] = []
+        self._remember()
 
     @classmethod
     def of(cls, optimizer: Any) -> LRScale:
@@ -96,26 +82,21 @@ class LRScale:
         self, owner: str, min_lr: float | Sequence[float] = 0.0, max_lr: float | Sequence[float] | None = None
     ) -> None:
         """Set the bounds of an owner, one number or one per group. Where owners differ, the narrowest bound holds."""
-        self._look()
+        self.look()
         self._scales.bound(owner, min_lr, max_lr)
         self.apply()
 
     def set_scale(self, owner: str, scales: float | Sequence[float]) -> None:
         """Replace the scale of an owner: one number, or one per group."""
-        groups = () if self._depth else untouched(self._optimizer(), self._written)
-        if not groups:
-            looked_at = self._look()
-            self._scales.set(owner, scales)
-            self.apply(looked_at)
-        else:  # as nearly always while a curve falls: all of them hold numbers then, and need not be read
-            self._scales.set(owner, scales)
-            self._written = put_numbers(groups, self._scales.applied(self._scheduled))
+        self.look()
+        self._scales.set(owner, scales)
+        self.apply()
 
     def multiply(self, owner: str, factor: float, groups: Iterable[int] | None = None) -> None:
         """Multiply the scale of an owner, in all groups or in those given by index."""
         check_scale(factor)
-        self._look()
-        self._untouched = None
+        self.look()
+        self._restored = None
         self._scales.multiply(owner, factor, groups)
         self.apply()
 
@@ -127,18 +108,14 @@ class LRScale:
         """What every group is scheduled for and holds, as of the last look or write."""
         return [Rate(*rate) for rate in zip(self._scheduled, self._scales.product, self._written, strict=True)]
 
-    def apply(self, groups: Sequence[Group] | None = None) -> None:
+    def apply(self) -> None:
         """Make the groups hold the applied rates, whatever is there now.
 
         To call after an optimizer state was put back that belongs to another moment of the same run.
-
-        Args:
-            groups: what :meth:`_look` has just found; read anew where it is left out.
         """
-        if self._depth:
-            return  # a scheduler is at work; this is done when it has finished
-        held = self._fill(self._scales.applied(self._scheduled), groups)
-        self._written[: len(held)] = held
+        if not self._depth:  # else a scheduler is at work; this is done when it has finished
+            held = self._fill(self._scales.applied(self._scheduled))
+            self._written[: len(held)] = held
 
     def follow_split(self, parents: Sequence[int]) -> None:
         """Take in groups that were cut from others: each goes on with the rate and the scales of its parent.
@@ -150,8 +127,8 @@ class LRScale:
             self._scales.grow(list(parents))
             self._scheduled += [self._scheduled[parent] for parent in parents]
             self._written += [self._written[parent] for parent in parents]
-            if self._untouched is not None:
-                self._untouched += [self._untouched[parent] for parent in parents]
+            if self._restored is not None:
+                self._restored += [self._restored[parent] for parent in parents]
             self.apply()
 
     def scaled_by(self, suffix: str) -> bool:
@@ -194,8 +171,8 @@ class LRScale:
         May be nested: only the outermost counts.
         """
         if self._depth == 0:
-            self._look()
-            self._untouched = None
+            self.look()
+            self._restored = None
             self._fill(self._scheduled)
         self._depth += 1
         try:
@@ -220,59 +197,51 @@ class LRScale:
         found = read(self._groups())
         known = min(len(found), len(self._scheduled))
         self._scheduled[:known] = self._written[:known] = found[:known]
+        self._remember()
         self.apply()
-        self._look()  # the step may also have added groups
+        self.look()  # the step may also have added groups
 
     # What others do.
 
     def notice(self) -> list[str]:
         """Take in what others did to the groups since the last look, and say so; ``[]`` where nothing happened."""
-        self._look()
+        self.look()
         notes = list(self._notes)
         self._notes.clear()
         return notes
 
-    def _before_step(self, optimizer: Any, *_: Any) -> None:
-        # A compiled step would be compiled anew for each rate. The second question is the first one of `before_step`.
-        if not is_dynamo_compiling() and not self._scales.neutral:
-            self.before_step(optimizer)
+    def _before_step(self, *_: Any) -> None:
+        if not is_dynamo_compiling():  # a compiled step would be compiled anew for each rate
+            self.before_step()
 
-    def before_step(self, optimizer: Any = None) -> None:
-        """Scale what somebody wrote since the last look, before the optimizer uses it; quick where nobody did.
+    def before_step(self) -> None:
+        """Scale what others wrote since the last look, before the optimizer uses it."""
+        # ``torch.distributed.checkpoint`` steps with rates of 0 to see which state an optimizer has: no rate to follow.
+        if not self._scales.neutral and not self._unchanged() and any(read(self._groups())):
+            self.look()
 
-        Args:
-            optimizer: this one, where it is at hand.
-        """
-        if self._scales.neutral:
-            return
-        if not self._depth and untouched(self._optimizer() if optimizer is None else optimizer, self._written):
-            return
-        marked = marks(self._optimizer())
-        if marked == self._written or marked == self._marked or marked == self._ignored:
-            return  # a float is its own mark; a tensor's is remembered
-        # ``torch.distributed.checkpoint`` steps with rates of 0 to see which state an optimizer has: nobody's wish.
-        if any(read(self._groups())):
-            self._mark(self._look())
-        else:
-            self._ignored = marked
-
-    def _look(self) -> list[Group]:
-        """Compare the groups with what was written; follow outside writes and new groups. Returns the groups."""
+    def look(self) -> None:
+        """Compare the groups with what was written; follow outside writes and new groups."""
+        if self._depth or self._unchanged() or self._optimizer() is None:
+            return  # inside a step the groups hold the scheduled rates; without an optimizer the last rates stand
         groups = self._groups()
-        if self._depth or self._optimizer() is None:
-            return groups  # they hold the scheduled rates; or there are none any more, and the last rates stand
-        if self._marked and marks(self._optimizer()) == self._marked:
-            return groups
         found = read(groups)
-        if found == self._written:
-            if self._marked:
-                self._mark(groups)
-            return groups
-        self._let_go(len(found))
-        self._follow(found)
-        self._let_join(groups, found)
-        self.apply()
-        return groups
+        if found != self._written:
+            self._let_go(len(found))
+            self._follow(found)
+            self._let_join(groups, found)
+            self.apply()
+        self._remember()
+
+    def _unchanged(self) -> bool:
+        """Whether nothing was written since the last look or write of ours; reads no tensor."""
+        groups = self._groups()
+        return len(groups) == len(self._written) and versions(groups) == self._seen
+
+    def _remember(self) -> None:
+        groups = self._groups()
+        self._seen = versions(groups)
+        self._alive = [group["lr"] for group in groups]  # so that no other tensor gets the id of one of these
 
     def _let_go(self, count: int) -> None:
         """Forget groups that are gone."""
@@ -282,14 +251,14 @@ class LRScale:
             self._scales.shrink(count)
             del self._scheduled[count:], self._written[count:]
             self._habits = {group: habit for group, habit in self._habits.items() if group < count}
-            self._told = {group for group in self._told if group < count}
+            self._reported = {group for group in self._reported if group < count}
 
     def _follow(self, found: Sequence[float]) -> None:
         """Take over rates that somebody else wrote."""
         changed = [i for i, held in enumerate(self._written) if not external_lr_changes.same(found[i], held)]
-        untouched = {rate for rate, held in zip(found, self._written, strict=False) if rate == held}
+        kept = {rate for rate, held in zip(found, self._written, strict=False) if rate == held}
         for i in changed:
-            if found[i] in untouched and found[i] != self._scheduled[i]:
+            if found[i] in kept and found[i] != self._scheduled[i]:
                 # Copied from another group, as BackboneFinetuning aligns its own: the scale is in it already.
                 self._scheduled[i] = found[i] / self._scales.product[i]
                 continue
@@ -299,9 +268,9 @@ class LRScale:
                 found[i], self._scheduled[i], self._written[i], self._habits[i]
             )
         if changed:
-            self._untouched = None
-        if not self._told.issuperset(changed):  # who writes at each step is reported once
-            self._told.update(changed)
+            self._restored = None
+        if not self._reported.issuperset(changed):  # a writer of each step is reported once
+            self._reported.update(changed)
             i = changed[0]
             self._notes.append(
                 external_lr_changes.changed_outside(changed, self._written[i], found[i], self._scheduled[i])
@@ -327,30 +296,19 @@ class LRScale:
     def _groups(self) -> list[Group]:
         return rated_groups(self._optimizer())
 
-    def _fill(self, rates: Sequence[float], groups: Sequence[Group] | None = None) -> list[float]:
+    def _fill(self, rates: Sequence[float]) -> list[float]:
         """Write into those groups that are known and still there."""
-        groups = self._groups() if groups is None else groups
-        known = groups[: len(rates)]
-        if all_numbers(groups):
-            self._tensors, self._marked = [], []
-            return put(known, rates[: len(known)])
-        # What a tensor holds is not read back where nobody wrote into it since: on a GPU that would wait.
-        certain = bool(self._marked) and marks(self._optimizer()) == self._marked
-        held = put(known, rates[: len(known)], self._written if certain else None)
-        self._mark(groups)
-        return held
-
-    def _mark(self, groups: Sequence[Group]) -> None:
-        """Remember what would change with the next write of a tensor; a float is its own mark."""
-        # Kept, so that no other takes their ids.
-        self._tensors = [] if all_numbers(groups) else [group["lr"] for group in groups]
-        self._marked = marks(self._optimizer()) if self._tensors else []
+        groups = self._groups()[: len(rates)]
+        held = self._written[: len(groups)] if self._unchanged() else read(groups)
+        written = write(groups, rates[: len(groups)], held)
+        self._remember()
+        return written
 
     # What a checkpoint holds.
 
     def state(self, owner: str) -> dict[str, Any]:
         """What an owner saves in its checkpoint: plain numbers."""
-        self._look()  # else an outside write of a moment ago would look like a change between the two runs
+        self.look()  # else an outside write of a moment ago would look like a change between the two runs
         scheduled, written = list(self._scheduled), list(self._written)
         state = {"version": 1, "scale": self.scale(owner), "scheduled": scheduled, "written": written}
         habits = [self._habits.get(group) for group in range(len(scheduled))]
@@ -372,8 +330,8 @@ class LRScale:
         """The rates as they were before the owners, who load one after the other, began to put their scales on."""
         groups = self._groups()
         found = read(groups)
-        if self._untouched is None or found != self._written or len(found) != len(self._untouched):
+        if self._restored is None or found != self._written or len(found) != len(self._restored):
             self._let_go(len(found))
             self._let_join(groups, found)
-            self._untouched = found
-        return self._untouched
+            self._restored = found
+        return self._restored

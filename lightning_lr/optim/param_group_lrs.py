@@ -1,6 +1,6 @@
-"""The learning rates that an optimizer's parameter groups hold: read as plain floats, and put there for ``lr_control``.
+"""The learning rates that an optimizer's parameter groups hold: read as plain floats, and written for ``lr_scale``.
 
-A rate is a float, or a tensor where the optimizer is compiled, captured in a CUDA graph or capturable. A tensor must
+A rate is a float, or a tensor if the optimizer is compiled, captured in a CUDA graph or capturable. A tensor must
 stay the very object that it is (a captured graph reads its memory), and ``Adam(groups, lr=tensor)`` hands one and the
 same tensor to all groups. Nothing is cached here: ``optimizer.load_state_dict`` replaces the groups' dicts.
 Reading a tensor that lives on an accelerator waits for it.
@@ -43,47 +43,17 @@ def rated_groups(optimizer: Any) -> list[Group]:
 
 def read(groups: Sequence[Group]) -> list[float]:
     """The rate of every group as a float."""
-    return [rate if type(rate := group["lr"]) is float else number(rate) for group in groups]
+    return [number(group["lr"]) for group in groups]
 
 
 def number(rate: Any) -> float:
-    """A rate as a float; torch warns where a rate that is itself learned is read without saying so."""
+    """A rate as a float; torch warns if a rate that is itself learned is read without saying so."""
     return float(rate.detach() if isinstance(rate, torch.Tensor) else rate)
 
 
-def marks(optimizer: Any) -> list[Any]:
-    """What changes when a rate is written, without waiting for a device: a number itself, a tensor's write count."""
-    # Asked for at each step: to ask a float whether it is a tensor takes longer than all the rest.
-    groups = getattr(optimizer, "param_groups", None) or ()
-    return [rate if type(rate) is float else _mark(rate) for g in groups if (rate := g.get("lr")) is not None]
-
-
-def _mark(rate: Any) -> Any:
-    return (id(rate), rate._version) if isinstance(rate, torch.Tensor) else rate
-
-
-def untouched(optimizer: Any, rates: Sequence[float]) -> Sequence[Group]:
-    """All groups, where they hold these very objects, so that nobody has written since they were put there; else none.
-
-    Asked for at each step, and quicker than a comparison: an object is the same or not, and no tensor is asked for its
-    value. None may also mean that an equal number was written, or that a group has no rate.
-    """
-    groups: Sequence[Group] = getattr(optimizer, "param_groups", None) or ()
-    if len(groups) != len(rates):
-        return ()
-    try:
-        for group, rate in zip(groups, rates, strict=True):
-            if group["lr"] is not rate:
-                return ()
-    except KeyError:
-        return ()
-    return groups
-
-
-def rounded(rate: float, dtype: torch.dtype) -> float:
-    """The rate as a tensor of that type would hold it; never 0 for a rate above 0."""
-    held = float(torch.tensor(rate, dtype=dtype))
-    return float(torch.finfo(dtype).tiny) if held == 0 < rate else held
+def versions(groups: Sequence[Group]) -> list[Any]:
+    """What changes if a rate is written, read without waiting for a device: a number itself, a tensor's write count."""
+    return [(id(r), r._version) if isinstance(r := group["lr"], torch.Tensor) else r for group in groups]
 
 
 def twins(groups: Sequence[Group], known: int) -> dict[int, int]:
@@ -96,58 +66,36 @@ def twins(groups: Sequence[Group], known: int) -> dict[int, int]:
     }
 
 
-def put(groups: Sequence[Group], rates: Sequence[float], held: Sequence[float] | None = None) -> list[float]:
+def write(groups: Sequence[Group], rates: Sequence[float], held: Sequence[float]) -> list[float]:
     """Make every group hold its rate, and return what each then holds: a float32 tensor rounds.
 
-    A group that holds its rate already is not touched. A tensor stays the object that it is.
+    A group that holds its rate already is left alone. A tensor stays the object that it is.
 
     Args:
         groups: of one optimizer.
         rates: as many.
-        held: what the groups hold, where that is known: then no tensor is read, which would wait for a GPU.
+        held: what the groups hold now.
     """
-    if all_numbers(groups):
-        return put_numbers(groups, list(rates))
-    known = read(groups) if held is None else held
-    _part_shared_tensors(groups, rates)
-    return [_put(group, rate, old) for group, rate, old in zip(groups, rates, known, strict=False)]
+    written: list[float] = []
+    shared: dict[int, float] = {}
+    for group, rate, old in zip(groups, rates, held, strict=True):
+        tensor = group["lr"]
+        if not isinstance(tensor, torch.Tensor):
+            if old != rate:
+                group["lr"] = rate
+            written.append(rate)
+            continue
+        parts = shared.setdefault(id(tensor), rate) != rate
+        if parts:  # another group holds this tensor, and another rate
+            tensor = group["lr"] = tensor.clone()
+        rounded = _rounded(rate, tensor.dtype)
+        if parts or old != rounded:
+            tensor.detach().fill_(rounded)  # detached: a rate that is itself learned refuses to be written in place
+        written.append(rounded)
+    return written
 
 
-def put_numbers(groups: Sequence[Group], rates: list[float]) -> list[float]:
-    """The same, where no rate is a tensor; ``rates`` become the very objects in the groups, see :func:`untouched`."""
-    for i, group in enumerate(groups):
-        if group["lr"] == rates[i]:
-            rates[i] = group["lr"]
-        else:
-            group["lr"] = rates[i]
-    return rates
-
-
-def all_numbers(groups: Sequence[Group]) -> bool:
-    """Whether every rate is a float, as nearly always: then nothing has to be asked of a device."""
-    return {type(group["lr"]) for group in groups} == {float}
-
-
-def _put_number(group: Group, rate: float) -> float:
-    if group["lr"] != rate:
-        group["lr"] = rate
-    return rate
-
-
-def _put(group: Group, rate: float, old: float) -> float:
-    tensor = group["lr"]
-    if not isinstance(tensor, torch.Tensor):
-        return _put_number(group, rate)
-    rate = rounded(rate, tensor.dtype)
-    if old != rate:
-        tensor.detach().fill_(rate)  # detached: a rate that is itself learned refuses to be written in place
-    return rate
-
-
-def _part_shared_tensors(groups: Sequence[Group], rates: Sequence[float]) -> None:
-    """Give a group a tensor of its own where it shares one with a group that shall hold another rate."""
-    wanted: dict[int, float] = {}
-    for group, rate in zip(groups, rates, strict=True):
-        held = group["lr"]
-        if isinstance(held, torch.Tensor) and wanted.setdefault(id(held), rate) != rate:
-            group["lr"] = held.clone()
+def _rounded(rate: float, dtype: torch.dtype) -> float:
+    """The rate as a tensor of that type would hold it; never 0 for a rate above 0."""
+    held = float(torch.tensor(rate, dtype=dtype))
+    return float(torch.finfo(dtype).tiny) if held == 0 < rate else held

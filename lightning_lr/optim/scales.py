@@ -20,16 +20,11 @@ PARTS = ("curve", "exploration")
 
 @dataclass
 class Share:
-    """What one owner says, per group.
-
-    Attributes:
-        idle: whether every scale is 1; then it is left out of the product, which stays the same to the last bit.
-    """
+    """Scale and bounds of one owner, per group; at first, nothing that changes anything."""
 
     scale: list[float]
     lower: list[float]
     upper: list[float]
-    idle: bool = True
 
 
 class Scales:
@@ -42,36 +37,30 @@ class Scales:
     ([0.5, 0.05], [0.05, 0.005])
 
     Attributes:
-        product: the product of the scales, per group; kept, because each step of a scheduler needs it.
-        neutral: whether every scheduled rate is applied as it is; kept, because each step of the optimizer asks.
+        product: the product of the scales, per group.
+        neutral: whether every scheduled rate is applied as it is.
     """
 
     def __init__(self, count: int) -> None:
         self._count = count
         self._shares: dict[str, Share] = {}
-        self.product = [1.0] * count
         self._combine()
 
     def of(self, owner: str) -> list[float]:
-        """The scale of one owner; 1 where it never set one."""
+        """The scale of one owner; 1 if it never set one."""
         return list(self._shares[owner].scale) if owner in self._shares else [1.0] * self._count
 
     def scaled_by(self, suffix: str) -> bool:
         """Whether an owner whose name ends like this has a scale other than 1."""
-        return any(share.scale.count(1.0) < self._count for o, share in self._shares.items() if o.endswith(suffix))
+        return any(one != 1 for owner, share in self._shares.items() if owner.endswith(suffix) for one in share.scale)
 
     def set(self, owner: str, scales: float | Sequence[float]) -> None:
         """Replace the scale of one owner."""
-        if type(scales) is float and 0 < scales < math.inf:  # while a curve falls
-            wanted, idle = [scales] * self._count, scales == 1.0
-        else:
-            wanted = self._per_group(scales, "scales")
-            for scale in {*wanted}:
-                check_scale(scale)
-            idle = wanted.count(1.0) == self._count
-        share = self._shares.get(owner) or self._share(owner)
-        share.scale, share.idle = wanted, idle
-        self._multiply()
+        wanted = self._per_group(scales, "scales")
+        for scale in {*wanted}:
+            check_scale(scale)
+        self._share(owner).scale = wanted
+        self._combine()
 
     def multiply(self, owner: str, factor: float, groups: Iterable[int] | None = None) -> None:
         """Multiply the scale of one owner, in all groups or in some."""
@@ -90,20 +79,19 @@ class Scales:
             check_bounds(low, None if max_lr is None else high)
         share = self._share(owner)
         share.lower, share.upper = lower, upper
-        self._narrow()
+        self._combine()
 
     def grow(self, likes: Sequence[int | None]) -> None:
         """Add groups, each with the scales of the group named, or with 1 for ``None``; bounds as the last group's.
 
-        Where all of them follow a curve, or a sweep, a new one does as well.
+        If all of them follow a curve, or a sweep, a new one does as well.
         """
         for owner, share in self._shares.items():
             follows = owner.rpartition("/")[2] in PARTS and len({*share.scale}) == 1
             shared = share.scale[0] if follows else 1.0
             share.scale += [shared if like is None else share.scale[like] for like in likes]
-            share.idle = share.scale.count(1.0) == len(share.scale)
-            share.lower += share.lower[-1:] * len(likes)
-            share.upper += share.upper[-1:] * len(likes)
+            share.lower += (share.lower[-1:] or [0.0]) * len(likes)
+            share.upper += (share.upper[-1:] or [math.inf]) * len(likes)
         self._count += len(likes)
         self._combine()
 
@@ -116,36 +104,18 @@ class Scales:
 
     def applied(self, scheduled: Sequence[float]) -> list[float]:
         """The rate to apply in each group."""
-        if self._open and scheduled:
-            rates = [*map(mul, scheduled, self.product)]
-            if min(rates) > 0 and sum(rates) < math.inf:
-                return rates  # no bound, no underflow, no group at rest: `bounded` would say the same
-        return [bounded(*rate) for rate in zip(scheduled, self.product, self._lower, self._upper, strict=True)]
+        return [*map(bounded, scheduled, self.product, self._lower, self._upper)]
 
     def _combine(self) -> None:
-        self._narrow()
-        self._multiply()
-
-    def _narrow(self) -> None:
-        """The narrowest of all bounds."""
+        """The product of all scales, and the narrowest of all bounds."""
+        self.product = [1.0] * self._count
         self._lower, self._upper = [0.0] * self._count, [math.inf] * self._count
         for share in self._shares.values():
+            self.product = [*map(mul, self.product, share.scale)]
             self._lower, self._upper = [*map(max, self._lower, share.lower)], [*map(min, self._upper, share.upper)]
-        self._unbounded = self._upper.count(math.inf) == self._count
-        self._open = self._unbounded and not any(self._lower)
-        self.neutral = self._unbounded and self.product.count(1.0) == self._count
-
-    def _multiply(self) -> None:
-        """The product of all scales: at each stair while a curve falls, hence apart from the bounds."""
-        product: list[float] = []
-        for share in self._shares.values():
-            if not share.idle:
-                product = [*map(mul, product, share.scale)] if product else share.scale
-        self.product = product = product or [1.0] * self._count
-        self.neutral = self._unbounded and product.count(1.0) == self._count
+        self.neutral = self.product.count(1.0) == self._upper.count(math.inf) == self._count
 
     def _share(self, owner: str) -> Share:
-        """What an owner says so far: at first, nothing that changes anything."""
         if owner not in self._shares:
             count = self._count
             self._shares[owner] = Share([1.0] * count, [0.0] * count, [math.inf] * count)

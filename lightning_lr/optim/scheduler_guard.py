@@ -5,7 +5,8 @@ others overwrite it. So during a step the groups hold the scheduled rates, and t
 
 Why the class, and not the instance: ``state_dict`` of torch's schedulers saves every instance attribute, so a patched
 ``step`` would end up in the checkpoint. The new class has the name, module and layout of the old one and is one of its
-subclasses, so ``isinstance`` and ``repr`` say what they always said; copies and pickles are of the old class.
+subclasses, so ``isinstance`` and ``repr`` say what they always said; copies and pickles are of the old class. It lives
+as long as a scheduler has it, and looks ``step`` up at each call, so a class that is patched or reloaded is honoured.
 """
 
 from __future__ import annotations
@@ -14,25 +15,24 @@ import copyreg
 import functools
 import weakref
 from collections.abc import Callable
-from contextlib import AbstractContextManager, suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from typing import Any
 
 Guard = Callable[[], AbstractContextManager[Any]]
 
-# timm's schedulers have both; it is whichever the training loop calls that must be guarded.
+# timm's schedulers have both; the one that the training loop calls must be guarded.
 STEPS = ("step", "step_update")
 
 _GUARDS: weakref.WeakKeyDictionary[Any, Guard] = weakref.WeakKeyDictionary()
 
 
 def guard(scheduler: Any, around: Guard) -> bool:
-    """Run every step of the scheduler inside ``around()``; ``False`` where this object does not allow it."""
+    """Run every step of the scheduler inside ``around()``; ``False`` if this object does not allow it."""
     if any(name in getattr(scheduler, "__dict__", {}) for name in STEPS):
-        return False  # somebody patched this very object: its own attribute hides whatever the class has
+        return False  # this very object was patched: its own attribute hides that of the class
     try:
-        plain: type = type(scheduler)
-        if not _is_guarded_class(plain):
-            scheduler.__class__ = _guarded_class(plain)
+        if not _is_guarded_class(type(scheduler)):
+            scheduler.__class__ = _guarded_class(type(scheduler))
         _GUARDS[scheduler] = around
     except Exception:  # a class may refuse a subclass, and an object a weak reference, each in its own way
         release(scheduler)
@@ -41,7 +41,7 @@ def guard(scheduler: Any, around: Guard) -> bool:
 
 
 def release(scheduler: Any) -> None:
-    """Give the scheduler its own class back; does nothing where it has it."""
+    """Give the scheduler its own class back, if it has another."""
     with suppress(TypeError):  # an object that cannot be weakly referenced was never guarded
         _GUARDS.pop(scheduler, None)
     if _is_guarded_class(type(scheduler)):
@@ -52,26 +52,32 @@ def _is_guarded_class(cls: type) -> bool:
     return "_lightning_lr_guarded" in vars(cls)
 
 
-@functools.cache
 def _guarded_class(plain: type) -> type:
-    """The subclass that runs each step under the guard of its instance."""
-    body: dict[str, Any] = {name: _guarded(getattr(plain, name)) for name in STEPS if hasattr(plain, name)}
-    if not body:
+    """The subclass that runs each step under the guard of its instance; one for each class, while it is in use."""
+    for subclass in type.__subclasses__(plain):  # Python holds them weakly
+        if _is_guarded_class(subclass):
+            return subclass
+    steps = [name for name in STEPS if hasattr(plain, name)]
+    if not steps:
         raise TypeError(f"{plain.__name__} has no step to guard.")
-    body |= {"__module__": plain.__module__, "__qualname__": plain.__qualname__, "__doc__": plain.__doc__}
+    body: dict[str, Any] = {
+        "__module__": plain.__module__,
+        "__qualname__": plain.__qualname__,
+        "__doc__": plain.__doc__,
+    }
     # Without slots of its own the class has the layout of the plain one: Python asks that of an exchange.
     body |= {"__slots__": (), "__reduce_ex__": _reduce_as(plain), "_lightning_lr_guarded": True}
-    return type(plain)(plain.__name__, (plain,), body)
+    guarded = type(plain)(plain.__name__, (plain,), body)
+    for name in steps:
+        setattr(guarded, name, _guarded_step(guarded, name))
+    return guarded
 
 
-def _guarded(method: Callable[..., Any]) -> Callable[..., Any]:
-    @functools.wraps(method)
+def _guarded_step(guarded: type, name: str) -> Callable[..., Any]:
+    @functools.wraps(getattr(guarded, name), updated=())
     def step(self: Any, *args: Any, **kwargs: Any) -> Any:
-        around = _GUARDS.get(self)
-        if around is None:
-            return method(self, *args, **kwargs)
-        with around():
-            return method(self, *args, **kwargs)
+        with _GUARDS.get(self, nullcontext)():
+            return getattr(super(guarded, self), name)(*args, **kwargs)
 
     return step
 

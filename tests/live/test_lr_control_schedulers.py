@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import copy
+import gc
 import io
 import pickle
+import weakref
+from unittest.mock import Mock
 
 import pytest
 import torch
@@ -249,6 +252,60 @@ def test_step_update_is_guarded_too() -> None:
     assert held(optimizer) == [0.025, 0.025]
     scheduler.step_update(0)
     assert held(optimizer) == [0.1, 0.1]
+
+
+def test_a_step_that_is_patched_later_is_honoured(monkeypatch) -> None:
+    """As by ``mock.patch``, a reloaded module or IPython's autoreload, which exchange methods of the class in place."""
+    optimizer = an_optimizer()
+    scheduler = StepUpdate(optimizer)
+    control = LRScale.of(optimizer)
+    control.attach([scheduler])
+    control.set_scale("us", 0.5)
+    monkeypatch.setattr(StepUpdate, "step", lambda self, epoch: self.write(0.3))
+    scheduler.step(1)
+    assert held(optimizer) == [0.15, 0.15]
+    control.detach()
+    control.attach([scheduler])
+    monkeypatch.setattr(StepUpdate, "step", lambda self, epoch: self.write(0.4))
+    scheduler.step(1)
+    assert held(optimizer) == [0.2, 0.2]
+
+
+@pytest.mark.parametrize("unbound", [staticmethod, lambda function: Mock(side_effect=function)])
+def test_a_step_that_does_not_bind_is_called_without_the_scheduler(unbound) -> None:
+    called = []
+    scheduler = type("Unbound", (), {"step": unbound(called.append)})()
+    control = LRScale.of(an_optimizer())
+    assert control.attach([scheduler]) == []
+    scheduler.step(3)
+    assert called == [3]
+
+
+@pytest.mark.parametrize("detached", [True, False])
+def test_nothing_keeps_a_schedulers_class_alive(detached: bool) -> None:
+    """A class that a function defines holds what the function held, a model perhaps."""
+
+    class Large: ...
+
+    def run() -> weakref.ref:
+        large, optimizer = Large(), an_optimizer()
+
+        class Local(lr_scheduler.StepLR):
+            def step(self, epoch=None) -> None:
+                super().step()
+                assert large
+
+        scheduler, control = Local(optimizer, 1), LRScale.of(optimizer)
+        control.attach([scheduler])
+        optimizer.step()
+        scheduler.step()
+        if detached:
+            control.detach()
+        return weakref.ref(large)
+
+    gone = run()
+    gc.collect()
+    assert gone() is None
 
 
 class Slotted:
