@@ -11,16 +11,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from lightning_lr.metrics.isolation import untouched
-from lightning_lr.metrics.mute import muted
-from lightning_lr.metrics.probe import Named, Probe, local
+from lightning_lr.metrics.isolation import isolated, without_logging
+from lightning_lr.metrics.probe import Named, StepProbe
 
 MULTIPLES = (0, 2, 6, 20, 60, 200)
 """How often the update is repeated: five forward passes beside the one at the weights as they are, a third of a decade
 apart. At a hundredth of the best rate κ is beyond the last of them, near the best below 10."""
 
 
-class CriticalRatio(Probe):
+class CriticalRatio(StepProbe):
     r"""κ, the multiple of the newest measured update Δw at which the loss of a fixed batch is back where it was.
 
     The loss at w + m·Δw is taken for m = 0, 2, 6, 20, 60, 200, forward passes only, on the first validation batch; in
@@ -33,8 +32,8 @@ class CriticalRatio(Probe):
         every_n_steps: one step in so many is measured, beginning with the first after each check; the newest counts.
             50: a measured step costs two passes over the weights, and at a rate that is too low κ hardly changes.
         loss: ``loss(module, batch)`` returns the loss of a batch as a tensor of one element. Without it
-            ``validation_step`` is called, with its logging muted and its metrics put back; whatever else it does, such
-            as appending to a list, it then does six more times.
+            ``validation_step`` is called, with its logging switched off and its metrics put back; what else it does,
+            such as appending to a list, it then does six more times.
         kwargs: for torchmetrics' ``Metric``.
 
     >>> ratio = CriticalRatio()
@@ -48,16 +47,10 @@ class CriticalRatio(Probe):
     def __init__(
         self, every_n_steps: int = 50, loss: Callable[[nn.Module, Any], Tensor] | None = None, **kwargs: Any
     ) -> None:
-        super().__init__(**kwargs)
-        if every_n_steps < 1:
-            raise ValueError(f"Expected `every_n_steps` to be at least 1 but got {every_n_steps}.")
-        self.every_n_steps = every_n_steps
+        super().__init__(every_n_steps, **kwargs)
         self.loss = loss
         self._module: nn.Module | None = None
-        self._parameters_of: list[Named] = []
-        self._before: list[Tensor] | None = None
         self._moved: list[Tensor] | None = None
-        self._step = 0
         self.add_state("losses", torch.zeros(len(MULTIPLES), dtype=torch.float64), dist_reduce_fx="sum")
 
     def update(self, losses: Sequence[float] | Tensor) -> None:
@@ -76,28 +69,18 @@ class CriticalRatio(Probe):
 
     def attach(self, module: nn.Module, parameters: Sequence[Named]) -> None:
         """Remember network and parameters."""
-        self._module, self._parameters_of = module, [(name, p) for name, p in parameters if p.requires_grad]
-        device = local(self._parameters_of[0][1]).device if self._parameters_of else torch.device("cpu")
-        if device.type == "mps":
-            self.set_dtype(torch.float32)
-        self.to(device)
+        super().attach(module, parameters)
+        self._module = module
 
     def unattached(self) -> dict[str, Any]:
         """Neither network nor parameters."""
-        return {"_module": None, "_parameters_of": [], "_before": None, "_moved": None}
-
-    def before_step(self) -> None:
-        """Copy the weights, at the steps that are measured."""
-        if self._step % self.every_n_steps == 0 and self._parameters_of:
-            self._before = [local(parameter).clone() for _, parameter in self._parameters_of]
-        self._step += 1
+        return {**super().unattached(), "_module": None, "_moved": None}
 
     @torch.no_grad()
     def after_step(self) -> None:
         """Keep how far they went: in the place of the copy."""
         if self._before is not None:
-            after = [local(parameter) for _, parameter in self._parameters_of]
-            torch._foreach_sub_(self._before, after)
+            torch._foreach_sub_(self._before, self._weights())
             torch._foreach_neg_(self._before)
             self._moved, self._before = self._before, None
 
@@ -134,21 +117,21 @@ class CriticalRatio(Probe):
     def memory(self) -> dict[str, Tensor]:
         """How many steps ago the window began, and the update: a checkpoint within a window grows by the weights."""
         moved = {str(index): part.cpu() for index, part in enumerate(self._moved or ())}
-        return {"step": torch.tensor(self._step), **moved}
+        return {**super().memory(), **moved}
 
     def load_memory(self, memory: Mapping[str, Tensor]) -> None:
         """Go on with the same count of steps, and the same update."""
-        self._step = int(memory["step"])
+        super().load_memory(memory)
         parts = [memory[name] for name in map(str, range(len(self._parameters_of))) if name in memory]
         if parts and len(parts) == len(self._parameters_of):
-            self._moved = [part.to(local(p).device) for part, (_, p) in zip(parts, self._parameters_of, strict=True)]
+            self._moved = [part.to(weight.device) for part, weight in zip(parts, self._weights(), strict=True)]
 
     @torch.no_grad()
     def _along(self, module: nn.Module, moved: list[Tensor], batch: Any) -> Tensor | None:
-        weights = [local(parameter) for _, parameter in self._parameters_of]
+        weights = self._weights()
         kept = [weight.clone() for weight in weights]
         losses = []
-        with untouched(module), muted(module):
+        with isolated(module), without_logging(module):
             try:
                 for multiple in MULTIPLES:
                     torch._foreach_copy_(weights, torch._foreach_add(kept, moved, alpha=multiple))

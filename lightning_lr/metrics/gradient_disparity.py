@@ -9,10 +9,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from lightning_lr.metrics.probe import Named, Probe, local, shards, squares
+from lightning_lr.metrics.probe import Named, StepProbe, local, shards, squares
 
 
-class GradientDisparity(Probe):
+class GradientDisparity(StepProbe):
     r"""Distance ‖g₁ − g₂‖ between the gradients of two training batches, and the same relative to their size.
 
     ======================  =========================================================================================
@@ -48,19 +48,15 @@ class GradientDisparity(Probe):
     {'gradient_disparity': 5.0, 'relative_disparity': 1.0}
     """
 
+    fewest = 2  # a pair
     apart: Tensor
     sizes: Tensor
     pairs: Tensor
 
     def __init__(self, every_n_steps: int = 10, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        if every_n_steps < 2:
-            raise ValueError(f"Expected `every_n_steps` to be at least 2, a pair, but got {every_n_steps}.")
-        self.every_n_steps = every_n_steps
-        self._parameters_of: list[Named] = []
+        super().__init__(every_n_steps, **kwargs)
         self._former: dict[str, Tensor] = {}
         self._spread = 1
-        self._step = 0
         for name in ("apart", "sizes", "pairs"):
             self.add_state(name, torch.tensor(0.0, dtype=torch.float64), dist_reduce_fx="sum")
 
@@ -81,22 +77,17 @@ class GradientDisparity(Probe):
 
     def attach(self, module: nn.Module, parameters: Sequence[Named]) -> None:
         """Remember the parameters."""
-        self._parameters_of = [(name, p) for name, p in parameters if p.requires_grad]
-        if self._parameters_of:
-            self._spread = shards(self._parameters_of[0][1])
-            device = local(self._parameters_of[0][1]).device
-            if device.type == "mps":
-                self.set_dtype(torch.float32)
-            self.to(device)
+        super().attach(module, parameters)
+        self._spread = shards(self._parameters_of[0][1]) if self._parameters_of else 1
 
     def unattached(self) -> dict[str, Any]:
-        """Neither layers nor parameters."""
-        return {"_parameters_of": [], "_former": {}}
+        """Neither parameters nor gradients."""
+        return {**super().unattached(), "_former": {}}
 
     @torch.no_grad()
     def before_step(self) -> None:
         """Keep the gradient of one step, compare it with that of the next."""
-        turn, self._step = self._step % self.every_n_steps, self._step + 1
+        turn = self._turn()
         if turn > 1:
             return
         gradients = {name: local(p.grad) for name, p in self._parameters_of if p.grad is not None and _dense(p.grad)}
@@ -136,11 +127,11 @@ class GradientDisparity(Probe):
 
     def memory(self) -> dict[str, Tensor]:
         """How far the window is, and the gradient that waits for its partner."""
-        return {"step": torch.tensor(self._step), **{name: g.cpu() for name, g in self._former.items()}}
+        return {**super().memory(), **{name: g.cpu() for name, g in self._former.items()}}
 
     def load_memory(self, memory: Mapping[str, Tensor]) -> None:
         """Go on with the same count of steps, and the same gradient."""
-        self._step = int(memory["step"])
+        super().load_memory(memory)
         device = self.apart.device
         self._former = {name: g.to(device) for name, g in memory.items() if name != "step"}
 

@@ -1,23 +1,25 @@
-"""Run a network as if nobody had."""
+"""Run a forward pass without side effects: on the network, on the random numbers, and on what is logged."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import nn
+from torchmetrics import Metric
 
 
 @contextmanager
-def untouched(network: nn.Module) -> Iterator[None]:
+def isolated(network: nn.Module) -> Iterator[None]:
     """While this lasts the network is in evaluation mode and records no gradients; afterwards all is as it was.
 
     Mode of each module (a frozen part may be in evaluation mode already), every buffer, and the random states of the
-    CPU and of the device. Autocast is left as it is: the network runs in the precision of whoever calls.
+    CPU and of the device. Autocast is left as it is: the network runs in the precision of the caller.
 
     >>> network = nn.Sequential(nn.BatchNorm1d(2), nn.Dropout())
-    >>> with untouched(network):
+    >>> with isolated(network):
     ...     print(network.training, network(torch.ones(3, 2)).requires_grad)
     False False
     >>> network.training, network[0].num_batches_tracked.item()
@@ -36,3 +38,36 @@ def untouched(network: nn.Module) -> Iterator[None]:
                 module.training = mode
             for buffer, kept in buffers:
                 buffer.copy_(kept)
+
+
+@contextmanager
+def without_logging(module: nn.Module) -> Iterator[None]:
+    """While this lasts ``log`` and ``log_dict`` do nothing; afterwards every torchmetrics metric is as it was.
+
+    >>> class Step(nn.Module):
+    ...     def log(self, name, value):
+    ...         print(name, value)
+    >>> step = Step()
+    >>> with without_logging(step):
+    ...     step.log("val_loss", 1.0)
+    >>> step.log("val_loss", 2.0)
+    val_loss 2.0
+    """
+    metrics = [m for m in module.modules() if isinstance(m, Metric)]
+    kept = [(m, m._copy_state_dict(), m._update_count, m._computed) for m in metrics]
+    own: dict[str, Any] = {name: module.__dict__[name] for name in ("log", "log_dict") if name in module.__dict__}
+    module.__dict__.update(log=_nothing, log_dict=_nothing)
+    try:
+        yield
+    finally:
+        for name in ("log", "log_dict"):
+            del module.__dict__[name]
+        module.__dict__.update(own)
+        for metric, state, count, computed in kept:
+            for name, value in state.items():
+                setattr(metric, name, value)
+            metric._update_count, metric._computed = count, computed
+
+
+def _nothing(*_: Any, **__: Any) -> None:
+    """In place of ``log``."""

@@ -14,15 +14,15 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves, tree_map
 
 from lightning_lr.metrics.activations import PRODUCERS, Watched, outside_fused, rows_of, watched_layers
-from lightning_lr.metrics.isolation import untouched
+from lightning_lr.metrics.isolation import isolated
 from lightning_lr.metrics.probe import Named, Probe, local
 
 ROWS = 256
 """Samples (and positions) of one layer that are looked at: the error of a share is then below 0.001 with 1000 units."""
 
 
-TOLD_AFTER = 2
-"""Checks in a row at which the batch was another one, after which that is said: once may be a resumed run."""
+WARN_AFTER = 2
+"""Checks in a row at which the batch was another one, before the warning: once may be a resumed run."""
 
 
 class NeuronCoherence(Probe):
@@ -100,7 +100,7 @@ class NeuronCoherence(Probe):
         """
         if not self._watched:
             self.attach(network, ())
-        with untouched(network), self.watching(batch, index):
+        with isolated(network), self.watching(batch, index):
             self.forward_on(network, batch)
 
     def compute(self) -> dict[str, Tensor]:
@@ -109,7 +109,7 @@ class NeuronCoherence(Probe):
 
     @contextmanager
     def watching(self, batch: Any = None, index: int = 0) -> Iterator[None]:
-        """While this lasts, the network may be run once on the batch, by whomever, and is looked at.
+        """While this lasts, the network may be run once on the batch, and is looked at.
 
         Args:
             batch: to tell whether it is the same as before; ``None``: it is taken on trust.
@@ -144,7 +144,7 @@ class NeuronCoherence(Probe):
             self.add_state(name, torch.zeros(size, dtype=torch.float64), dist_reduce_fx="sum")
 
     def unattached(self) -> dict[str, Any]:
-        """Neither layers nor parameters."""
+        """No layers."""
         return {"_watched": [replace(layer, module=nn.Identity()) for layer in self._watched], "_ends": []}
 
     def observe(self, batch: Any) -> Any:
@@ -156,7 +156,7 @@ class NeuronCoherence(Probe):
         if self.loader is None:
             return
         device = next((parameter.device for parameter in module.parameters()), torch.device("cpu"))
-        with untouched(module):
+        with isolated(module):
             for index, batch in enumerate(self.loader):
                 moved = tree_map(lambda leaf: leaf.to(device) if isinstance(leaf, Tensor) else leaf, batch)
                 with self.watching(moved, index):
@@ -252,7 +252,7 @@ class NeuronCoherence(Probe):
         former = self._exchanged("batch", fingerprint)
         same = former is None or bool((former == fingerprint).all())
         self._others = 0 if same else self._others + 1
-        if self._others == TOLD_AFTER:
+        if self._others == WARN_AFTER:
             warnings.warn(
                 "NeuronCoherence: the first validation batch is another one at each check (a loader that shuffles, or "
                 "random augmentation), so there is nothing to compare. Pass it a fixed one: NeuronCoherence(loader=…).",

@@ -91,6 +91,65 @@ class Probe(Metric):
         """Go on from :meth:`memory`."""
 
 
+class StepProbe(Probe):
+    """A probe that measures one optimizer step in so many, beginning with the first after each check.
+
+    Args:
+        every_n_steps: how many.
+        kwargs: for torchmetrics' ``Metric``.
+    """
+
+    fewest = 1
+    """Least value of ``every_n_steps``."""
+
+    def __init__(self, every_n_steps: int, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        if every_n_steps < self.fewest:
+            raise ValueError(f"Expected `every_n_steps` to be at least {self.fewest} but got {every_n_steps}.")
+        self.every_n_steps = every_n_steps
+        self._parameters_of: list[Named] = []
+        self._before: list[Tensor] | None = None
+        self._step = 0
+
+    def attach(self, module: nn.Module, parameters: Sequence[Named]) -> None:
+        """Remember the parameters that train, and go to their device."""
+        self._parameters_of = [(name, p) for name, p in parameters if p.requires_grad]
+        device = self._weights()[0].device if self._parameters_of else torch.device("cpu")
+        if device.type == "mps":
+            self.set_dtype(torch.float32)
+        self.to(device)
+
+    def unattached(self) -> dict[str, Any]:
+        """No parameters."""
+        return {"_parameters_of": [], "_before": None}
+
+    def before_step(self) -> None:
+        """Copy the weights, at the steps that are measured."""
+        if self._turn() == 0 and self._parameters_of:
+            self._before = [weight.clone() for weight in self._weights()]
+
+    def restart(self) -> None:
+        """Begin new sums, with the next step."""
+        self.reset()
+        self._step, self._before = 0, None
+
+    def memory(self) -> dict[str, Tensor]:
+        """How many steps ago the window began."""
+        return {"step": torch.tensor(self._step)}
+
+    def load_memory(self, memory: Mapping[str, Tensor]) -> None:
+        """Go on with the same count of steps."""
+        self._step = int(memory["step"])
+
+    def _turn(self) -> int:
+        """Count a step; 0 if it is one of those that are measured."""
+        self._step += 1
+        return (self._step - 1) % self.every_n_steps
+
+    def _weights(self) -> list[Tensor]:
+        return [local(parameter) for _, parameter in self._parameters_of]
+
+
 def local(tensor: Tensor) -> Tensor:
     """The part of a tensor that lies on this rank: no arithmetic on it ever talks to another rank."""
     detached = tensor.detach()

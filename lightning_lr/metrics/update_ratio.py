@@ -9,10 +9,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from lightning_lr.metrics.probe import Named, Probe, local, squares
+from lightning_lr.metrics.probe import Named, StepProbe, squares
 
 
-class UpdateRatio(Probe):
+class UpdateRatio(StepProbe):
     r"""‖Δw‖/‖w‖ of one optimizer step, for each layer; over several measured steps, the root mean square.
 
     A rule of thumb puts a healthy ratio near 1e-3: far below, the network hardly moves; at 1e-2 and above each step
@@ -46,19 +46,13 @@ class UpdateRatio(Probe):
     weight: Tensor
 
     def __init__(self, every_n_steps: int = 50, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        if every_n_steps < 1:
-            raise ValueError(f"Expected `every_n_steps` to be at least 1 but got {every_n_steps}.")
-        self.every_n_steps = every_n_steps
+        super().__init__(every_n_steps, **kwargs)
         self.layers: tuple[str, ...] = ()
-        self._parameters_of: list[Named] = []
-        self._before: list[Tensor] | None = None
-        self._step = 0
 
     def copy_of(self, module: nn.Module) -> list[Tensor]:
         """The weights as they are before a step, for :meth:`update`."""
         self._attach_once(module)
-        return [local(parameter).clone() for _, parameter in self._parameters_of]
+        return [weight.clone() for weight in self._weights()]
 
     def update(self, module: nn.Module, before: Sequence[Tensor]) -> None:
         """Take one step into account.
@@ -79,27 +73,14 @@ class UpdateRatio(Probe):
 
     def attach(self, module: nn.Module, parameters: Sequence[Named]) -> None:
         """One layer for each module that owns some of these parameters."""
-        self._parameters_of = [(name, p) for name, p in parameters if p.requires_grad]
+        super().attach(module, parameters)
         owners = [name.rpartition(".")[0] or "network" for name, _ in self._parameters_of]
         self.layers = tuple(dict.fromkeys(owners))
-        device = local(self._parameters_of[0][1]).device if owners else torch.device("cpu")
-        self.to(device)
-        self._layer_of = torch.tensor([self.layers.index(owner) for owner in owners], device=device)
-        zeros = torch.zeros(
-            len(self.layers), dtype=torch.float32 if device.type == "mps" else torch.float64, device=device
-        )
-        self.add_state("moved", zeros.clone(), dist_reduce_fx="sum")
-        self.add_state("weight", zeros.clone(), dist_reduce_fx="sum")
-
-    def unattached(self) -> dict[str, Any]:
-        """Neither layers nor parameters."""
-        return {"_parameters_of": [], "_before": None}
-
-    def before_step(self) -> None:
-        """Copy the weights, at the steps that are measured."""
-        if self._step % self.every_n_steps == 0 and self._parameters_of:
-            self._before = [local(parameter).clone() for _, parameter in self._parameters_of]
-        self._step += 1
+        self._layer_of = torch.tensor([self.layers.index(owner) for owner in owners], device=self.device)
+        dtype = torch.float32 if self.device.type == "mps" else torch.float64
+        for name in ("moved", "weight"):
+            zeros = torch.zeros(len(self.layers), dtype=dtype, device=self.device)
+            self.add_state(name, zeros, dist_reduce_fx="sum")
 
     def after_step(self) -> None:
         """See how far they went."""
@@ -126,25 +107,12 @@ class UpdateRatio(Probe):
             return {}
         return {"update_ratio": median(ratios.values()), **{f"update_ratio/{k}": v for k, v in ratios.items()}}
 
-    def restart(self) -> None:
-        """Begin new sums, with the next step."""
-        self.reset()
-        self._step, self._before = 0, None
-
-    def memory(self) -> dict[str, Tensor]:
-        """How many steps ago the window began."""
-        return {"step": torch.tensor(self._step)}
-
-    def load_memory(self, memory: Any) -> None:
-        """Go on with the same count of steps."""
-        self._step = int(memory["step"])
-
     def _attach_once(self, module: nn.Module) -> None:
         if not self.layers:
             self.attach(module, list(module.named_parameters()))
 
     @torch.no_grad()
     def _measure(self, before: Sequence[Tensor]) -> None:
-        after = [local(parameter) for _, parameter in self._parameters_of]
-        self.moved.index_add_(0, self._layer_of, squares(torch._foreach_sub(after, list(before))).to(self.moved.dtype))
+        moved = torch._foreach_sub(self._weights(), list(before))
+        self.moved.index_add_(0, self._layer_of, squares(moved).to(self.moved.dtype))
         self.weight.index_add_(0, self._layer_of, squares(list(before)).to(self.weight.dtype))

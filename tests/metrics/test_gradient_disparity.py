@@ -78,5 +78,5 @@ def test_in_mid_pair_it_is_saved_and_goes_on():
 
 
 def test_a_pair_needs_two_steps():
-    with pytest.raises(ValueError, match="at least 2, a pair, but got 1"):
+    with pytest.raises(ValueError, match="at least 2 but got 1"):
         GradientDisparity(every_n_steps=1)

@@ -12,7 +12,7 @@ from torch import nn
 
 from lightning_lr import NeuronCoherence
 from lightning_lr.metrics.activations import watched_layers
-from lightning_lr.metrics.isolation import untouched
+from lightning_lr.metrics.isolation import isolated
 from tests.helpers.ranks import run_on_ranks
 
 
@@ -156,7 +156,7 @@ def test_buffers_that_change_in_evaluation_mode_come_back_even_after_an_error():
             raise RuntimeError("no")
 
     network = Counts()
-    with pytest.raises(RuntimeError, match="no"), untouched(network):
+    with pytest.raises(RuntimeError, match="no"), isolated(network):
         network(None)
     assert network.calls == 0
     assert network.training
