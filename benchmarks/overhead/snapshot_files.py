@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from benchmarks.overhead.figures import Figure, alternately, over, paired, shown
-from lightning_lr.snapshot.file_storage import SnapshotFile
+from lightning_lr.snapshot.files import SnapshotFile
 from lightning_lr.snapshot.snapshot import Snapshot
 
 STATUS = Path("/proc/self/status")

@@ -25,7 +25,7 @@ from lightning_lr.metrics.probe import Probe
 from lightning_lr.run.defer_signals import defer_signals
 from lightning_lr.run.trainer.strategies import is_sharded
 from lightning_lr.run.trainer.trainer_state import TrainerState
-from lightning_lr.snapshot.shard_files import keep_beside
+from lightning_lr.snapshot.files import keep_beside
 
 if TYPE_CHECKING:
     from lightning_lr.run.fit_run import FitRun

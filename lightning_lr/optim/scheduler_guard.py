@@ -54,7 +54,8 @@ def _is_guarded_class(cls: type) -> bool:
 
 def _guarded_class(plain: type) -> type:
     """The subclass that runs each step under the guard of its instance; one for each class, while it is in use."""
-    for subclass in type.__subclasses__(plain):  # Python holds them weakly
+    subclasses: list[type] = type.__subclasses__(plain)  # Python holds them weakly
+    for subclass in subclasses:
         if _is_guarded_class(subclass):
             return subclass
     steps = [name for name in STEPS if hasattr(plain, name)]

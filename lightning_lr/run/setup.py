@@ -33,7 +33,7 @@ from lightning_lr.run.trainer.time_budget import time_budget_of
 from lightning_lr.run.trainer.trainer_adapter import budget_of, steps_taken
 from lightning_lr.run.trainer.trainer_state import may_validate
 from lightning_lr.snapshot.averaged_models import averaged_models_of
-from lightning_lr.snapshot.file_storage import SnapshotFile
+from lightning_lr.snapshot.files import SnapshotFile
 from lightning_lr.snapshot.shards import params
 from lightning_lr.snapshot.snapshot import Snapshot
 

@@ -12,8 +12,8 @@ from torch import nn
 
 from lightning_lr import LearningRateController
 from lightning_lr.errors import ArgumentError
-from lightning_lr.snapshot import file_storage
-from lightning_lr.snapshot.file_storage import SnapshotFile
+from lightning_lr.snapshot import files as snapshot_files
+from lightning_lr.snapshot.files import SnapshotFile
 from lightning_lr.snapshot.snapshot import Snapshot
 from tests.helpers.ranks import run_on_ranks
 from tests.helpers.scripted import Scripted, data, trainer
@@ -92,7 +92,7 @@ def test_on_a_full_disk_it_is_kept_in_memory(tmp_path: Path, monkeypatch: pytest
     def full(*_: Any) -> None:
         raise OSError("No space left on device")
 
-    monkeypatch.setattr(file_storage.torch, "save", full)
+    monkeypatch.setattr(snapshot_files.torch, "save", full)
     then, snapshot = everything(net), file.keep(Snapshot.now(net, []))
     nn.init.ones_(net.weight)
     snapshot.restore(net, [])

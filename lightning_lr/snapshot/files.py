@@ -1,0 +1,170 @@
+"""Snapshots in files, each rank its own; a new file is written beside the former and takes its place once it is whole.
+
+- :class:`SnapshotFile`: in place of host memory, for states that it cannot hold twice. The file is written from the
+  tensors of the training themselves, one after another, and mapped back into memory: its pages are read when they are
+  needed, and the system may drop them at any time.
+- :class:`ShardFiles`: beside a checkpoint, for sharded models. Lightning keeps rank 0's part of a checkpoint alone,
+  beside the weights and the optimizer state, which it gathers or saves in shards itself. A snapshot is neither, so each
+  rank writes its own to ``<checkpoint>.lr_snapshot/``, before the checkpoint: one that is whole has its files. Files
+  that belong together bear the same token; a file of another checkpoint, rank or number of ranks is not taken.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import zlib
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from lightning_lr.errors import ArgumentError
+from lightning_lr.snapshot.snapshot import Snapshot
+
+SUFFIX = ".lr_snapshot"
+MARK = "_lightning_lr_shard_files"
+
+
+class SnapshotFile:
+    """One rank's file: it appears with the first snapshot, and goes with :meth:`remove`.
+
+    A run that is killed leaves it behind: it is ``lr_snapshot-rank…`` in the folder, and is not read again.
+
+    Args:
+        folder: where; made if it does not exist. On a cluster a disk of the node itself.
+        rank: number of this rank, for its name.
+        warn: called with a sentence if a snapshot cannot be written.
+
+    Raises:
+        ArgumentError: if nothing can be written there.
+    """
+
+    def __init__(self, folder: str | os.PathLike[str], rank: int, warn: Callable[[str], None]) -> None:
+        self._warn = warn
+        try:
+            Path(folder).mkdir(parents=True, exist_ok=True)
+            # A name of its own: several runs may share the folder.
+            number, name = tempfile.mkstemp(".pt", f"lr_snapshot-rank{rank}-", folder)
+        except OSError as error:
+            raise ArgumentError(
+                f"Expected `snapshot_folder` to be a folder that can be written to but got {str(folder)!r} ({error}). "
+                "Name another one, or leave it out: then snapshots are kept in memory."
+            ) from error
+        os.close(number)
+        self.path = Path(name)
+
+    def keep(self, snapshot: Snapshot) -> Snapshot:
+        """The same snapshot with its tensors in the file; if that fails, a copy in memory, with a warning.
+
+        Args:
+            snapshot: its tensors may be those of the training (:meth:`Snapshot.now`), which are only read.
+        """
+        error = _written(snapshot.payload(), self.path)
+        if error is not None:
+            self._warn(f"The snapshot cannot be written to {self.path} ({error}): this one is kept in memory.")
+            return snapshot.copied()
+        return Snapshot.from_payload(torch.load(self.path, map_location="cpu", mmap=True, weights_only=True))
+
+    def remove(self) -> None:
+        """Remove the file; calling it twice does no harm. A snapshot that is mapped from it stays readable."""
+        with suppress(OSError):
+            self.path.unlink()
+
+
+def keep_beside(strategy: Any, key: str, warn: Callable[[str], None]) -> None:
+    """From now on, whenever the strategy writes, reads or removes a checkpoint, it does the same to our files.
+
+    It stays so after the fit, since a checkpoint may be written then; a second call does no harm.
+
+    Args:
+        strategy: a strategy whose parameters are sharded.
+        key: where the checkpoint holds our part: a dict whose ``"snapshot"`` is moved to the files, and back.
+        warn: called with a sentence if a file cannot be written.
+    """
+    known: set[str] = strategy.__dict__.setdefault(MARK, set())
+    if key in known:
+        return
+    known.add(key)
+    files = ShardFiles(key, strategy.global_rank, strategy.world_size, warn)
+    save, load, remove = strategy.save_checkpoint, strategy.load_checkpoint, strategy.remove_checkpoint
+
+    def save_checkpoint(checkpoint: dict[str, Any], filepath: Any, *args: Any, **options: Any) -> Any:
+        filepath = strategy.broadcast(filepath)  # rank 0's, as the strategy itself does it
+        files.save(checkpoint, filepath)
+        return save(checkpoint, filepath, *args, **options)
+
+    def load_checkpoint(checkpoint_path: Any, *args: Any, **options: Any) -> Any:
+        checkpoint = load(checkpoint_path, *args, **options)
+        files.load(checkpoint, strategy.broadcast(checkpoint_path))
+        return checkpoint
+
+    def remove_checkpoint(filepath: Any) -> Any:
+        files.remove(filepath)
+        return remove(filepath)
+
+    strategy.save_checkpoint, strategy.load_checkpoint = save_checkpoint, load_checkpoint
+    strategy.remove_checkpoint = remove_checkpoint
+
+
+class ShardFiles:
+    """One rank's files beside the checkpoints.
+
+    Args:
+        key: see :func:`keep_beside`.
+        rank: number of this rank.
+        world_size: how many there are.
+        warn: called with a sentence if a file cannot be written.
+    """
+
+    def __init__(self, key: str, rank: int, world_size: int, warn: Callable[[str], None]) -> None:
+        self.key = key
+        self.place = {"rank": rank, "world_size": world_size}
+        self._warn = warn
+        self._name = f"{zlib.crc32(key.encode()):08x}-rank{rank}.pt"  # the key has characters that no file may have
+
+    def path(self, checkpoint: Any) -> Path:
+        """Where this rank's part of a checkpoint lies; a link to the checkpoint has no files of its own."""
+        return Path(os.path.realpath(checkpoint) + SUFFIX) / self._name
+
+    def save(self, checkpoint: dict[str, Any], path: Any) -> None:
+        """Move the snapshot from the checkpoint to the file."""
+        held = checkpoint.get(self.key)
+        if not held or held.get("snapshot") is None:
+            return
+        checkpoint[self.key] = {**held, "snapshot": None, "in_files": True}
+        file = self.path(path)
+        error = _written({**self.place, "token": held["token"], "snapshot": held["snapshot"]}, file)
+        if error is not None:
+            self._warn(f"The snapshot cannot be written to {file} ({error}); a run resumed from here has none.")
+
+    def load(self, checkpoint: dict[str, Any], path: Any) -> None:
+        """Move the snapshot from the file to the checkpoint; if none fits, the checkpoint has none."""
+        held = checkpoint.get(self.key)
+        if held and held.get("in_files"):
+            with suppress(OSError, RuntimeError, EOFError):
+                saved = torch.load(self.path(path), weights_only=True)
+                if all(saved[name] == value for name, value in {**self.place, "token": held["token"]}.items()):
+                    checkpoint[self.key] = {**held, "snapshot": saved["snapshot"]}
+
+    def remove(self, path: Any) -> None:
+        """Remove the file, and the folder once it is empty."""
+        with suppress(OSError):
+            self.path(path).unlink()
+            self.path(path).parent.rmdir()
+
+
+def _written(payload: dict[str, Any], path: Path) -> Exception | None:
+    """Write a whole file; returns what went wrong, and then leaves the former one as it was."""
+    beside = path.with_suffix(".tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        torch.save(payload, beside)
+        beside.replace(path)
+    except (OSError, RuntimeError) as error:  # a full disk is a RuntimeError of torch's writer
+        with suppress(OSError):
+            beside.unlink()
+        return error
+    return None
