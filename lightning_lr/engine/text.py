@@ -17,18 +17,26 @@ def plural(count: float) -> str:
     return "" if count == 1 else "s"
 
 
-def rate_changes(old: Mapping[str, float], new: Mapping[str, float], most: int = 3) -> str:
-    """Old → new learning rate of each group, in brackets; of the first few where there are many.
+def lr_changes(old: Mapping[str, float], new: Mapping[str, float], most: int = 3) -> str:
+    """Old → new learning rate of each group; of the first few if there are many.
 
-    >>> rate_changes({"lr-SGD": 0.1}, {"lr-SGD": 0.05})
-    ' (lr-SGD 0.1 → 0.05)'
-    >>> rate_changes({}, {})
-    ''
+    >>> lr_changes({"lr-SGD": 0.1}, {"lr-SGD": 0.05})
+    'lr-SGD 0.1 → 0.05'
     """
     changes = [f"{name} {old[name]:.4g} → {new[name]:.4g}" for name in list(new)[:most]]
     if len(new) > most:
         changes.append(f"and {len(new) - most} more")
-    return f" ({', '.join(changes)})" if changes else ""
+    return ", ".join(changes)
+
+
+def rate_changes(old: Mapping[str, float], new: Mapping[str, float], most: int = 3) -> str:
+    """The same in brackets; nothing if nothing changed.
+
+    >>> rate_changes({}, {})
+    ''
+    """
+    changes = lr_changes(old, new, most)
+    return f" ({changes})" if changes else ""
 
 
 def markdown_cell(text: str) -> str:

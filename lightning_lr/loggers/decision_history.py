@@ -32,8 +32,8 @@ class DecisionHistory:
     def add(self, decision: Decision) -> None:
         """Append one."""
         self.kept.append(decision)
-        while len(self.kept) > LONGEST:
-            self.kept.pop(0)
+        if len(self.kept) > LONGEST:
+            del self.kept[0]
             self.forgotten += 1
 
     def __len__(self) -> int:

@@ -12,11 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 from lightning_lr.engine.detectors import Detector
 from lightning_lr.engine.log_tags import CONDITION
-from lightning_lr.engine.records import Decision, JournalEntry, MetricView
-from lightning_lr.engine.text import markdown_cell
+from lightning_lr.engine.records import JournalEntry, MetricView
 from lightning_lr.engine.vocabulary import Action
 from lightning_lr.loggers.decision_history import DecisionHistory
-from lightning_lr.loggers.tables import HEADS, DecisionTables, decision_row, is_a, newest, tables_due
+from lightning_lr.loggers.tables import HEADS, DecisionTables, decision_row, is_a, markdown_table, newest, tables_due
 
 if TYPE_CHECKING:
     from lightning_lr.loggers.tensorboard import TabData
@@ -38,7 +37,11 @@ class DecisionLog:
         self.loggers = tuple(loggers)
         self.prefix = prefix
         self.tables = DecisionTables(loggers, prefix, warn)
-        self.tab = _tab_data(prefix, detectors) if any(map(is_tensorboard, loggers)) else None
+        self.tab: TabData | None = None
+        if any(map(is_tensorboard, loggers)):
+            from lightning_lr.loggers.tensorboard import TabData  # only runs that have a board load it
+
+            self.tab = TabData(prefix, detectors)
 
     def card(self, text: str, step: int) -> None:
         """The set-up card, once at the start."""
@@ -60,7 +63,7 @@ class DecisionLog:
             self.tab.write(entry, len(history), boards)
         if entry.decision.action is Action.HOLD:
             return
-        table = decision_table(newest(history))
+        table = markdown_table(HEADS, map(decision_row, newest(history)), right=3)
         for name in tables_due(history):
             self._text(name, table, step)
         self.tables.write(history, step)
@@ -72,12 +75,6 @@ class DecisionLog:
         for logger in self.loggers:
             if is_tensorboard(logger):
                 logger.experiment.add_text(f"{self.prefix}/{tag}", text, global_step=step)
-
-
-def _tab_data(prefix: str, detectors: Sequence[Detector]) -> TabData:
-    from lightning_lr.loggers.tensorboard import TabData  # here, so that only runs which have a board load it
-
-    return TabData(prefix, detectors)
 
 
 def is_tensorboard(logger: Any) -> bool:
@@ -98,7 +95,7 @@ def entry_numbers(entry: JournalEntry) -> dict[str, float]:
     else:
         numbers.update({f"scale/{name}": scale for name, scale in scales.items()})
     for view in entry.views.monitors:
-        numbers.update({f"{view.name}/{name}": value for name, value in _signal_numbers(view).items()})
+        numbers.update({f"{view.name}/{name}": value for name, value in _monitor_numbers(view).items()})
     for monitor, gap in entry.views.gaps.items():
         numbers["gap" if len(entry.views.gaps) == 1 else f"gap/{monitor}"] = gap.value
     if entry.views.train is not None:
@@ -108,7 +105,7 @@ def entry_numbers(entry: JournalEntry) -> dict[str, float]:
     return {name: value for name, value in numbers.items() if abs(value) < float("inf")}
 
 
-def _signal_numbers(view: MetricView) -> dict[str, float]:
+def _monitor_numbers(view: MetricView) -> dict[str, float]:
     return {
         "best": view.shown(view.best),
         "slope": view.shown(view.trend.slope) if view.trend.points > 1 else float("nan"),
@@ -117,19 +114,10 @@ def _signal_numbers(view: MetricView) -> dict[str, float]:
     }
 
 
-def decision_table(decisions: Sequence[Decision]) -> str:
-    """A Markdown table, oldest decision first."""
-    rows = [f"| {' | '.join(HEADS)} |", "| ---: | ---: | ---: | --- | --- | --- | --- |"]
-    rows += [f"| {' | '.join(markdown_cell(str(cell)) for cell in decision_row(d))} |" for d in decisions]
-    return "\n".join(rows)
-
-
 def set_up_card(summary: Mapping[str, str]) -> str:
     """What is monitored, what a check is, how the schedulers are composed: a Markdown table of facts.
 
     Args:
         summary: what → how, in the order in which they are shown.
     """
-    rows = ["| what | how |", "| --- | --- |"]
-    rows += [f"| {markdown_cell(what)} | {markdown_cell(how)} |" for what, how in summary.items()]
-    return "\n".join(rows)
+    return markdown_table(("what", "how"), summary.items())

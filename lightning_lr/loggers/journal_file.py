@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -32,16 +31,16 @@ class JournalFile:
 
     def __init__(self, path: Path | None, header: str, warn: Callable[[str], None]) -> None:
         self.path = path
-        self.size = 0
-        self.lines = 0
         self.header = header
-        self._former = ""
+        self.lines = 0
+        self._size = 0
+        self._last_header = ""
         self._warn = warn
         self._lost = path is None
 
     @classmethod
     def begun(cls, path: Path | None, header: str, warn: Callable[[str], None]) -> JournalFile:
-        """A new journal, under the next free name where a file lies there already.
+        """A new journal, under the next free name if there is a file already.
 
         The file is made at once: two runs that start side by side in one folder must not choose the same name.
         """
@@ -62,23 +61,41 @@ class JournalFile:
         """
         if not state or not state.get("path"):
             return cls.begun(path, header, warn)
-        former = Path(state["path"])
+        former, lines = Path(state["path"]), int(state["lines"])
+        journal = cls(former, header, warn)
         try:
-            kept = _cut_back(former, int(state["lines"]))
+            broken = journal._cut_back(former, lines)
         except OSError as error:
             warn(f"The journal {former} cannot be continued ({error}); a new one begins at {path}.")
             return cls.begun(path, header, warn)
-        missing = int(state["lines"]) - kept.lines
-        if kept.broken and missing:
-            warn(f"The journal {former} had lost its end; it was repaired to its last whole line, {kept.size} bytes.")
+        missing = lines - journal.lines
+        if broken and missing:
+            warn(
+                f"The journal {former} had lost its end; it was repaired to its last whole line, {journal._size} bytes."
+            )
         elif missing:
             warn(
                 f"The journal {former} ends {missing} check{plural(missing)} before this checkpoint: a resume from an "
                 "earlier one cut it back to there."
             )
-        journal = cls(former, header, warn)
-        journal.size, journal.lines, journal._former = kept.size, kept.lines, kept.header
         return journal
+
+    def _cut_back(self, path: Path, lines: int) -> bool:
+        """Truncate the file behind so many checks, or its last whole line; returns whether it ended within a line."""
+        broken = False
+        with path.open("r+b") as file:
+            for line in file:
+                broken = not line.endswith(b"\n")
+                if broken or self.lines == lines:
+                    break
+                # The first line always is a header, also of a record that is no journal of decisions.
+                if not self._size or is_header(line[:100].decode(errors="replace")):
+                    self._last_header = line.decode(errors="replace").rstrip("\n")
+                else:
+                    self.lines += 1
+                self._size += len(line)
+            file.truncate(self._size)
+        return broken
 
     def write(self, line: str) -> None:
         """Append one line."""
@@ -86,18 +103,18 @@ class JournalFile:
             return
         text = f"{self.header}\n{line}\n" if self._header_due() else f"{line}\n"
         with self._lost_on_error(), self.path.open("ab") as file:
-            file.truncate(self.size)
+            file.truncate(self._size)
             file.write(text.encode())
             file.flush()
-            self.size += len(text.encode())
+            self._size += len(text.encode())
             self.lines += 1
-            self._former = self.header
+            self._last_header = self.header
 
     def _header_due(self) -> bool:
         """Whether the file has no header of these settings yet: it is new, or the run was resumed with others."""
-        if not self._former:
+        if not self._last_header:
             return True
-        return self._former != self.header and _settings(self._former) != _settings(self.header)
+        return self._last_header != self.header and _settings(self._last_header) != _settings(self.header)
 
     @contextmanager
     def _lost_on_error(self) -> Iterator[None]:
@@ -106,7 +123,7 @@ class JournalFile:
         except OSError as error:
             self._lost = True
             with suppress(OSError):  # a full disk may have taken half a line
-                os.truncate(str(self.path), self.size)
+                os.truncate(str(self.path), self._size)
             self._warn(f"The journal {self.path} cannot be written ({error}); training goes on without it.")
 
     def state_dict(self) -> dict[str, Any]:
@@ -121,55 +138,15 @@ def _settings(header: str) -> Settings | None:
         return None
 
 
-@dataclass
-class Kept:
-    """What is left of a journal that was cut back.
-
-    Attributes:
-        size: bytes.
-        lines: checks.
-        header: the last header.
-        broken: whether it ended in the middle of a line before.
-    """
-
-    size: int = 0
-    lines: int = 0
-    header: str = ""
-    broken: bool = False
-
-
-def _cut_back(path: Path, lines: int) -> Kept:
-    """Truncate a journal behind so many checks, or behind its last whole line where it has fewer."""
-    kept = Kept()
-    with path.open("r+b") as file:
-        for line in file:
-            kept.broken = not line.endswith(b"\n")
-            if kept.broken or kept.lines == lines:
-                break
-            # The first line always is one, also of a record that is no journal of decisions.
-            header = not kept.size or is_header(line[:100].decode(errors="replace"))
-            kept.size += len(line)
-            kept.lines += not header
-            kept.header = line.decode(errors="replace").rstrip("\n") if header else kept.header
-        file.truncate(kept.size)
-    return kept
-
-
 def _reserved(path: Path) -> Path:
     """An empty file of that name, or of the next free one: a former run's journal is not overwritten."""
     number, free = 1, path
-    while not _made(free):
+    while True:
+        with suppress(FileExistsError):
+            free.touch(exist_ok=False)
+            return free
         number += 1
         free = path.with_name(f"{path.stem}-{number}{path.suffix}")
-    return free
-
-
-def _made(path: Path) -> bool:
-    try:
-        path.touch(exist_ok=False)
-    except FileExistsError:
-        return False
-    return True
 
 
 def journal_path(given: str | None, loggers: list[Any], default_root_dir: str, name: str | None) -> Path | None:

@@ -12,14 +12,15 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from lightning_lr.engine.records import Decision
+from lightning_lr.engine.text import lr_changes, markdown_cell
 from lightning_lr.loggers.decision_history import DecisionHistory
 
 PAGE = 100
-"""Decisions in one table. Older ones stand on numbered pages that are written once, so that the file grows linearly."""
+"""Decisions in one table."""
 
 HEADS = ("check", "epoch", "step", "condition", "action", "learning rate", "why")
 
@@ -30,11 +31,16 @@ Writer = Callable[[Any, list[str], list[Row], int], None]
 
 def decision_row(decision: Decision) -> Row:
     """One decision as plain cells, in the order of :data:`HEADS`."""
-    changes = [f"{name} {decision.old_lr[name]:.4g} → {new:.4g}" for name, new in list(decision.new_lr.items())[:3]]
-    more = len(decision.new_lr) - len(changes)
-    rates = ", ".join(changes + ([f"and {more} more"] if more else [])) or "none"
+    rates = lr_changes(decision.old_lr, decision.new_lr) or "none"
     place = [decision.check, decision.epoch, decision.step]
     return [*place, str(decision.condition), str(decision.action), rates, decision.reason]
+
+
+def markdown_table(heads: Sequence[str], rows: Iterable[Sequence[Any]], right: int = 0) -> str:
+    """A Markdown table; the first ``right`` columns are aligned to the right."""
+    lines = [heads, ["---:"] * right + ["---"] * (len(heads) - right)]
+    lines += [[markdown_cell(str(cell)) for cell in row] for row in rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 def newest(history: DecisionHistory) -> list[Decision]:

@@ -58,7 +58,7 @@ class TabData:
             summary = _summary(PageName(self.prefix, kind, self.session, place).tag, text)
             for experiment in experiments:
                 # The check's number, not the step: `purge_step` then never takes a page whose first rows still hold.
-                experiment._get_file_writer().add_summary(summary, entry.reading.check)
+                experiment.file_writer.add_summary(summary, entry.reading.check)
 
 
 def check_row(entry: JournalEntry) -> CheckRow:
