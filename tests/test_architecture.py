@@ -33,7 +33,7 @@ MAY_IMPORT: Mapping[str, tuple[str, ...]] = {
     "loggers": ("engine", "tensorboard_plugin.pages"),
     "metrics": (),
     "run": ("engine", "optim", "snapshot", "loggers", "metrics"),
-    "layerwise": ("engine", "optim", "loggers", "run.distributed", "snapshot.shards", "metrics"),
+    "layerwise": ("optim", "loggers", "snapshot.shards"),
     "callbacks": ("engine", "optim", "snapshot", "loggers", "metrics", "run", "layerwise"),
     "offline": ("engine",),
     "tensorboard_plugin": ("engine",),

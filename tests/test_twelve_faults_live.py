@@ -258,7 +258,7 @@ def kept_batches(_: Path) -> BatchCache:
 
 def fed_probe(_: Path) -> LayerProbe:
     layer = torch.nn.Parameter(torch.tensor([2.0]))
-    probe = LayerProbe({"one": [layer]}, Ranks())
+    probe = LayerProbe({"one": [layer]})
     probe.open()
     layer.data, layer.grad = torch.tensor([1.5]), torch.tensor([3.0])
     probe.close()
@@ -267,7 +267,7 @@ def fed_probe(_: Path) -> LayerProbe:
 
 
 def probe_from(state: Any, folder: Path) -> LayerProbe:
-    probe = LayerProbe({"one": [torch.nn.Parameter(torch.zeros(1))]}, Ranks())
+    probe = LayerProbe({"one": [torch.nn.Parameter(torch.zeros(1))]})
     probe.load(state)
     return probe
 

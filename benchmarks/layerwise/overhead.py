@@ -28,9 +28,9 @@ from benchmarks.any_start.training import load
 from benchmarks.layerwise.tasks import TASKS
 from lightning_lr.layerwise.layers import layers_of
 from lightning_lr.layerwise.layerwise_run import LayerwiseRun
+from lightning_lr.layerwise.probe import LayerProbe
 from lightning_lr.layerwise.rule import LayerRule
 from lightning_lr.loggers.journal_file import JournalFile
-from lightning_lr.run.distributed import Ranks
 
 OVERHEAD = Path(__file__).with_name("overhead.json")
 BLOCK, BLOCKS = 10, 150
@@ -55,9 +55,9 @@ class Loop:
                 layers,
                 LayerRule(list(layers)),
                 5,
-                Ranks(),
+                LayerProbe(layers),
                 (),
-                lambda: JournalFile(None, "", print),
+                JournalFile(None, "", print),
                 False,
             )
             self.fit_run.scan([])

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from contextlib import ExitStack, suppress
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ from lightning_lr.errors import ArgumentError, UnsupportedError
 from lightning_lr.layerwise.groups import split_groups
 from lightning_lr.layerwise.layers import layers_of
 from lightning_lr.layerwise.layerwise_run import LayerwiseRun, record_path
+from lightning_lr.layerwise.probe import LayerProbe
 from lightning_lr.layerwise.rule import LayerChange, LayerRule, check_rule
 from lightning_lr.loggers.journal_file import JournalFile, journal_path
 from lightning_lr.optim.param_group_lrs import innermost
@@ -140,9 +140,9 @@ class LayerwiseLearningRate(DualCallback):
             layers=layers,
             rule=rule,
             every_n_steps=self.every_n_steps,
-            ranks=ranks,
-            loggers=trainer.loggers,
-            record=partial(self._open_record, trainer, ranks, state.get("record"), list(layers)),
+            probe=LayerProbe(layers, ranks.world_size, lambda values: ranks.from_rank_zero(ranks.sum(values))),
+            loggers=trainer.loggers if ranks.rank == 0 else (),
+            record=self._open_record(trainer, ranks, state.get("record"), list(layers)),
             dry_run=self.dry_run,
         )
         self._scan(trainer, pl_module)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,6 @@ from lightning_lr.layerwise.rule import LayerChange, LayerRule
 from lightning_lr.loggers.journal_file import JournalFile
 from lightning_lr.optim.lr_scale import LRScale
 from lightning_lr.optim.param_group_lrs import LAYER, innermost, read
-from lightning_lr.run.distributed import Ranks
 
 OWNER = "layerwise"
 EXPLORATION = "/exploration"
@@ -33,8 +32,8 @@ class LayerwiseRun:
         layers: layer → its parameters.
         rule: what learns the multipliers.
         every_n_steps: steps of the optimizer between two measurements.
-        ranks: the processes that train together.
-        loggers: where rank 0 shows what happens.
+        probe: what measures the layers.
+        loggers: where rank 0 shows what happens; none on other ranks.
         record: where rank 0 writes it down.
         dry_run: change nothing.
     """
@@ -45,16 +44,15 @@ class LayerwiseRun:
         layers: Mapping[str, Sequence[nn.Parameter]],
         rule: LayerRule,
         every_n_steps: int,
-        ranks: Ranks,
+        probe: LayerProbe,
         loggers: Sequence[Any],
-        record: Callable[[], JournalFile],
+        record: JournalFile,
         dry_run: bool,
     ) -> None:
         self.optimizer, self.layers, self.rule = innermost(optimizer), layers, rule
         self.every_n_steps, self.dry_run = every_n_steps, dry_run
-        self.probe = LayerProbe(layers, ranks)
-        self.log = LayerLog(loggers if ranks.rank == 0 else (), list(layers))
-        self.record = record()
+        self.probe, self.record = probe, record
+        self.log = LayerLog(loggers, list(layers))
         self.steps = 0
         self.changes: dict[str, LayerChange] = {}
         self._seen = False

@@ -12,15 +12,14 @@ several ranks counts with its share, so that the sum is that of the whole parame
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from lightning_lr.layerwise.rule import Products
-from lightning_lr.metrics.probe import local
-from lightning_lr.run.distributed import Ranks
+from lightning_lr.snapshot.shards import local
 
 ROWS = 4
 
@@ -30,14 +29,15 @@ class LayerProbe:
 
     Args:
         layers: layer → its parameters.
-        ranks: the processes that train together.
+        world_size: how many processes train together.
+        sum_over_ranks: adds up lists of numbers over them.
 
     Attributes:
         opened: whether the first half of a measurement was made.
 
     Example:
         >>> layer = nn.Parameter(torch.tensor([2.0]))
-        >>> probe = LayerProbe({"one": [layer]}, Ranks())
+        >>> probe = LayerProbe({"one": [layer]})
         >>> probe.open()
         >>> layer.data, layer.grad = torch.tensor([1.5]), torch.tensor([3.0])
         >>> probe.close()
@@ -45,8 +45,13 @@ class LayerProbe:
         Products(dot=-1.5, update=0.25, gradient=9.0, weight=2.25)
     """
 
-    def __init__(self, layers: Mapping[str, Sequence[nn.Parameter]], ranks: Ranks) -> None:
-        self.ranks = ranks
+    def __init__(
+        self,
+        layers: Mapping[str, Sequence[nn.Parameter]],
+        world_size: int = 1,
+        sum_over_ranks: Callable[[list[float]], list[float]] = list,
+    ) -> None:
+        self.world_size, self.sum_over_ranks = world_size, sum_over_ranks
         self.opened = False
         self._parameters = [one for parameters in layers.values() for one in parameters]
         self._layer = [at for at, parameters in enumerate(layers.values()) for _ in parameters]
@@ -93,7 +98,7 @@ class LayerProbe:
         """Add up the columns of each layer."""
         if not len(self._index) or self._index.device != rows.device:
             self._index = torch.tensor(self._layer, device=rows.device)
-            shares = [_share(one, self.ranks.world_size) for one in self._parameters]
+            shares = [_share(one, self.world_size) for one in self._parameters]
             self._shares = torch.tensor(shares, device=rows.device)
         rows = rows.float() * self._shares
         return rows.new_zeros(ROWS, self._count).index_add_(1, self._index, rows)
@@ -102,7 +107,7 @@ class LayerProbe:
         """Add up over the ranks what is pending: one all-reduce, of 4 × L numbers a measurement."""
         if self._pending:
             flat = torch.stack([one.flatten() for one in self._pending]).flatten().tolist()
-            total = self.ranks.from_rank_zero(self.ranks.sum(flat))
+            total = self.sum_over_ranks(flat)
             size = ROWS * self._count
             self._summed += [total[at : at + size] for at in range(0, len(total), size)]
             self._pending = []

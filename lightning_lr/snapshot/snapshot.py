@@ -30,8 +30,8 @@ from lightning_lr.snapshot.shards import named
 
 VERSION = 1
 FIELDS = ("tensors", "on_host", "module", "optimizers", "scaler", "averaged_models")
-Averages = Mapping[str, nn.Module]
-NONE: Averages = {}
+AveragedModels = Mapping[str, nn.Module]
+NONE: AveragedModels = {}
 P = ParamSpec("P")
 R = TypeVar("R")
 
@@ -86,7 +86,7 @@ class Snapshot:
         optimizers: Sequence[Optimizer],
         scaler: Any = None,
         reuse: Snapshot | None = None,
-        averaged_models: Averages = NONE,
+        averaged_models: AveragedModels = NONE,
     ) -> Snapshot:
         """Copy the present state to the host; waits once for the device, at the end.
 
@@ -109,7 +109,11 @@ class Snapshot:
     @classmethod
     @_outside_autograd
     def now(
-        cls, module: nn.Module, optimizers: Sequence[Optimizer], scaler: Any = None, averaged_models: Averages = NONE
+        cls,
+        module: nn.Module,
+        optimizers: Sequence[Optimizer],
+        scaler: Any = None,
+        averaged_models: AveragedModels = NONE,
     ) -> Snapshot:
         """The present state itself, not a copy: to write it somewhere before the next step changes it.
 
@@ -131,7 +135,11 @@ class Snapshot:
 
     @_outside_autograd
     def restore(
-        self, module: nn.Module, optimizers: Sequence[Optimizer], scaler: Any = None, averaged_models: Averages = NONE
+        self,
+        module: nn.Module,
+        optimizers: Sequence[Optimizer],
+        scaler: Any = None,
+        averaged_models: AveragedModels = NONE,
     ) -> tuple[str, ...]:
         """Put everything back in place. All is checked, and all memory allocated, before anything is written.
 
@@ -187,7 +195,7 @@ class Snapshot:
         if bool(self.scaler) != bool(scaler is not None and scaler.state_dict()):
             yield "the gradient scaler was left alone: there was none, then or now"
 
-    def _average_notes(self, averaged_models: Averages) -> Iterator[str]:
+    def _average_notes(self, averaged_models: AveragedModels) -> Iterator[str]:
         for name in sorted(self.averaged_models.keys() ^ averaged_models.keys()):
             yield f"the averaged weights of {name} were left alone: there were none, then or now"
 
