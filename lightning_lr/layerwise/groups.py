@@ -7,7 +7,7 @@
                                                     group 2: b   ("backbone/b")
                                                     group 3: c   ("backbone/c")
 
-The first layer of a group stays in its place and the others are added behind, so that every index that somebody noted
+The first layer of a group stays in its place and the others are added behind, so that every index that others hold
 means what it meant. All options of the group, its momentum buffers and the entries of the schedulers' lists are kept.
 """
 

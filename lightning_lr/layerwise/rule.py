@@ -15,7 +15,7 @@ factor: the normalized, multiplicative form::
 Where it is far from that of the other layers, the layer is badly scaled, and its multiplier is moved until it is
 within a band. Inside the band it says nothing.
 
-The mean of log m over the layers is kept at 0: the level of the learning rate is somebody else's business.
+The mean of log m over the layers is kept at 0: the level of the learning rate is left to the schedule.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """What a rate that we did not write means: the user's own code, a new group, or a resumed run.
 
 Plain numbers in, plain numbers and sentences out. We share the groups with schedulers, finetuning callbacks and the
-user's own loops, so a rate that differs from the last one written is not an error: it is somebody else's wish.
+user's own loops, so a rate that differs from the last one written is no error: another writer set it, and is followed.
 """
 
 from __future__ import annotations
@@ -72,11 +72,6 @@ def same(one: float, other: float) -> bool:
     return one == other or (math.isnan(one) and math.isnan(other))
 
 
-def recognized(found: float, saved: float) -> bool:
-    """Whether a rate is the saved one, though it may have been through a tensor of single precision since."""
-    return same(found, saved) or math.isclose(found, saved, rel_tol=1e-6)
-
-
 def listed(groups: Sequence[int]) -> str:
     """The groups in words.
 
@@ -96,16 +91,6 @@ def changed_outside(groups: Sequence[int], before: float, found: float, schedule
     )
 
 
-def joined(groups: Sequence[int], found: float, scale: float) -> str:
-    """The sentence for groups that were added in mid-run."""
-    return f"New {listed(groups)} joined at {found:.4g}, with a scale of {scale:.4g}."
-
-
-def left(count: int) -> str:
-    """The sentence for groups that are gone."""
-    return f"The last {count} parameter group(s) are gone; their scales are forgotten."
-
-
 def resumed(found: Sequence[float], state: Mapping[str, Any]) -> tuple[list[float], list[float], list[str]]:
     """Scheduled rates and scales of a resumed run, and what must be said about them.
 
@@ -119,28 +104,23 @@ def resumed(found: Sequence[float], state: Mapping[str, Any]) -> tuple[list[floa
     saved = list(zip(state.get("scale", ()), state.get("scheduled", ()), state.get("written", ()), strict=False))
     scheduled, scales, changed = list(found), [1.0] * len(found), []
     for i, (rate, (scale, of_schedule, written)) in enumerate(zip(found, saved, strict=False)):
-        if recognized(rate, written) or recognized(rate, of_schedule):
+        # The rate may have been through a tensor of single precision since.
+        if any(same(rate, known) or math.isclose(rate, known, rel_tol=1e-6) for known in (written, of_schedule)):
             scheduled[i], scales[i] = of_schedule, scale
         else:
             changed.append(i)
-    notes = [unequal(len(saved), len(found))] if len(saved) != len(found) else []
+    notes = []
+    if len(saved) != len(found):
+        notes.append(
+            f"The checkpoint holds the scales of {len(saved)} parameter group(s) and the optimizer has {len(found)}; "
+            f"the first {min(len(saved), len(found))} continue, any other starts with a scale of 1."
+        )
     if changed:
-        _, of_schedule, written = saved[changed[0]]
-        notes.append(chosen_anew(changed, found[changed[0]], written, of_schedule))
+        first = changed[0]
+        _, of_schedule, written = saved[first]
+        notes.append(
+            f"The learning rate of {listed(changed)} is not the one of the checkpoint (group {first}: "
+            f"{found[first]:.4g}; saved {written:.4g}, schedule {of_schedule:.4g}); it is taken as your own choice, "
+            "with a scale of 1."
+        )
     return scheduled, scales, notes
-
-
-def chosen_anew(groups: Sequence[int], found: float, written: float, scheduled: float) -> str:
-    """The sentence for a rate that changed between the checkpoint and the resumed run."""
-    return (
-        f"The learning rate of {listed(groups)} is not the one of the checkpoint (group {groups[0]}: {found:.4g}; "
-        f"saved {written:.4g}, schedule {scheduled:.4g}); it is taken as your own choice, with a scale of 1."
-    )
-
-
-def unequal(saved: int, found: int) -> str:
-    """The sentence for a checkpoint of another number of groups."""
-    return (
-        f"The checkpoint holds the scales of {saved} parameter group(s) and the optimizer has {found}; "
-        f"the first {min(saved, found)} continue, any other starts with a scale of 1."
-    )

@@ -26,7 +26,6 @@ from torch.compiler import is_dynamo_compiling
 
 from lightning_lr.engine.bounds import check_scale
 from lightning_lr.engine.records import Rate
-from lightning_lr.errors import ArgumentError
 from lightning_lr.optim import external_lr_changes
 from lightning_lr.optim.param_group_lrs import Group, innermost, number, rated_groups, read, twins, versions, write
 from lightning_lr.optim.scales import Scales
@@ -49,14 +48,10 @@ class LRScale:
     (0.05, '0.05 (schedule 0.1 × 0.5)')
 
     Args:
-        optimizer: a torch optimizer, or a wrapper with ``param_groups``.
+        optimizer: a torch optimizer, or a wrapper with ``param_groups`` of its own.
     """
 
     def __init__(self, optimizer: Any) -> None:
-        optimizer = innermost(optimizer)
-        if optimizer in _CONTROLS:
-            raise ArgumentError("This optimizer has a control already; get it with LRScale.of(optimizer).")
-        _CONTROLS[optimizer] = self
         # Weak: the registry lives as long as the process and must not keep the optimizer of a finished run alive.
         self._optimizer = weakref.ref(optimizer)
         self._schedulers: weakref.WeakSet[Any] = weakref.WeakSet()
@@ -74,7 +69,10 @@ class LRScale:
     @classmethod
     def of(cls, optimizer: Any) -> LRScale:
         """The one control of an optimizer, made at the first call."""
-        return _CONTROLS.get(innermost(optimizer)) or cls(optimizer)
+        optimizer = innermost(optimizer)
+        if optimizer not in _CONTROLS:
+            _CONTROLS[optimizer] = cls(optimizer)
+        return _CONTROLS[optimizer]
 
     # What callbacks ask for.
 
@@ -247,14 +245,14 @@ class LRScale:
         """Forget groups that are gone."""
         lost = len(self._written) - count
         if lost > 0:
-            self._notes.append(external_lr_changes.left(lost))
+            self._notes.append(f"The last {lost} parameter group(s) are gone; their scales are forgotten.")
             self._scales.shrink(count)
             del self._scheduled[count:], self._written[count:]
             self._habits = {group: habit for group, habit in self._habits.items() if group < count}
             self._reported = {group for group in self._reported if group < count}
 
     def _follow(self, found: Sequence[float]) -> None:
-        """Take over rates that somebody else wrote."""
+        """Take over rates that others wrote."""
         changed = [i for i, held in enumerate(self._written) if not external_lr_changes.same(found[i], held)]
         kept = {rate for rate, held in zip(found, self._written, strict=False) if rate == held}
         for i in changed:
@@ -291,7 +289,8 @@ class LRScale:
             self._scales.grow([twin.get(i, 0 if i in at_default else None) for i in new])
             self._scheduled += [self._scheduled[twin[i]] if i in twin else found[i] for i in new]
             self._written += found[known:]
-            self._notes.append(external_lr_changes.joined(new, found[known], self._scales.product[known]))
+            groups_joined, scale = external_lr_changes.listed(new), self._scales.product[known]
+            self._notes.append(f"New {groups_joined} joined at {found[known]:.4g}, with a scale of {scale:.4g}.")
 
     def _groups(self) -> list[Group]:
         return rated_groups(self._optimizer())

@@ -2,14 +2,11 @@
 
 Copied are the parameters, the buffers (also those that checkpoints leave out), the optimizers' ``state``, the gradient
 scaler's, and the averages of the weights that other callbacks keep. Not copied: ``param_groups`` (learning rates belong
-to lr_control), gradients, the random state, metrics, and whatever a module holds outside of parameters and buffers.
+to ``optim``), gradients, the random state, metrics, and whatever a module holds outside of parameters and buffers.
 Going back writes into the very tensors that training uses, so tied weights stay tied and captured graphs stay valid.
 
 Each rank keeps its own shards (``to_local()`` of a DTensor) in host memory, pinned where they come from a GPU.
 There is no collective. Memory is one copy, also while the next snapshot is taken, if that may reuse the former's.
-
-Three files share the work: ``local_tensors`` says what lies on this rank, ``host_copy`` copies it, ``write_back`` puts
-it back.
 """
 
 from __future__ import annotations
@@ -29,7 +26,6 @@ from lightning_lr.snapshot.restore import Plan, joined_since, put_state
 from lightning_lr.snapshot.shards import named
 
 VERSION = 1
-FIELDS = ("tensors", "on_host", "module", "optimizers", "scaler", "averaged_models")
 AveragedModels = Mapping[str, nn.Module]
 NONE: AveragedModels = {}
 P = ParamSpec("P")
@@ -174,7 +170,7 @@ class Snapshot:
 
         The tensors are not copied: write the payload before the memory of this snapshot is reused.
         """
-        return {"version": VERSION, **{name: getattr(self, name) for name in FIELDS}}
+        return {"version": VERSION, **vars(self)}
 
     @classmethod
     def from_payload(cls, payload: dict[str, Any]) -> Snapshot:
@@ -184,12 +180,7 @@ class Snapshot:
                 f"Expected a snapshot of version {VERSION} but got {payload.get('version')!r}. Resume with the release "
                 "of lightning_lr that wrote the checkpoint, or without the snapshot."
             )
-        return cls(**{name: payload[name] for name in FIELDS if name in payload})  # averages came later
-
-    @property
-    def nbytes(self) -> int:
-        """Host memory that the tensors take, in bytes."""
-        return sum(tensor.nbytes for tensor in self.tensors)
+        return cls(**{name: value for name, value in payload.items() if name != "version"})
 
     def _scaler_notes(self, scaler: Any) -> Iterator[str]:
         if bool(self.scaler) != bool(scaler is not None and scaler.state_dict()):

@@ -51,117 +51,62 @@ def ours(optimizers, configs) -> dict[str, float]:
     }
 
 
-def single():
-    return [optimizer(SGD, None)], []
+NAMES = [
+    # optimizers, each a class and the names of its groups; schedulers, each an optimizer and its own name; our names
+    pytest.param([], [], [], id="nothing"),
+    pytest.param([(SGD, None)], [], ["lr-SGD"], id="one group"),
+    pytest.param([(SGD, None)], [(0, None)], ["lr-SGD"], id="scheduled"),
+    pytest.param([(SGD, None)], [(0, "mine")], ["mine"], id="a named schedule"),
+    pytest.param(
+        [(SGD, None, "head", None)], [(0, "mine")], ["mine/head", "mine/pg1", "mine/pg3"], id="with several groups"
+    ),
+    pytest.param([(Adam, None, None)], [], ["lr-Adam/pg1", "lr-Adam/pg2"], id="several groups"),
+    pytest.param([(Adam, "body", "head")], [], ["lr-Adam/body", "lr-Adam/head"], id="named groups"),
+    pytest.param([(Adam, "all")], [], ["lr-Adam/all"], id="one named group"),
+    pytest.param([(Adam, None), (Adam, None)], [], ["lr-Adam", "lr-Adam-1"], id="two of a class"),
+    pytest.param(
+        [(Adam, None, None)] * 3,
+        [],
+        [f"lr-Adam{number}/pg{group}" for number in ("-1", "-2", "") for group in (1, 2)],
+        id="three of a class",
+    ),
+    pytest.param(
+        [(Adam, None), (AdamW, None, None), (SGD, None)],
+        [],
+        ["lr-Adam", "lr-AdamW/pg1", "lr-AdamW/pg2", "lr-SGD"],
+        id="several classes",
+    ),
+    pytest.param([(Adam, None)] * 2, [(1, None)], ["lr-Adam", "lr-Adam-1"], id="the scheduled one is counted first"),
+    pytest.param(
+        [(Adam, None), (Adam, None, None)],
+        [(1, None), (0, None)],
+        ["lr-Adam-1", "lr-Adam/pg1", "lr-Adam/pg2"],
+        id="schedulers in another order",
+    ),
+    pytest.param([(Adam, None)] * 2, [(0, "mine"), (1, None)], ["lr-Adam", "mine"], id="a given name is not counted"),
+    pytest.param(
+        [(Adam, None)] * 3,
+        [(0, None), (1, None), (2, "mine")],
+        ["lr-Adam", "lr-Adam-1", "mine-1"],
+        id="but gets the number that the class has reached",
+    ),
+]
 
 
-def single_scheduled():
-    one = optimizer(SGD, None)
-    return [one], [config(one)]
-
-
-def named_schedule():
-    one = optimizer(SGD, None)
-    return [one], [config(one, "mine")]
-
-
-def named_schedule_groups():
-    one = optimizer(SGD, None, "head", None)
-    return [one], [config(one, "mine")]
-
-
-def several_groups():
-    return [optimizer(Adam, None, None, None)], []
-
-
-def named_groups():
-    return [optimizer(Adam, "body", "head")], []
-
-
-def one_named_group():
-    return [optimizer(Adam, "all")], []
-
-
-def two_of_a_class():
-    return [optimizer(Adam, None, start=1), optimizer(Adam, None, start=5)], []
-
-
-def three_of_a_class_groups():
-    return [optimizer(Adam, None, None, start=s) for s in (1, 5, 9)], []
-
-
-def two_classes():
-    return [optimizer(Adam, None, start=1), optimizer(AdamW, None, None, start=5), optimizer(SGD, None, start=9)], []
-
-
-def second_is_scheduled():
-    # the scheduled one is counted first: it is lr-Adam, though it is the second
-    both = [optimizer(Adam, None, start=1), optimizer(Adam, None, start=5)]
-    return both, [config(both[1])]
-
-
-def schedulers_in_another_order():
-    both = [optimizer(Adam, None, start=1), optimizer(Adam, None, None, start=5)]
-    return both, [config(both[1]), config(both[0])]
-
-
-def one_named_one_not():
-    # a given name is not counted
-    both = [optimizer(Adam, None, start=1), optimizer(Adam, None, start=5)]
-    return both, [config(both[0], "mine"), config(both[1])]
-
-
-def given_name_after_two():
-    # … but gets the number that the class has reached
-    three = [optimizer(Adam, None, start=s) for s in (1, 5, 9)]
-    return three, [config(three[0]), config(three[1]), config(three[2], "mine")]
-
-
-def plateau_and_chained():
-    both = [optimizer(Adam, None, start=1), optimizer(SGD, None, start=5)]
-    chained = SimpleNamespace(scheduler=ChainedScheduler([StepLR(both[1], 1)], both[1]), name=None, interval="epoch")
-    return both, [config(both[0], scheduler=ReduceLROnPlateau), chained]
-
-
-def group_added():
-    one = optimizer(SGD, None)
-    one.add_param_group({"params": [torch.nn.Parameter(torch.zeros(1))], "lr": 7})
-    return [one], []
-
-
-def nothing():
-    return [], []
-
-
-@pytest.mark.parametrize(
-    ("case", "expected"),
-    [
-        (nothing, []),
-        (single, ["lr-SGD"]),
-        (single_scheduled, ["lr-SGD"]),
-        (named_schedule, ["mine"]),
-        (named_schedule_groups, ["mine/head", "mine/pg1", "mine/pg3"]),
-        (several_groups, ["lr-Adam/pg1", "lr-Adam/pg2", "lr-Adam/pg3"]),
-        (named_groups, ["lr-Adam/body", "lr-Adam/head"]),
-        (one_named_group, ["lr-Adam/all"]),
-        (two_of_a_class, ["lr-Adam", "lr-Adam-1"]),
-        (
-            three_of_a_class_groups,
-            ["lr-Adam-1/pg1", "lr-Adam-1/pg2", "lr-Adam-2/pg1", "lr-Adam-2/pg2", "lr-Adam/pg1", "lr-Adam/pg2"],
-        ),
-        (two_classes, ["lr-Adam", "lr-AdamW/pg1", "lr-AdamW/pg2", "lr-SGD"]),
-        (second_is_scheduled, ["lr-Adam", "lr-Adam-1"]),
-        (schedulers_in_another_order, ["lr-Adam-1", "lr-Adam/pg1", "lr-Adam/pg2"]),
-        (one_named_one_not, ["lr-Adam", "mine"]),
-        (given_name_after_two, ["lr-Adam", "lr-Adam-1", "mine-1"]),
-        (plateau_and_chained, ["lr-Adam", "lr-SGD"]),
-        (group_added, ["lr-SGD/pg1", "lr-SGD/pg2"]),
-    ],
-)
-def test_names_are_those_of_the_monitor(case, expected: list[str]) -> None:
-    optimizers, configs = case()
+@pytest.mark.parametrize(("classes", "scheduled", "expected"), NAMES)
+def test_names_are_those_of_the_monitor(classes, scheduled, expected: list[str]) -> None:
+    optimizers = [optimizer(cls, *groups, start=1 + 4 * i) for i, (cls, *groups) in enumerate(classes)]
+    configs = [config(optimizers[index], name) for index, name in scheduled]
     assert ours(optimizers, configs) == monitored(optimizers, configs)
     assert sorted(ours(optimizers, configs)) == expected
+
+
+def test_schedulers_of_other_kinds() -> None:
+    both = [optimizer(Adam, None, start=1), optimizer(SGD, None, start=5)]
+    chained = SimpleNamespace(scheduler=ChainedScheduler([StepLR(both[1], 1)], both[1]), name=None, interval="epoch")
+    configs = [config(both[0], scheduler=ReduceLROnPlateau), chained]
+    assert sorted(ours(both, configs)) == ["lr-Adam", "lr-SGD"]
+    assert ours(both, configs) == monitored(both, configs)
 
 
 def test_a_group_added_in_mid_run_renames_the_first() -> None:

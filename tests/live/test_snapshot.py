@@ -180,7 +180,7 @@ def test_the_very_same_tensors_are_written(pair: tuple[Net, Optimizer]) -> None:
 def test_a_tied_weight_is_held_once(pair: tuple[Net, Optimizer]) -> None:
     net, _ = pair
     distinct = {id(tensor): tensor for tensor in (*net.parameters(), *net.buffers())}.values()
-    assert Snapshot.take(net, []).nbytes == sum(tensor.nbytes for tensor in distinct)
+    assert len(Snapshot.take(net, []).tensors) == len(distinct)
 
 
 def test_learning_rates_gradients_and_randomness_stay(pair: tuple[Net, Optimizer]) -> None:
@@ -393,11 +393,11 @@ def test_an_average_on_one_side_only_is_said(then: Any, now: Any) -> None:
 def test_reuse_takes_over_the_former_memory(pair: tuple[Net, Optimizer]) -> None:
     net, optimizer = pair
     first = Snapshot.take(net, [optimizer])
-    held, size = {tensor.data_ptr() for tensor in first.tensors}, first.nbytes
+    held = {tensor.data_ptr() for tensor in first.tensors}
     train(net, optimizer, 1, seed=2)
     then, second = everything(net, optimizer), Snapshot.take(net, [optimizer], reuse=first)
     assert {tensor.data_ptr() for tensor in second.tensors} == held
-    assert (first.tensors, second.nbytes) == ([], size)
+    assert first.tensors == []
     train(net, optimizer, 1, seed=3)
     second.restore(net, [optimizer])
     assert everything(net, optimizer) == then
@@ -529,7 +529,7 @@ def test_each_rank_goes_back_with_its_own_shards() -> None:
         snapshot.restore(net, [optimizer])
         anew = local()
         step(1)
-        return [back == then, anew == then, local() == after, after != then, snapshot.nbytes]
+        return [back == then, anew == then, local() == after, after != then, sum(t.nbytes for t in snapshot.tensors)]
 
     answers = run_on_ranks(sharded, 2)
     assert [answer[:4] for answer in answers] == [[True] * 4] * 2
