@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import copy
 import gc
-import inspect
 import io
-import time
 import weakref
 
 import pytest
@@ -551,46 +549,6 @@ def test_an_outside_write_just_before_saving_is_no_change_between_the_runs() -> 
     assert notes == []
 
 
-# Every optimizer, and many groups.
-
-OPTIMIZERS = sorted(
-    (
-        cls
-        for cls in vars(torch.optim).values()
-        if inspect.isclass(cls) and issubclass(cls, torch.optim.Optimizer) and cls is not torch.optim.Optimizer
-    ),
-    key=lambda cls: cls.__name__,
-)
-
-
-def test_the_list_of_optimizers_is_not_empty() -> None:
-    assert {SGD, Adam, torch.optim.LBFGS, torch.optim.SparseAdam} <= set(OPTIMIZERS)
-
-
-@pytest.mark.parametrize("cls", OPTIMIZERS, ids=lambda cls: cls.__name__)
-def test_every_optimizer_takes_a_cut_and_trains_on(cls) -> None:
-    parameter = torch.nn.Parameter(torch.ones(2, 2))  # Muon wants matrices
-    optimizer = cls([parameter])
-    (before,) = held(optimizer)
-    control = of(optimizer)
-
-    def closure():
-        optimizer.zero_grad()
-        loss = (parameter**2).sum()
-        loss.backward()
-        if cls is torch.optim.SparseAdam:
-            parameter.grad = parameter.grad.to_sparse()
-        return loss
-
-    for scale in (1.0, 0.5, 0.25):
-        control.set_scale("us", scale)
-        optimizer.step(closure)
-        assert held(optimizer) == [before * scale]
-    assert control.notice() == []
-    control.set_scale("us", 1.0)
-    assert held(optimizer) == [before]
-
-
 @pytest.mark.parametrize("cls", [SGD, Adam, torch.optim.AdamW, torch.optim.Adagrad], ids=lambda cls: cls.__name__)
 def test_a_fused_optimizer_steps_with_the_applied_rate(cls) -> None:
     """Two optimizers, one given the cut rate from the start: the weights agree."""
@@ -604,26 +562,3 @@ def test_a_fused_optimizer_steps_with_the_applied_rate(cls) -> None:
             optimizer.step()
         weights.append(parameter.detach().clone())
     assert torch.equal(*weights)
-
-
-def test_ten_thousand_groups() -> None:
-    """No quadratic work: seconds would be minutes. The bound is wide, for a busy machine."""
-    optimizer = sgd(0.1)
-    # torch's own add_param_group is quadratic
-    optimizer.param_groups += [{**optimizer.param_groups[0], "params": [weight()]} for _ in range(9_999)]
-    control = of(optimizer)
-    scheduler = torch.optim.lr_scheduler.ExponentialLR(optimizer, 0.9)
-    control.attach([scheduler])
-    began = time.process_time()
-    control.join("us", min_lr=1e-6, max_lr=1.0)
-    control.multiply("us", 0.5)
-    for _ in range(3):
-        optimizer.step()
-        scheduler.step()
-        control.notice()
-    for i in range(10_000):
-        optimizer.param_groups.append({"params": [], "lr": 0.1 + i})
-    control.notice()
-    control.load("us", control.state("us"))
-    assert time.process_time() - began < 10
-    assert len(control.rates()) == 20_000

@@ -164,6 +164,17 @@ def test_table_and_card(tmp_path):
     assert "condition" not in card
 
 
+def test_a_second_fit_with_the_same_logger(tmp_path):
+    """Lightning closes the writer at the end of a fit; the first number of the next one opens it again."""
+    logger = TensorBoardLogger(tmp_path)
+    for _ in range(2):
+        trainer([eager()], tmp_path, max_epochs=2, logger=logger).fit(Scripted(STEADY), data(4), data())
+        assert logger.experiment.file_writer is None
+    found = [EventAccumulator(str(file)).Reload().Tags()["tensors"] for file in tmp_path.rglob("events.*")]
+    fits = {tag.split("/")[3] for tags in found for tag in tags if tag.startswith("lr_controller/tab/checks/")}
+    assert len(fits) == 2
+
+
 def test_names_that_break_tables(tmp_path):
     """``|``, markup, line ends and letters from anywhere stay inside their cell."""
     bad = "a|b <script>alert(1)</script>\n## ü→漢"
