@@ -3,10 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from lightning_lr.engine.detectors import Detector
 from lightning_lr.engine.records import Diagnosis, Finding, MetricViews
 from lightning_lr.engine.vocabulary import Condition, Verdict, Vote
+from lightning_lr.errors import ArgumentError
+
+
+def findings_of(detector: Detector, views: MetricViews) -> tuple[Finding, ...]:
+    """What one detector finds, checked: it may be a user's own.
+
+    Raises:
+        ArgumentError: if it returns anything else than findings of its condition.
+    """
+    found: Any = detector.examine(views)
+    if isinstance(found, tuple) and all(isinstance(f, Finding) and f.condition is detector.condition for f in found):
+        return found
+    raise ArgumentError(
+        f"Expected {type(detector).__name__}.examine to return a tuple of findings of {detector.condition!r} but got "
+        f"{found!r}. Make each with self.finding(...), and return () if there is nothing to say."
+    )
 
 
 def diagnose(

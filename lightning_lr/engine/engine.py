@@ -17,7 +17,7 @@ from typing import Any
 from lightning_lr.engine import text
 from lightning_lr.engine.decisions import Proposal, by_epochs, carry_out, from_table, hold
 from lightning_lr.engine.detectors import Detector, default_detectors, sorted_detectors
-from lightning_lr.engine.diagnosis import diagnose
+from lightning_lr.engine.diagnosis import diagnose, findings_of
 from lightning_lr.engine.gates import Gates
 from lightning_lr.engine.history.learned import has_learned, has_surely_learned
 from lightning_lr.engine.history.run_history import RunHistory
@@ -27,7 +27,6 @@ from lightning_lr.engine.records import (
     Adjustment,
     Decision,
     Diagnosis,
-    Finding,
     JournalEntry,
     MetricView,
     MetricViews,
@@ -39,7 +38,7 @@ from lightning_lr.engine.review import PendingReview, undo
 from lightning_lr.engine.run_end import run_ended
 from lightning_lr.engine.settings import Settings
 from lightning_lr.engine.vocabulary import Action, Condition, Event
-from lightning_lr.errors import ArgumentError, StateError
+from lightning_lr.errors import StateError
 
 STATE_VERSION = 1
 """Raised whenever a field of the saved state changes its meaning."""
@@ -85,9 +84,9 @@ class DecisionEngine:
         self.review: Review | None = None
 
     def check(self, reading: Reading, train_only: bool = False) -> Decision:
-        """Decide what to do after a validation."""
+        """Decide what to do after a validation; with ``train_only``, as :meth:`train_check`."""
         self.views = views = self.history.update(reading, train_only)
-        findings = [finding for detector in self.detectors for finding in _findings(detector, views)]
+        findings = [finding for detector in self.detectors for finding in findings_of(detector, views)]
         self.diagnosis = diagnosis = diagnose(findings, views, self._by_condition, self.settings.vote)
         self.failed_restores = 0 if self._new_best else self.failed_restores
         learned = self.gates.state.total_factor is None and has_surely_learned(views)
@@ -237,14 +236,3 @@ def check_version(state: Mapping[str, Any]) -> None:
             "Resume with the version of lightning-lr that wrote it, or leave its state out: "
             "`checkpoint['callbacks']` holds it under the callback's name."
         )
-
-
-def _findings(detector: Detector, views: MetricViews) -> tuple[Finding, ...]:
-    """What one detector finds, checked: it may be a user's own."""
-    found: Any = detector.examine(views)
-    if isinstance(found, tuple) and all(isinstance(f, Finding) and f.condition is detector.condition for f in found):
-        return found
-    raise ArgumentError(
-        f"Expected {type(detector).__name__}.examine to return a tuple of findings of {detector.condition!r} but got "
-        f"{found!r}. Make each with self.finding(...), and return () if there is nothing to say."
-    )
