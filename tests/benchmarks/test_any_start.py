@@ -12,9 +12,9 @@ import pytest
 from rich.console import Console
 
 from benchmarks.any_start import harm, missing, report, results, score
-from benchmarks.any_start.methods import PEERS, Method, method_named, parse_call, plain
+from benchmarks.any_start.methods import PEERS, Method, method_named, plain
 from benchmarks.any_start.pool import run_all
-from benchmarks.any_start.tasks import TASKS, available
+from benchmarks.any_start.tasks import TASKS
 from benchmarks.any_start.training import train
 
 DIGITS = next(task for task in TASKS if task.name == "digits-sgd")
@@ -53,11 +53,6 @@ def test_the_runs_behind_the_champion_are_counted_by_how_they_end():
     assert [o.ratio for o in score.compared_with(behind[0], behind[1].values())] == [0.9]
 
 
-def test_each_seed_has_its_own_champion():
-    lines = [line(seed=0, test=1.0), line(seed=1, test=2.0), line("auto", seed=1, test=2.0)]
-    assert [outcome.ratio for outcome in score.outcomes(lines, PEERS)] == [1.0, 1.0, 1.0]
-
-
 def test_regret_is_the_share_not_gained():
     lines = [line(test=1.0), line("auto", test=1.5), line("auto", 100.0, test=9.0)]
     regrets = [outcome.regret for outcome in score.outcomes(lines, PEERS)]
@@ -89,17 +84,6 @@ def test_the_interval_needs_two_seeds_and_is_the_same_each_time():
     assert high == pytest.approx(0.5)
 
 
-def test_one_task_left_out():
-    outcome = score.outcomes([line(task=t) for t in "ab"] + [line("auto", task="b", test=5.0)], PEERS)
-    assert score.without(outcome, "b").worst == 1.0
-    assert score.without(outcome, "a").worst == 5.0
-
-
-def test_what_ignores_the_start_counts_for_every_start():
-    spread = results.spread([line("prodigy"), line("cosine")], PEERS)
-    assert [record["start"] for record in spread] == [0.01, 0.1, 1.0, 10.0, 100.0, 1.0]
-
-
 def test_the_report_says_what_was_run_and_where_ours_loses(tmp_path):
     lines = [line(seed=s) for s in (0, 1)] + [line("auto", 10.0, seed=s, test=1.3) for s in (0, 1)]
     lines += [line("auto(x=1)", error="TypeError: x")]
@@ -121,17 +105,6 @@ def test_a_line_cut_off_is_left_out_and_the_next_begins_afresh(tmp_path):
     path.write_text(path.read_text() + '{"task": "t", "meth')
     results.append(path, line(seed=1))
     assert [record["seed"] for record in results.read(path)] == [0, 1]
-
-
-def test_all_tasks_with_one_seed_come_first():
-    runs = results.runs(available(None), [PEERS["cosine"], PEERS["prodigy"]], [0.1, 1.0], seeds=2)
-    order = [(seed, task.name, method.name, start) for task, method, start, seed in runs]
-    assert [entry[0] for entry in order] == sorted(entry[0] for entry in order)
-    assert order[:3] == [
-        (0, "small-wine-sgd", "cosine", 0.1),
-        (0, "small-wine-sgd", "cosine", 1.0),
-        (0, "small-wine-sgd", "prodigy", 1.0),
-    ]
 
 
 def test_a_second_call_does_only_what_is_missing(tmp_path, monkeypatch):
@@ -172,18 +145,6 @@ def test_a_process_that_dies_takes_no_other_along():
 
 
 # --- methods and runs -------------------------------------------------------------------------------------------------
-
-
-def test_options_of_ours_stand_in_the_name():
-    assert parse_call("auto(find_lr=False, patience=4)") == ("auto", {"find_lr": False, "patience": 4})
-    assert parse_call("halving") == ("halving", {})
-    assert method_named("cosine+auto(patience=4)").ours
-
-
-@pytest.mark.parametrize("name", ["auto(", "auto(1)", "auto(x=print(1))", "a.b(c=1)"])
-def test_a_name_that_says_nothing_is_refused(name):
-    with pytest.raises(SystemExit, match="no method"):
-        method_named(name)
 
 
 def test_a_real_run_has_every_figure_and_is_the_same_twice():

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import math
-import sys
 
 import pytest
 import torch
 
 from benchmarks.any_start.data import digits
-from benchmarks.layerwise import __main__, report, tasks
+from benchmarks.layerwise import report, tasks
 from benchmarks.layerwise.training import METHODS, train
 
 BAD = next(task for task in tasks.TASKS if task.name == "badly-scaled-mlp-sgd")
@@ -67,16 +65,3 @@ def test_one_short_run(method):
     logs = [math.log(value) for value in record["multipliers"].values()]
     assert bool(logs) == any(abs(log) > 0.02 for log in logs) == (method != "without")
     assert sum(logs) / max(1, len(logs)) == pytest.approx(0.0, abs=0.02)  # their geometric mean is 1
-
-
-def test_what_is_there_is_not_run_twice(tmp_path, monkeypatch):
-    out = tmp_path / "results.jsonl"
-    out.write_text(json.dumps(line()) + "\n")
-    ran = []
-    monkeypatch.setattr(__main__, "train", lambda *asked: ran.append(asked[1:4]) or line(asked[1], asked[3]))
-    monkeypatch.setattr(__main__, "HERE", tmp_path)
-    given = ["layerwise", "--tasks", BAD.name, "--seeds", "2", "--out", str(out)]
-    monkeypatch.setattr(sys, "argv", given)
-    __main__.main()
-    assert ran == [("layerwise", 1.0, 0), ("without", 1.0, 1), ("layerwise", 1.0, 1)]
-    assert "| 2 | 1.0000 | 1.000 (1.00 … 1.00)" in (tmp_path / "RESULTS.md").read_text()

@@ -90,13 +90,6 @@ def test_a_cut_never_raises_and_a_raise_never_cuts(
     assert after <= before if scale <= 1 else after >= before
 
 
-@given(RATES, SCALES, SCALES, BOUNDS)
-def test_a_larger_scale_never_gives_a_smaller_rate(
-    rate: float, one: float, other: float, bounds: tuple[float, float | None]
-) -> None:
-    assert bounded(rate, min(one, other), *bounds) <= bounded(rate, max(one, other), *bounds)
-
-
 @given(st.floats())
 def test_a_scale_of_one_gives_back_the_very_same_number(rate: float) -> None:
     assert bounded(rate, 1.0) is rate

@@ -57,67 +57,6 @@ def test_the_table_is_followed(why, condition, script, expected):
     assert run(script, condition).actions == expected, why
 
 
-@pytest.mark.parametrize(
-    ("why", "condition", "options", "reason"),
-    [
-        ("a cut", C.PLATEAU, {},
-         "plateau: val_loss is said to be so → learning rate × 0.5 (lr-SGD 0.1 → 0.05)"),
-        ("a cut of several groups", C.PLATEAU, {"groups": ("a", "b")},
-         "plateau: val_loss is said to be so → learning rate × 0.5 (a 0.1 → 0.05, b 0.1 → 0.05)"),
-        ("a cut in a replay that knows no rates", C.PLATEAU, {"groups": ()},
-         "plateau: val_loss is said to be so → learning rate × 0.5"),
-        ("a restore", C.OVERFITTING, {},
-         "overfitting: val_loss is said to be so → restore the state of check 0, learning rate × 0.1"
-         " (lr-SGD 0.1 → 0.01)"),
-        ("no snapshot", C.OVERFITTING, {"snapshots": False},
-         "overfitting: val_loss is said to be so; no snapshot: cut without restore → learning rate × 0.1"
-         " (lr-SGD 0.1 → 0.01)"),
-        ("a cut that the bound shortens", C.PLATEAU, {"settings": replace(SETTINGS, min_lr=0.08)},
-         "plateau: val_loss is said to be so → learning rate × 0.5 within its bounds (lr-SGD 0.1 → 0.08)"),
-        ("at min_lr", C.PLATEAU, {"settings": replace(SETTINGS, min_lr=0.1)},
-         "plateau: val_loss is said to be so; every learning rate is at its bound already"),
-        ("a restore at min_lr", C.OVERFITTING, {"settings": replace(SETTINGS, min_lr=0.1)},
-         "overfitting: val_loss is said to be so → restore the state of check 0,"
-         " every learning rate is at its bound already"),
-        ("no answer to it", C.LOSS_SPIKE, {}, "loss_spike: val_loss is said to be so"),
-    ],
-)  # fmt: skip
-def test_every_decision_says_why(why, condition, options, reason):
-    script = "y" * (TABLE[condition].patience if condition in TABLE else 1)
-    decision = run(script, condition, **options).decisions[-1]
-    assert decision.reason == reason, why
-    assert str(decision) == f"check {len(script) - 1} · epoch {len(script) - 1} · {reason}"
-
-
-@pytest.mark.parametrize(
-    ("why", "settings", "script", "waited"),
-    [
-        ("patience", SETTINGS, "yyn", ["1 of 3 checks in a row", "2 of 3 checks in a row", None]),
-        ("cooldown", replace(SETTINGS, cooldown=2), "yyyyy",
-         ["1 of 3 checks in a row", "2 of 3 checks in a row", None,
-          "cooling down, 2 checks left", "cooling down, 1 check left"]),
-        ("warm-up", replace(SETTINGS, warmup_checks=2), "yyy",
-         ["2 of 2 warm-up checks left", "1 of 2 warm-up checks left", None]),
-    ],
-)  # fmt: skip
-def test_a_check_that_waits_says_for_what(why, settings, script, waited):
-    for decision, said in zip(run(script, settings=settings).decisions, waited, strict=True):
-        if said is not None:
-            assert decision.action is Action.HOLD
-            assert decision.reason == f"plateau: val_loss is said to be so; {said}", why
-
-
-@pytest.mark.parametrize(
-    ("why", "cooldown", "condition", "script", "expected"),
-    [
-        ("the checks that cool down count for patience", 4, C.PLATEAU, "yyyyyyyy", "..r....r"),
-        ("urgent conditions do not cool down", 4, C.DIVERGENCE, "nyny", ".b.b"),
-    ],
-)
-def test_cooldown(why, cooldown, condition, script, expected):
-    assert run(script, condition, replace(SETTINGS, cooldown=cooldown)).actions == expected, why
-
-
 # --- what a decision holds --------------------------------------------------------------------------------------------
 
 
@@ -394,11 +333,6 @@ def noise_in(settings: Settings, readings: list[Reading], detectors: list[Says] 
 @given(settings_of(("val_loss", "val_b")), reading_lists(("val_loss", "val_b")), st.text("ynu-", max_size=14))
 def test_no_sentence_holds_a_number_that_is_none(settings, readings, script):
     assert noise_in(settings, readings, [Says(C.PLATEAU, script), Says(C.DIVERGENCE, script[::-1])]) == []
-
-
-def test_nor_does_a_detectors_sentence():
-    readings = [Reading(check, check, check, {"val_loss": value}) for check, value in enumerate([0.0, NAN])]
-    assert noise_in(Settings(), readings, None) == []
 
 
 @few

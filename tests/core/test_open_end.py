@@ -62,18 +62,6 @@ def test_when_it_begins_and_ends(why, script, options, expected):
     assert "".join(LETTERS[decision.action] for decision in decided(script, **options)) == expected, why
 
 
-def test_both_decisions_say_what_happens():
-    made = decided("yyynnnn")
-    assert made[2].reason == (
-        "plateau: val_loss is said to be so → anneal: from here on the learning rate falls linearly to zero at step 6, "
-        "and there the run ends"
-    )
-    assert made[2].evidence  # the numbers of the plateau
-    assert made[6].reason == "the end that began at check 2 is over, val_loss ends at 1 (best 1) → stop"
-    assert {decision.factor for decision in made} == {1.0}
-    assert {decision.snapshot_check for decision in made} == {None}
-
-
 def test_the_move_is_audited():
     assert "the anneal of check 2 did not help: gain of val_loss a check" in decided("yyynnn")[5].reason
 

@@ -6,7 +6,6 @@ once learned") of what the users were promised.
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 
 import pytest
@@ -14,11 +13,10 @@ import pytest
 from lightning_lr.engine.engine import DecisionEngine
 from lightning_lr.engine.policies import PRESETS, ExponentialPolicy, HalvingPolicy
 from lightning_lr.engine.settings import Settings
-from lightning_lr.engine.vocabulary import Action, Condition, Mode
-from tests.helpers.readings import CONDITIONS, INF, NAN, Run, Says, actions, swapped, timeline
+from lightning_lr.engine.vocabulary import Condition, Mode
+from tests.helpers.readings import CONDITIONS, INF, NAN, Run, Says, actions
 
 HALVE_2 = Settings(policy=HalvingPolicy(epochs=2))
-TRIED = "halving: this learning rate is tried for 1 more epoch"
 DECAY = Settings(policy=ExponentialPolicy(ratio=0.81))
 
 
@@ -51,44 +49,6 @@ def halving(epochs: int) -> Settings:
 )
 def test_halving(why, epochs, values, expected):
     assert actions(halving(epochs), values) == expected, why
-
-
-@pytest.mark.parametrize(
-    ("values", "reasons"),
-    [
-        (
-            [1, 0.9, 0.8, 0.7, 0.7, 0.7],
-            [
-                TRIED,
-                "halving: 2 epochs at this learning rate performed well, no range is found yet"
-                " → learning rate × 0.5 (lr-SGD 0.1 → 0.05)",
-                TRIED,
-                "halving: 2 epochs at this learning rate performed well, as did the period before: a range is found",
-                f"{TRIED}; the reduction of check 1 helped: gain of val_loss a check 0.1 before, 0.0667 in the 3 since",
-                "halving: 2 epochs at this learning rate improved the best by no more than 1 %, the range is left"
-                " → learning rate × 0.5 (lr-SGD 0.05 → 0.025)",
-            ],
-        ),
-        (
-            [1, 1],
-            [
-                TRIED,
-                "halving: 2 epochs at this learning rate improved the best by no more than 1 %, no range is found yet"
-                " → learning rate × 0.5 (lr-SGD 0.1 → 0.05)",
-            ],
-        ),
-    ],
-)
-def test_halving_says_why(values, reasons):
-    run = Run(DecisionEngine(HALVE_2))
-    assert [decision.reason for decision in run.feed(values)] == reasons
-
-
-@pytest.mark.parametrize(("left", "said"), [(3, "3 more epochs"), (2, "2 more epochs"), (1, "1 more epoch")])
-def test_halving_counts_the_epochs_that_are_left(left, said):
-    run = Run(DecisionEngine(halving(4)))
-    run.feed([1.0] * (4 - left))
-    assert run.decisions[-1].reason == f"halving: this learning rate is tried for {said}"
 
 
 def test_halving_more_is_better():
@@ -127,18 +87,6 @@ def test_exponential(why, epochs, script, expected):
     assert factors == pytest.approx(expected), why
 
 
-def test_exponential_says_why():
-    settings = replace(DECAY, policy=replace(DECAY.policy, epochs=2))
-    run = Run(DecisionEngine(settings, [Says(Condition.PLATEAU, "nnny")]))
-    assert [decision.reason for decision in run.feed([1.0] * 4)] == [
-        "exponential: the next decay comes in 1 epoch",
-        "exponential: exponential decay → learning rate × 0.81 (lr-SGD 0.1 → 0.081)",
-        "exponential: the next decay comes in 1 epoch",
-        "exponential: exponential decay, slower since the run has converged → learning rate × 0.9"
-        " (lr-SGD 0.081 → 0.0729)",
-    ]
-
-
 def test_exponential_learns_of_a_plateau_from_the_metric_itself():
     run = Run(DecisionEngine(DECAY))
     run.feed([1.0, 0.9, 0.8] + [0.8] * 40)
@@ -148,17 +96,6 @@ def test_exponential_learns_of_a_plateau_from_the_metric_itself():
 
 RECIPES = [HALVE_2, DECAY]
 LONG = [1, 0.9, 0.8, 0.7, 0.7, NAN, 0.7, None, 0.6, 0.5, 0.4, 0.3]
-
-
-@pytest.mark.parametrize("settings", RECIPES, ids=lambda settings: settings.policy.name)
-@pytest.mark.parametrize("position", range(1, len(LONG)))
-def test_a_resumed_recipe_goes_on_as_if_it_had_never_stopped(settings, position):
-    whole, resumed = Run(DecisionEngine(settings)), Run(DecisionEngine(settings))
-    whole.feed(LONG)
-    resumed.feed(LONG[:position])
-    resumed.controller = swapped(resumed.controller, json.loads(json.dumps(resumed.controller.state_dict())))
-    resumed.feed(LONG[position:])
-    assert [str(decision) for decision in resumed.decisions] == [str(decision) for decision in whole.decisions]
 
 
 @pytest.mark.parametrize("settings", RECIPES, ids=lambda settings: settings.policy.name)
@@ -187,15 +124,3 @@ def test_a_recipe_holds_at_min_lr_and_says_so(settings, values, expected):
     assert run.actions == expected
     assert run.decisions[-1].reason.endswith("; every learning rate is at its bound already")
     assert run.decisions[-1].factor == 1.0
-
-
-@pytest.mark.parametrize("settings", RECIPES, ids=lambda settings: settings.policy.name)
-def test_without_rates_a_recipe_decides_the_same(settings):
-    assert actions(settings, LONG, groups=()) == actions(settings, LONG)
-
-
-def test_recipes_only_hold_and_reduce():
-    for settings in RECIPES:
-        run = Run(DecisionEngine(settings))
-        assert {decision.action for decision in run.feed(LONG)} <= {Action.HOLD, Action.REDUCE}
-        assert set(timeline(run.decisions)) <= {".", "r"}

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import FrozenInstanceError, fields
-
 import pytest
 
-from lightning_lr.engine.policies import PRESETS
 from lightning_lr.engine.settings import Settings
-from lightning_lr.engine.vocabulary import Mode, Vote
 
 
 @pytest.mark.parametrize(
@@ -24,22 +20,3 @@ from lightning_lr.engine.vocabulary import Mode, Vote
 )
 def test_bounds(why, min_lr, max_lr, group, expected):
     assert Settings(min_lr=min_lr, max_lr=max_lr).bounds(group) == expected, why
-
-
-def test_defaults():
-    settings = Settings()
-    assert settings.monitors == ("val_loss",)
-    assert (settings.mode, settings.vote) == (Mode.MIN, Vote.MAJORITY)
-    assert settings.policy is PRESETS["auto"]
-    assert (settings.cooldown, settings.warmup_checks) == (0, 0)
-
-
-@pytest.mark.parametrize("name", [field.name for field in fields(Settings)])
-def test_settings_do_not_change_under_way(name):
-    with pytest.raises(FrozenInstanceError):
-        setattr(Settings(), name, None)
-
-
-@pytest.mark.parametrize("name", [field.name for field in fields(Settings)])
-def test_every_setting_is_explained(name):
-    assert f"        {name}: " in (Settings.__doc__ or "")

@@ -94,14 +94,6 @@ def test_every_check_of_either_logger(tmp_path, capsys):
     assert any(reason.startswith("overfitting: val/loss") for reason in events)
 
 
-@pytest.mark.parametrize("kind", [TensorBoardLogger, CSVLogger])
-def test_gaps(tmp_path, kind):
-    """A validation each third epoch."""
-    logger = kind(tmp_path)
-    fit(logger, Somebodys(), check_val_every_n_epoch=3)
-    assert read(Path(logger.log_dir)) == checks(2, 5, 8, 11)
-
-
 def test_a_run_that_was_killed_and_went_on(tmp_path):
     """Two event files in one folder; epochs 4 and 5 stand in both, and what the later file says counts."""
     fit(TensorBoardLogger(tmp_path, version=0), Somebodys([9 * loss for loss in LOSSES]), kept(tmp_path), max_epochs=6)
@@ -119,11 +111,3 @@ def test_a_csv_logger_that_went_on(tmp_path):
     logger = CSVLogger(tmp_path, version=0)
     fit(logger, Somebodys(), kept(tmp_path), ckpt_path=tmp_path / "kept" / "epoch=3.ckpt")
     assert read(Path(logger.log_dir)) == checks(*range(4, 12))
-
-
-def test_steps_that_were_logged_twice(tmp_path):
-    """A second fit into the same folder, from the beginning: all of the first one was logged again, and is gone."""
-    for losses in ([9 * loss for loss in LOSSES], LOSSES):
-        logger = TensorBoardLogger(tmp_path, version=0)
-        fit(logger, Somebodys(losses))
-    assert read(Path(logger.log_dir)) == checks(*range(12))

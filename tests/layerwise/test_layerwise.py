@@ -259,11 +259,6 @@ class Manual(Net):
         super().__init__(manual=True)
 
 
-class Two(Net):
-    def configure_optimizers(self) -> Any:
-        return [torch.optim.SGD(self.net[0].parameters(), 0.1), torch.optim.SGD(self.net[3].parameters(), 0.1)]
-
-
 class Quasi(Net):
     def configure_optimizers(self) -> Any:
         return torch.optim.LBFGS(self.parameters())

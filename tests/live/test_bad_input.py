@@ -9,8 +9,6 @@ from typing import Any
 
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from torch.utils.data import DataLoader
 
 from lightning_lr import LearningRateController
@@ -233,25 +231,6 @@ def test_values(values, must, must_not, sign):
     conditions = {str(decision.condition) for decision in control.decisions}
     assert must <= conditions
     assert not must_not & conditions
-
-
-numbers = st.one_of(st.sampled_from([NAN, INF, -INF, 0.0, -1.0, 1.0]), st.floats(-100, 100, width=32))
-
-
-@given(st.lists(numbers, min_size=1, max_size=12))
-@settings(max_examples=25, deadline=None)
-def test_min_of_x_is_max_of_minus_x(values):
-    """Through the callback and a real Trainer, whatever the values: the same checks, conditions and factors."""
-    told = []
-    for sign, mode in ((1, "min"), (-1, "max")):
-        control = LearningRateController("quality", mode=mode, patience=1, verbose=False)
-        torch.manual_seed(0)
-        model = Scripted({"quality": [sign * value for value in values]}, lr=1e-9)
-        trainer(control, max_epochs=len(values), num_sanity_val_steps=0, limit_train_batches=1).fit(
-            model, data(), data(1)
-        )
-        told.append([(d.check, d.action, d.condition, d.factor, d.new_lr) for d in control.decisions])
-    assert told[0] == told[1]
 
 
 # --- Trainers ---------------------------------------------------------------------------------------------------------

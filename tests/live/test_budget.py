@@ -122,12 +122,6 @@ def test_a_timer_at_the_end_of_an_epoch_ends_the_fall_there(monkeypatch) -> None
     assert 0 < module.used[-1] <= 0.02 * max(module.used[-100:])
 
 
-def test_a_timer_that_only_measures_leaves_the_budget_known() -> None:
-    trainer = Trainer(callbacks=[Timer(verbose=False), LearningRateController(verbose=False)], max_epochs=2, **QUIET)
-    trainer.fit(Scripted(FALLS), data(20), data(1))
-    assert budget_of(trainer) == 40
-
-
 def test_the_journal_has_each_estimate(monkeypatch, tmp_path: Path) -> None:
     """A replay repeats what depended on the clock: the budget stands in the readings."""
     clock = Clock(monkeypatch, lambda step: 2.0 if step > 100 else 1.0)

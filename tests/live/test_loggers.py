@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import io
 import json
-import resource
 import time
 import warnings
 import zipfile
@@ -291,27 +290,6 @@ def test_a_journal_that_cannot_be_made(tmp_path):
     assert sum("The journal" in str(warning.message) for warning in caught) == 1
     assert model.validations == 4
     assert len(control.decisions) == 4
-
-
-def test_a_disk_that_fills_up(tmp_path):
-    """The system refuses in mid-line: one warning, training goes on, and what stands in the file is whole lines."""
-    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    control = eager()
-
-    class Full(Scripted):
-        def on_train_epoch_start(self) -> None:
-            if self.current_epoch == 2:
-                size = (tmp_path / "lr_journal.jsonl").stat().st_size
-                resource.setrlimit(resource.RLIMIT_FSIZE, (size + 20, limits[1]))
-
-    try:
-        with pytest.warns(UserWarning, match=r"The journal .* cannot be written \(.*File too large.*\)") as caught:
-            trainer(control, tmp_path, max_epochs=6).fit(Full({"val_loss": FALLS}), data(), data())
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-    assert sum("The journal" in str(warning.message) for warning in caught) == 1
-    assert len(lines(tmp_path / "lr_journal.jsonl")) == 3  # header, two checks
-    assert len(control.decisions) == 6
 
 
 def test_texts_go_to_tensorboard_alone(tmp_path):

@@ -177,19 +177,6 @@ def test_ranks_whose_blocks_differ_in_size_share_one_mean() -> None:
     assert window.blocks == (window.mean,) == ((32 + 99) / 65,)
 
 
-def test_all_reduced_over_gloo() -> None:
-    def reduce(rank: int) -> TrainWindow | None:
-        from types import SimpleNamespace
-
-        from lightning_lr.run.distributed import Ranks
-
-        ranks = Ranks.of(SimpleNamespace(world_size=2, global_rank=rank, root_device="cpu"))
-        return window_from_totals(ranks.sum(filled([float(rank), 4.0, nan if rank else 1.0]).totals()), 2)
-
-    first, second = run_on_ranks(reduce, 2)
-    assert first == second == TrainWindow(2.0, (0.5, 4.0, 1.0), 3, 1)
-
-
 # What arrives
 
 
@@ -241,13 +228,6 @@ def test_a_distributed_loss_is_read_locally() -> None:
         return blocks
 
     assert run_on_ranks(lose, 2) == [[[2.0, 1, 0]], [[3.0, 1, 0]]]
-
-
-def test_no_graph_is_kept() -> None:
-    weight = torch.ones(3, requires_grad=True)
-    window = LossWindow()
-    window.append((weight * 2).sum())
-    assert not any(tensor.requires_grad for tensor in window._pending)
 
 
 def test_may_be_read_in_inference_mode_as_validation_hooks_do() -> None:

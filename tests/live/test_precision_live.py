@@ -9,7 +9,7 @@ import torch
 from lightning.pytorch.plugins import MixedPrecision
 
 from lightning_lr import LearningRateController
-from tests.helpers.recorded import BATCHES, EPOCHS, Small, fit, run
+from tests.helpers.recorded import BATCHES, EPOCHS, Small, run
 
 
 def controller(**arguments: Any) -> LearningRateController:
@@ -82,19 +82,3 @@ def test_steps_that_the_gradient_scaler_leaves_out() -> None:
     assert 0 < len(plain.used) == len(scaled.used) < EPOCHS * BATCHES
     for rates, wanted, scale in zip(scaled.used, plain.used, scaled.noted, strict=True):
         assert rates == pytest.approx([wanted[0] * scale["lr-SGD"]], rel=1e-12)
-
-
-def test_a_rate_beside_a_scaler_survives_a_restore() -> None:
-    """The scaler's own state comes back with the weights."""
-
-    class Lost(Small):
-        def training_step(self, batch: Any, batch_idx: int) -> Any:
-            return super().training_step(batch, batch_idx) * (float("nan") if self.current_epoch == 3 else 1.0)
-
-    ours = controller(policy="auto", epochs=None, ratio=None)
-    module = Lost(cosine())
-    scaler = torch.amp.GradScaler("cpu", init_scale=4.0, growth_interval=10_000)
-    fit(module, [ours], plugins=[MixedPrecision("16-mixed", "cpu", scaler)])
-    assert any(decision.action == "restore" for decision in ours.decisions)
-    assert scaler.get_scale() == 4.0
-    assert all(torch.isfinite(parameter).all() for parameter in module.parameters())

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import json
 import pickle
 from pathlib import Path
 from typing import Any
@@ -214,9 +213,3 @@ def test_an_exception_in_the_first_batch_leaves_no_hook():
     with pytest.raises(RuntimeError, match="the user's own"):
         trainer([quiet()], None, max_epochs=1, num_sanity_val_steps=0).fit(module, learnable(), learnable(False))
     assert not any(m._forward_hooks or m._forward_pre_hooks for m in module.modules())
-
-
-def test_the_journal_is_plain_json(tmp_path):
-    trainer([quiet(journal=str(tmp_path / "j"))], None, max_epochs=2).fit(Real(), learnable(), learnable(shuffle=False))
-    lines = [json.loads(line) for line in (tmp_path / "j").read_text().splitlines()]
-    assert 0 <= lines[2]["reading"]["probes"]["flip_rate"] <= 1

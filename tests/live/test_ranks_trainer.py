@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import math
 import time
-from collections import Counter
 from datetime import timedelta
 from typing import Any
 
 import pytest
 import torch
-import torch.distributed as dist
 from lightning.pytorch.strategies import DDPStrategy
 from lightning.pytorch.utilities import rank_zero_only
 
@@ -134,77 +132,6 @@ def watch(control: LearningRateController, readings: list[float]) -> None:
         control._fit_run.core.step = noted
 
     control.on_train_start = started
-
-
-COLLECTIVES = (
-    "all_reduce",
-    "broadcast",
-    "all_gather",
-    "gather",
-    "reduce",
-    "barrier",
-    "all_gather_object",
-    "broadcast_object_list",
-    "all_gather_into_tensor",
-    "send",
-    "recv",
-    "reduce_scatter",
-)
-
-
-@pytest.mark.parametrize("options", [{}, {"val_check_interval": 0.5}], ids=["each-epoch", "half"])
-def test_price(options):
-    """Two small messages more a check and one at the start, the same whatever the ranks hold, and none a step."""
-
-    def run(rank: int) -> list[list[tuple[str, int]]]:
-        counts = []
-        for control in (None, eager(), LearningRateController(dry_run=True, verbose=False)):
-            sent: list[tuple[str, int]] = []
-            with pytest.MonkeyPatch.context() as patch:
-                for name in COLLECTIVES:
-                    patch.setattr(dist, name, counted(name, getattr(dist, name), sent))
-                model = OnRanks([FALLS, FALLS])
-                fit_on_ranks(control or [], model, max_epochs=3, num_sanity_val_steps=0, **options)
-            counts.append(sent)
-        return counts
-
-    for plain, *ours in run_on_ranks(run):
-        for watched in ours:
-            checks = 6 if options else 3
-            more = Counter(watched) - Counter(plain)
-            names = Counter(name for name, size in more.elements())
-            assert (
-                names.pop("all_gather", 0) <= 1
-            )  # what the ranks had read when the fit ended, for a checkpoint after it
-            # one more at the start: rank 0's budget
-            assert names == {"all_reduce": checks, "broadcast": checks + 1}
-            assert all(0 < size < 4096 for _, size in more)
-
-
-def counted(name: str, collective: Any, sent: list[tuple[str, int]]) -> Any:
-    def call(*args: Any, **kwargs: Any) -> Any:
-        tensors = [argument for argument in args if isinstance(argument, torch.Tensor)]
-        sent.append((name, sum(tensor.numel() * tensor.element_size() for tensor in tensors)))
-        return collective(*args, **kwargs)
-
-    return call
-
-
-def test_fifty_monitors_fit_into_a_message():
-    """Still under 4 KB."""
-    names = [f"val_loss_{i}" for i in range(50)]
-
-    def run(rank: int) -> list[tuple[str, int]]:
-        sent: list[tuple[str, int]] = []
-        with pytest.MonkeyPatch.context() as patch:
-            for name in ("all_reduce", "broadcast"):
-                patch.setattr(dist, name, counted(name, getattr(dist, name), sent))
-            model = Scripted(dict.fromkeys(names, FALLS))
-            fit_on_ranks(LearningRateController(names, verbose=False), model, max_epochs=1)
-        return sent
-
-    for sent in run_on_ranks(run):
-        assert max(size for name, size in sent) < 4096
 
 
 # who raises, where → what the other says, well before the process group's own timeout is up twice

@@ -64,12 +64,6 @@ def test_one_set_alone_is_named_and_changes_nothing(vote, tmp_path):
     assert f"overfitting on val_loss/dataloader_idx_1 (alone of 3 sets; {vote} must agree): val_loss/" in said
 
 
-def test_a_majority_acts_and_says_how_many(tmp_path):
-    control = fit(tmp_path, "majority", VEE, VEE, FALLS)
-    assert str(control.decisions[0].condition) == "overfitting"
-    assert "(2 of 3 sets)" in control.decisions[0].reason
-
-
 def test_a_pattern_that_matches_nothing_is_an_error_with_what_was_logged(tmp_path):
     with pytest.raises(MissingMetricError, match=r"Expected `valid\*` among the logged metrics .* Logged: `val_loss/"):
         fit(tmp_path, "any", FALLS, FALLS, monitor="valid*")

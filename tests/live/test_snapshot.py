@@ -359,11 +359,6 @@ def test_a_scaler_on_one_side_only_is_said(then: Any, now: Any) -> None:
     assert note.startswith("the gradient scaler was left alone")
 
 
-def test_a_disabled_scaler_is_none() -> None:
-    net, scaler = nn.Linear(1, 1), torch.amp.GradScaler("cpu", enabled=False)
-    assert Snapshot.take(net, [], scaler).restore(net, [], scaler) == ()
-
-
 # Averages of the weights
 
 

@@ -73,17 +73,6 @@ def test_the_step_uses_the_scaled_rate(case: Write) -> None:
         assert used(optimizer) == pytest.approx([case.expected(t)], rel=1e-12)
 
 
-def test_a_tensor_rate_is_scaled_in_place() -> None:
-    """The tensor that a captured graph reads stays the same object."""
-    rate = torch.tensor(0.1, dtype=torch.float64)
-    optimizer = an_optimizer(rate)
-    controlled(optimizer)
-    for t in range(4):
-        rate.fill_(0.1 * 0.9**t)
-        assert used(optimizer) == [0.05 * 0.9**t]
-    assert optimizer.param_groups[0]["lr"] is rate
-
-
 def test_a_bound_holds_at_the_step_too() -> None:
     """``max_lr`` holds whatever the rate comes from, with a scale of 1 as well."""
     optimizer = an_optimizer(0.1)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 from typing import Any
 
@@ -133,14 +132,6 @@ def test_each_check_has_its_numbers(tmp_path):
     }
     assert conditions["healthy"][:3] == [(3, 1.0), (7, 1.0), (11, 1.0)]
     assert sorted(step for points in conditions.values() for step, _ in points) == [3, 7, 11, 15, 19]  # one a check
-
-
-def test_nothing_that_is_not_a_number_is_charted(tmp_path):
-    """A chart breaks at a NaN: what is not there is left out."""
-    script = {"val_loss": [math.nan, math.inf, 1.0, 0.9]}
-    events = fitted(tmp_path, Scripted(script), [LearningRateController(policy="conservative", verbose=False)])
-    ours = [tag for tag in events.Tags()["scalars"] if tag.startswith("lr_controller/")]
-    assert all(math.isfinite(value) for tag in ours for _, value in scalars(events, tag))
 
 
 def test_table_and_card(tmp_path):

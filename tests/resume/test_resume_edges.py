@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import copy
 import io
 import math
 import os
-import pickle
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -26,7 +24,6 @@ from tests.helpers.schedulers import CASES, SchedulerCase
 MID_EPOCH, EPOCH_END = (next(w for w in resume.WHENS if w.name == name) for name in ("mid-epoch", "end of the epoch"))
 # A schedule that changes nothing is one of the user's own all the same: rates are the engine's cuts and no more.
 FLAT = SchedulerCase("LambdaLR", lambda o, t: lr_scheduler.LambdaLR(o, lambda epoch: 1.0))
-PLAIN = (bool, int, float, str, bytes, type(None))
 
 
 @pytest.fixture(scope="module")
@@ -41,11 +38,6 @@ def edited(path: Path, edit: Callable[[dict[str, Any]], None]) -> Path:
     edit(checkpoint)
     torch.save(checkpoint, path)
     return path
-
-
-def state_in(checkpoint: dict[str, Any]) -> dict[str, Any]:
-    """The callback's own state."""
-    return next(state for key, state in checkpoint["callbacks"].items() if key.startswith("LearningRateController"))
 
 
 # The journal.
@@ -205,18 +197,6 @@ def test_where_lightning_leaves_out_a_validation_there_is_one_check_fewer_and_no
 # Other ways to come to a fit.
 
 
-def test_fit_twice_with_one_callback_starts_afresh(tmp_path: Path) -> None:
-    def twice() -> tuple[list[Any], ...]:
-        controller = LearningRateController("val_loss", patience=2, policy=FIRM)
-        runs = [Run(tmp_path / name, case=FLAT) for name in ("one", "two")]
-        return tuple(_fit(run, controller) for run in runs)
-
-    (first, used), (second, used_again) = in_fork(twice)
-    assert first == second
-    assert used == used_again
-    assert len(first) == 3
-
-
 def _fit(run: Run, controller: LearningRateController, *others: Callback, **how: Any) -> tuple[list[str], Any]:
     recorder = Recorder(None)
     resume.trainer_of(run, [recorder, controller, *others]).fit(Model(run), **how)
@@ -288,28 +268,10 @@ def test_a_learning_rate_finder_saves_and_loads_before_the_first_step(tmp_path: 
 # What a checkpoint holds.
 
 
-def impurities(value: Any, where: str = "state") -> list[str]:
-    """Whatever is neither a plain value nor a plain container of such."""
-    if type(value) is dict:
-        return [
-            bad for k, v in value.items() for bad in impurities(k, f"{where} key") + impurities(v, f"{where}[{k!r}]")
-        ]
-    if type(value) in (list, tuple):
-        return [bad for i, v in enumerate(value) for bad in impurities(v, f"{where}[{i}]")]
-    return [] if type(value) in PLAIN else [f"{where}: {type(value).__name__}"]
-
-
 def size(state: dict[str, Any]) -> int:
     file = io.BytesIO()
     torch.save(state, file)
     return file.tell()
-
-
-def test_the_state_is_plain_and_small(tmp_path: Path, expected: Trace) -> None:
-    state = state_in(torch.load(killed(Run(tmp_path), MID_EPOCH), weights_only=True))
-    assert impurities(state) == []
-    assert impurities(expected.state) == []
-    assert size(state) < 64 * 1024
 
 
 def test_a_long_run_with_many_decisions_stays_under_64_kb(tmp_path: Path) -> None:
@@ -317,42 +279,3 @@ def test_a_long_run_with_many_decisions_stays_under_64_kb(tmp_path: Path) -> Non
     got = in_fork(lambda: train(run))
     assert len(got.decisions) == 100
     assert size(got.state) < 64 * 1024
-
-
-@pytest.mark.parametrize(
-    "copied", [copy.deepcopy, lambda it: pickle.loads(pickle.dumps(it))], ids=["deepcopy", "pickle"]
-)
-def test_a_copy_of_the_callback_is_as_good(copied: Callable[[Any], Any], tmp_path: Path, expected: Trace) -> None:
-    def around_a_fit() -> Any:
-        before = copied(LearningRateController("val_loss", patience=2, policy=FIRM))
-        decisions, rates = _fit(Run(tmp_path / "one", case=CASES[0]), before)
-        after = copied(before)
-        told = ([str(d) for d in after.decisions], after.scale, after.state_dict() == before.state_dict())
-        return decisions, rates, told, _fit(Run(tmp_path / "two", case=CASES[0]), after)
-
-    decisions, rates, told, again = in_fork(around_a_fit)
-    assert rates == expected.rates
-    assert told == (decisions, expected.scale, True)
-    assert again == (decisions, rates)
-
-
-class Copier(Callback):
-    """Copies the controller in mid-run, as loggers and sweeps do that keep the Trainer's arguments."""
-
-    def __init__(self, controller: LearningRateController) -> None:
-        self.controller = controller
-        self.decisions: list[int] = []
-
-    def on_train_batch_start(self, *_: Any) -> None:
-        self.decisions.append(len(pickle.loads(pickle.dumps(self.controller)).decisions))
-
-
-def test_a_copy_in_mid_run_changes_nothing(tmp_path: Path, expected: Trace) -> None:
-    def run() -> Any:
-        controller = LearningRateController("val_loss", patience=2, policy=FIRM)
-        copier = Copier(controller)
-        return _fit(Run(tmp_path, case=CASES[0]), controller, copier)[1], copier.decisions
-
-    rates, seen = in_fork(run)
-    assert rates == expected.rates
-    assert sorted({*seen}) == [0, 1, 2, 3]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from lightning_lr.engine.detectors.divergence import DivergenceDetector, running_means
+from lightning_lr.engine.detectors.divergence import DivergenceDetector
 from lightning_lr.engine.history.metric_history import MetricHistory
 from lightning_lr.engine.records import MetricViews, TrainWindow
 from lightning_lr.offline.curves import FAMILIES, divergence
@@ -90,9 +90,3 @@ def test_every_seeded_curve_is_found_after_its_onset(pace, most):
 @pytest.mark.parametrize("family", ["healthy-after-spike", "loss_spike", "healthy-power-noisy"])
 def test_what_comes_back_is_no_divergence(family):
     assert all(alarms_of(DivergenceDetector(), FAMILIES[family](seed).readings) == [] for seed in range(0, 20, 2))
-
-
-def test_running_means_agree_with_the_plain_sum():
-    values = [float(i * i) for i in range(12)]
-    assert running_means(values, 4) == pytest.approx([sum(values[i : i + 4]) / 4 for i in range(9)])
-    assert running_means([1.0, 2.0], 4) == [1.5]

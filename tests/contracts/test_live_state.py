@@ -1,7 +1,4 @@
-"""Faults that even the best libraries have, one test each: those of the twelve that live in the live side.
-
-Each would fail with the behaviour that was seen there. The others stand in ``test_twelve_faults.py``.
-"""
+"""What every class that saves a state promises outside the engine: it takes its state back, through a file."""
 
 from __future__ import annotations
 
@@ -10,14 +7,13 @@ import inspect
 import io
 import pkgutil
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from lightning.pytorch import Callback
-from lightning.pytorch.strategies import DDPStrategy
 
 import lightning_lr
 from lightning_lr import LearningRateController
@@ -44,75 +40,16 @@ from lightning_lr.run.search_run import LRSearch, saved_plan
 from lightning_lr.run.trainer.batch_cache import BatchCache
 from lightning_lr.run.trainer.time_budget import TimeBudget
 from lightning_lr.snapshot.snapshot import Snapshot
-from tests.helpers.ranks import run_on_ranks
-from tests.helpers.recorded import BATCHES, EPOCHS, Small, fit, run
-from tests.helpers.schedulers import CASES, SchedulerCase
+from tests.helpers.recorded import Small, fit
 
 
 def controller(**arguments: Any) -> LearningRateController:
-    """Cuts at the checks 1, 3, 5 and 7."""
     plain = {"policy": "exponential", "epochs": 2, "ratio": 0.5, "verbose": False}
     return LearningRateController("val_score", **{**plain, **arguments})
 
 
-class Improving(Small):
-    """The monitor falls steadily: no diagnosis stands beside the recipe."""
-
-    def validation_step(self, batch: Any, batch_idx: int) -> None:
-        self.log("val_score", 1.0 - 0.05 * self.current_epoch)
-
-
 def plain_sgd(module: Any) -> Any:
     return torch.optim.SGD(module.parameters(), lr=0.1, momentum=0.9)
-
-
-# --- 4. The rank that did not vote is told a boolean -----------------------------------------------------------------
-# EarlyStopping: it stops with reason NOT_STOPPED and the message "improved".
-
-
-def hears_nothing(ours: LearningRateController) -> Callback:
-    """On this rank the core would hold whatever happens."""
-
-    class Deaf(Callback):
-        def on_train_start(self, *_: Any) -> None:
-            core = ours._fit_run.core
-            step = core.step
-
-            def held(reading: Any) -> Decision:
-                decision = step(reading)
-                return replace(decision, action=Action.HOLD, factor=1.0, new_lr=decision.old_lr, reason="all is well")
-
-            core.step = held
-
-    return Deaf()
-
-
-@pytest.mark.ranks
-@pytest.mark.filterwarnings("ignore:It is recommended to use `self.log:UserWarning")
-def test_4_the_whole_decision_travels() -> None:
-    """A rank that would have held has rank 0's action, condition, factor and rates, and a sentence that says why."""
-
-    def on(rank: int) -> tuple[list[Decision], dict[str, float]]:
-        ours = controller()
-        fit(
-            Improving(plain_sgd),
-            [ours, *([hears_nothing(ours)] if rank else [])],
-            strategy=DDPStrategy(process_group_backend="gloo"),
-            devices=2,
-        )
-        return ours.decisions, ours.scale
-
-    (told, scale), (heard, other_scale) = run_on_ranks(on)
-    assert [decision.check for decision in told] == [1, 3, 5, 7]
-    assert scale == other_scale == {"lr-SGD": pytest.approx(0.5**4)}
-    for ours, theirs in zip(told, heard, strict=True):
-        assert theirs.reason == f"{ours.condition}: as rank 0 decided (reduce); this rank would have said: all is well"
-        assert replace(theirs, reason="", evidence={}) == replace(ours, reason="", evidence={})
-        assert theirs.new_lr != theirs.old_lr
-
-
-# --- 6. load_state_dict of its own state_dict raises -----------------------------------------------------------------
-# SpikeDetection: it uses an attribute that does not exist.
 
 
 @dataclass(frozen=True)
@@ -169,7 +106,7 @@ def fed_window(folder: Path) -> LossWindow:
     return window
 
 
-def fed_observer(folder: Path) -> FreshMetrics:
+def fed_metrics(folder: Path) -> FreshMetrics:
     fresh_metrics = FreshMetrics(["val_loss", "acc"])
     fresh_metrics.look({"val_loss": torch.tensor(0.5)})
     return fresh_metrics
@@ -210,22 +147,31 @@ def trained(folder: Path) -> LearningRateController:
     return ours
 
 
-def session_of(folder: Path, **options: Any) -> FitRun:
-    """The session of a run, caught when a further epoch is about to begin."""
-    caught: list[FitRun] = []
+def caught(ours: Any, module: Any, folder: Path, **options: Any) -> Any:
+    """The state of a run, caught when a third epoch is about to begin; a checkpoint of that moment in the folder."""
+    states: list[Any] = []
 
     class Catch(Callback):
         def on_train_epoch_start(self, trainer: Any, *_: Any) -> None:
-            if trainer.current_epoch == 2 and not caught:
-                caught.append(ours._fit_run)
+            if trainer.current_epoch == 2 and not states:
                 states.append(ours._fit_run.state_dict())
                 trainer.save_checkpoint(folder / "at.ckpt")
                 trainer.should_stop = True
 
-    ours, states = controller(), []
-    fit(Small(plain_sgd), [ours, Catch()], **options)
-    caught[0].at_the_catch = states[0]  # type: ignore[attr-defined]
-    return caught[0]
+    fit(module, [ours, Catch()], **options)
+    return states[0]
+
+
+def fit_run_state(folder: Path, **options: Any) -> Any:
+    return caught(controller(), Small(plain_sgd), folder, **options)
+
+
+def layerwise_run_state(folder: Path, **options: Any) -> Any:
+    return caught(layerwise(), TwoLayers(), folder, **options)
+
+
+def resumed(run: Callable[..., Any]) -> Callable[[Any, Path], Any]:
+    return lambda state, folder: run(folder, ckpt_path=str(folder / "at.ckpt"))
 
 
 def a_snapshot(folder: Path) -> Snapshot:
@@ -293,24 +239,7 @@ def tuned_layers(_: Path) -> LayerwiseLearningRate:
     return ours
 
 
-def layer_session_of(folder: Path, **options: Any) -> LayerwiseRun:
-    """The session of a run, caught when a further epoch is about to begin."""
-    caught: list[LayerwiseRun] = []
-
-    class Catch(Callback):
-        def on_train_epoch_start(self, trainer: Any, *_: Any) -> None:
-            if trainer.current_epoch == 2 and not caught:
-                caught.append(ours._fit_run)
-                caught[0].at_the_catch = ours._fit_run.state_dict()  # type: ignore[attr-defined]
-                trainer.save_checkpoint(folder / "layers.ckpt")
-                trainer.should_stop = True
-
-    ours = layerwise()
-    fit(TwoLayers(), [ours, Catch()], **options)
-    return caught[0]
-
-
-def some_pace(_: Path) -> TimeBudget:
+def used_time_budget(_: Path) -> TimeBudget:
     time_budget = TimeBudget(lambda: 1.5, 60.0)
     for number in range(12):
         time_budget.stepped()
@@ -319,7 +248,7 @@ def some_pace(_: Path) -> TimeBudget:
     return time_budget
 
 
-def some_course(folder: Path) -> LRSchedule:
+def annealing_schedule(folder: Path) -> LRSchedule:
     lr_schedule = LRSchedule(cut_groups(folder), Ranks(), curve=Curve(first=0, budget=10))
     for _ in range(6):
         lr_schedule.steps += 1
@@ -337,66 +266,33 @@ def fed_reader(folder: Path) -> CheckReader:
     return reader
 
 
+def state_of(made: Any) -> Any:
+    return made.state_dict()
+
+
 TRIPS: dict[type, RoundTrip] = {
-    ControlledGroups: RoundTrip(cut_groups, lambda made: made.state_dict(), groups_from),
+    ControlledGroups: RoundTrip(cut_groups, state_of, groups_from),
     LRSchedule: RoundTrip(
-        some_course,
-        lambda made: made.state_dict(),
-        lambda state, folder: loaded(lambda: LRSchedule(cut_groups(folder), Ranks()))(state, folder),
+        annealing_schedule, state_of, lambda state, at: loaded(lambda: LRSchedule(cut_groups(at), Ranks()))(state, at)
     ),
-    DecisionHistory: RoundTrip(
-        some_history, lambda made: made.state_dict(), lambda state, _: DecisionHistory.from_state(state)
-    ),
-    LRSearch: RoundTrip(
-        begun_sweep,
-        lambda made: made.state_dict(),
-        lambda state, folder: loaded(lambda: begun_sweep(folder))(state, folder),
-    ),
-    JournalFile: RoundTrip(written_journal, lambda made: made.state_dict(), journal_from),
+    DecisionHistory: RoundTrip(some_history, state_of, lambda state, _: DecisionHistory.from_state(state)),
+    LRSearch: RoundTrip(begun_sweep, state_of, lambda state, at: loaded(lambda: begun_sweep(at))(state, at)),
+    JournalFile: RoundTrip(written_journal, state_of, journal_from),
     LayerProbe: RoundTrip(fed_probe, lambda made: made.state(), probe_from),
-    LayerwiseRun: RoundTrip(
-        layer_session_of,
-        lambda made: made.at_the_catch,
-        lambda state, folder: layer_session_of(folder, ckpt_path=str(folder / "layers.ckpt")),
-    ),
-    LayerwiseLearningRate: RoundTrip(tuned_layers, lambda made: made.state_dict(), loaded(layerwise)),
+    LayerwiseRun: RoundTrip(layerwise_run_state, lambda state: state, resumed(layerwise_run_state)),
+    LayerwiseLearningRate: RoundTrip(tuned_layers, state_of, loaded(layerwise)),
     LRScale: RoundTrip(cut_control, lambda made: made.state("us"), control_from),
     LearningRateController: RoundTrip(
-        trained,
-        lambda made: made.state_dict(),
-        loaded(lambda: controller(policy="auto", epochs=None, ratio=None)),
+        trained, state_of, loaded(lambda: controller(policy="auto", epochs=None, ratio=None))
     ),
-    LossWindow: RoundTrip(fed_window, lambda made: made.state_dict(), loaded(LossWindow)),
-    FreshMetrics: RoundTrip(
-        fed_observer, lambda made: made.state_dict(), loaded(lambda: FreshMetrics(["val_loss", "acc"]))
-    ),
-    TimeBudget: RoundTrip(
-        some_pace,
-        lambda made: made.state_dict(),
-        loaded(lambda: TimeBudget(lambda: 0.0, 60.0)),
-    ),
-    CheckReader: RoundTrip(
-        fed_reader,
-        lambda made: made.state_dict(),
-        loaded(lambda: CheckReader(Settings(), Ranks())),
-    ),
-    BatchCache: RoundTrip(
-        kept_batches,
-        lambda made: made.state_dict(),
-        loaded(lambda: BatchCache(Small(plain_sgd))),
-    ),
-    FitRun: RoundTrip(
-        session_of,
-        lambda made: made.at_the_catch,
-        lambda state, folder: session_of(folder, ckpt_path=str(folder / "at.ckpt")),
-    ),
+    LossWindow: RoundTrip(fed_window, state_of, loaded(LossWindow)),
+    FreshMetrics: RoundTrip(fed_metrics, state_of, loaded(lambda: FreshMetrics(["val_loss", "acc"]))),
+    TimeBudget: RoundTrip(used_time_budget, state_of, loaded(lambda: TimeBudget(lambda: 0.0, 60.0))),
+    CheckReader: RoundTrip(fed_reader, state_of, loaded(lambda: CheckReader(Settings(), Ranks()))),
+    BatchCache: RoundTrip(kept_batches, state_of, loaded(lambda: BatchCache(Small(plain_sgd)))),
+    FitRun: RoundTrip(fit_run_state, lambda state: state, resumed(fit_run_state)),
     Snapshot: RoundTrip(a_snapshot, lambda made: made.payload(), lambda state, _: Snapshot.from_payload(state)),
 }
-
-
-LIVE_ROOMS = tuple(
-    f"lightning_lr.{room}." for room in ("callbacks", "run", "optim", "snapshot", "loggers", "layerwise")
-)
 
 
 ROOMS = ("callbacks", "run", "optim", "snapshot", "loggers", "layerwise")
@@ -415,7 +311,7 @@ def stateful_classes() -> Iterator[type]:
 
 
 @pytest.mark.parametrize("cls", list(stateful_classes()), ids=lambda cls: cls.__name__)
-def test_6_whoever_saves_a_state_takes_it_back(cls: type, tmp_path: Path) -> None:
+def test_a_class_that_saves_a_state_takes_it_back(cls: type, tmp_path: Path) -> None:
     """Through a file with ``weights_only=True``, into a fresh object, which then saves the very same."""
     assert cls in TRIPS, f"Tell TRIPS how a {cls.__name__} is made and loaded."
     trip = TRIPS[cls]
@@ -427,63 +323,7 @@ def test_6_whoever_saves_a_state_takes_it_back(cls: type, tmp_path: Path) -> Non
     assert repr(again) == repr(saved)
 
 
-def test_6_a_plan_is_saved_whole(tmp_path: Path) -> None:
+def test_a_plan_is_saved_whole(tmp_path: Path) -> None:
     """The sweep goes on over the range in which it began."""
     begun = begun_sweep(tmp_path)
     assert saved_plan(begun.state_dict()) == begun.plan
-
-
-# --- 8. A bound that is accepted and ignored -------------------------------------------------------------------------
-# ignite's plateau scheduler: min_lr=0.01 asked, 1e-8 reached.
-
-BOUNDS = (
-    # what binds, schedule, arguments, least and greatest rate of any step
-    ("min_lr", lambda o: torch.optim.lr_scheduler.ConstantLR(o, 1.0), {"min_lr": 0.02}, 0.02, 0.1),
-    ("max_lr", lambda o: torch.optim.lr_scheduler.ConstantLR(o, 1.0), {"max_lr": 0.06}, 0.0075, 0.06),
-    ("both", lambda o: torch.optim.lr_scheduler.ExponentialLR(o, 0.99), {"min_lr": 0.02, "max_lr": 0.06}, 0.02, 0.06),
-    # It begins below the bound by itself: there it is not raised, nor cut; the check at 0.06 cuts to the bound.
-    ("warm-up", lambda o: torch.optim.lr_scheduler.LinearLR(o, 0.2, 1.0, 6), {"min_lr": 0.05}, 0.02, 0.06),
-)
-
-
-@pytest.mark.parametrize(("name", "make", "arguments", "least", "greatest"), BOUNDS, ids=[row[0] for row in BOUNDS])
-def test_8_bounds_are_checked_on_the_applied_rate(
-    name: str, make: Callable[[Any], Any], arguments: dict[str, float], least: float, greatest: float
-) -> None:
-    """At every step, whatever the schedule asks for; and the decisions promise the same."""
-
-    def configure(module: Any) -> Any:
-        optimizer = plain_sgd(module)
-        return [optimizer], [make(optimizer)]
-
-    ours = controller(**arguments)
-    used = [rate for (rate,) in run(Improving(configure), [ours], ours).used]
-    assert min(used) == pytest.approx(least)
-    assert max(used) == pytest.approx(greatest)
-    for decision in ours.decisions:
-        if decision.epoch + 1 < EPOCHS:
-            # The scheduler had stepped already: what was promised is what the next step used.
-            assert decision.new_lr["lr-SGD"] == used[(decision.epoch + 1) * BATCHES]
-
-
-# --- 10. A scheduler undoes the cut ----------------------------------------------------------------------------------
-# LambdaLR, CosineAnnealingWarmRestarts, OneCycleLR and CyclicLR overwrite it at their next step; a cosine that meets
-# it at T_max turns negative.
-
-FORGETFUL = ("CosineAnnealingLR", "CosineAnnealingWarmRestarts", "LambdaLR", "OneCycleLR", "CyclicLR", "SequentialLR")
-
-
-@pytest.mark.parametrize("case", [case for case in CASES if case.name in FORGETFUL], ids=str)
-def test_10_no_scheduler_undoes_a_cut(case: SchedulerCase) -> None:
-    """Half of the rate of the run without us after one cut, a quarter after two; all are in test_schedulers_live."""
-
-    def configure(module: Any) -> Any:
-        optimizer = plain_sgd(module)
-        return [optimizer], [{"scheduler": case.build(optimizer, EPOCHS * BATCHES), "interval": "step"}]
-
-    ours = controller()
-    scaled, plain = run(Improving(configure), [ours], ours), run(Improving(configure))
-    for step, ((rate,), (reference,)) in enumerate(zip(scaled.used, plain.used, strict=True)):
-        factor = 0.5 ** sum(check < step // BATCHES for check in (1, 3, 5, 7))
-        assert rate == pytest.approx(reference * factor, rel=1e-12), f"step {step}"
-        assert rate > 0
