@@ -185,13 +185,13 @@ def hears_nothing(ours: LearningRateController) -> Callback:
     class Deaf(Callback):
         def on_train_start(self, *_: Any) -> None:
             core = ours._fit_run.core
-            step = core.step
+            check = core.check
 
             def held(reading: Any) -> Decision:
-                decision = step(reading)
+                decision = check(reading)
                 return replace(decision, action=Action.HOLD, factor=1.0, new_lr=decision.old_lr, reason="all is well")
 
-            core.step = held
+            core.check = held
 
     return Deaf()
 
