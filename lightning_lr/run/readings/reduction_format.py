@@ -118,15 +118,18 @@ def adopt_decision(own: Decision, codes: Sequence[float], conditions: Sequence[C
     if pack_decision(own, conditions) == list(codes):
         return own
     action, condition = ACTIONS[int(codes[0])], conditions[int(codes[1])]
+    snapshot_check = None if codes[4] == NO_SNAPSHOT else int(codes[4])
+    steps = {"restore": snapshot_check is not None, "scale": codes[2] != 1.0}
+    steps |= {"anneal": action is Action.ANNEAL, "stop": action is Action.STOP}
     return replace(
         own,
         action=action,
         condition=condition,
         factor=codes[2],
-        snapshot_check=None if codes[4] == NO_SNAPSHOT else int(codes[4]),
+        snapshot_check=snapshot_check,
         cause="as rank 0 decided",
         blocked_by=None,
-        steps=(),
+        steps=tuple(step for step, is_done in steps.items() if is_done),
         reason=f"{condition}: as rank 0 decided ({action}); this rank would have said: {own.reason}",
     )
 
