@@ -16,7 +16,7 @@ from lightning_lr.engine.records import Diagnosis, Reading
 from lightning_lr.engine.settings import Settings
 from lightning_lr.engine.vocabulary import Action, Condition, Verdict
 from lightning_lr.offline.curves import Curve
-from lightning_lr.offline.evaluate import signals_of
+from lightning_lr.offline.evaluate import metric_views
 
 DEFAULT = 0
 """Stands for "the patience of policy auto" where a patience is asked for."""
@@ -53,7 +53,7 @@ def judge(curve: Curve, family: str) -> Judged:
         (name, patience): rule(patience)(readings) for name, rule in PEERS.items() for patience in PATIENCES
     }
     named: dict[Key, str] = {}
-    seen = signals_of(readings)
+    seen = metric_views(readings)
     found = [[f for detector in default_detectors() for f in detector.examine(views)] for views in seen]
     for detector in default_detectors():
         own = [[f.verdict for f in findings if f.condition is detector.condition] for findings in found]

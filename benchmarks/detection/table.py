@@ -5,10 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 
+from benchmarks.detection.intervals import bootstrap, delay_at
 from benchmarks.detection.judge import DEFAULT, Judged, Key
 from benchmarks.detection.peers import PATIENCES, PEERS
 from lightning_lr.engine.vocabulary import Condition
-from lightning_lr.offline.evaluate import Score, bootstrap, charged_delay, delay_at, episodes, false_alarms, score
+from lightning_lr.offline.evaluate import Score, charged_delay, episodes, false_alarms, score
 
 QUESTIONS = (Condition.PLATEAU, Condition.OVERFITTING, Condition.DIVERGENCE)
 """Conditions that the peers can be asked about: they see that the metric stopped improving, whatever the cause."""

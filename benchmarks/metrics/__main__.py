@@ -15,13 +15,13 @@ from typing import Any
 
 from benchmarks.detection.labels import label, numbers
 from benchmarks.metrics.cut_report import cut_figure, cut_table
-from benchmarks.metrics.judges import JUDGES, mean_of, readings, yes
+from benchmarks.metrics.judges import JUDGES, mean_of, readings
 from benchmarks.metrics.record import RECORDED
 from lightning_lr.engine.detectors.incoherence import IncoherenceDetector
 from lightning_lr.engine.detectors.oscillation import OscillationDetector
 from lightning_lr.engine.detectors.slow_progress import SlowProgressDetector
 from lightning_lr.engine.vocabulary import Condition
-from lightning_lr.offline.evaluate import score
+from lightning_lr.offline.evaluate import alarms_of, score
 
 FOLDER = Path(__file__).parent
 FIGURE = FOLDER.parents[1] / "docs" / "images" / "flips.svg"
@@ -72,7 +72,7 @@ def conditions_table(runs: Sequence[dict[str, Any]]) -> list[str]:
     for kind, lines in kinds.items():
         cells = []
         for detector in detectors:
-            alarms = [found[0] for line in lines if (found := yes(detector, before_cut(line), ("val_loss",)))]
+            alarms = [found[0] for line in lines if (found := alarms_of(detector, before_cut(line), ("val_loss",)))]
             cells.append(f"{len(alarms)}, from check {sorted(alarms)[len(alarms) // 2]}" if alarms else "0")
         rows.append(f"| {kind} | {len(lines)} | {' | '.join(cells)} |")
     return rows

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from statistics import fmean
 from typing import Any
@@ -12,9 +12,8 @@ from lightning_lr.engine.detectors.gradient_disparity import GradientDisparityDe
 from lightning_lr.engine.detectors.overfitting import OverfittingDetector
 from lightning_lr.engine.history.run_history import TRAIN_LOSS
 from lightning_lr.engine.records import Reading
-from lightning_lr.engine.vocabulary import Verdict
 from lightning_lr.offline.curves import readings_of
-from lightning_lr.offline.evaluate import Examines, signals_of
+from lightning_lr.offline.evaluate import alarms_of
 
 Judge = Callable[[dict[str, Any]], list[int]]
 
@@ -33,7 +32,7 @@ def readings(line: dict[str, Any], scale: Callable[[float], float] = lambda loss
 
 def with_validation(line: dict[str, Any]) -> list[int]:
     """The detector that sees both sides: gap, GL, PQ, rising strips."""
-    return yes(OverfittingDetector(), readings(line), ("val_loss",))
+    return alarms_of(OverfittingDetector(), readings(line), ("val_loss",))
 
 
 def disparity(line: dict[str, Any], scale: Callable[[float], float] = lambda loss: 1.0) -> list[int]:
@@ -42,7 +41,7 @@ def disparity(line: dict[str, Any], scale: Callable[[float], float] = lambda los
         replace(reading, metrics={TRAIN_LOSS: reading.train.mean}) if reading.train else reading
         for reading in readings(line, scale)
     ]
-    return yes(GradientDisparityDetector(), alone, (TRAIN_LOSS,))
+    return alarms_of(GradientDisparityDetector(), alone, (TRAIN_LOSS,))
 
 
 def scaled_disparity(line: dict[str, Any]) -> list[int]:
@@ -72,12 +71,6 @@ def early_stopping(line: dict[str, Any], patience: int = 5) -> list[int]:
         if since >= patience:
             alarms.append(check)
     return alarms
-
-
-def yes(detector: Examines, run: Sequence[Reading], monitors: Sequence[str]) -> list[int]:
-    """The checks at which a detector says yes."""
-    seen = signals_of(run, monitors)
-    return [s.check for s in seen if any(f.verdict is Verdict.YES for f in detector.examine(s))]
 
 
 JUDGES: dict[str, Judge] = {

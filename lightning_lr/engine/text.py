@@ -17,13 +17,27 @@ def plural(count: float) -> str:
     return "" if count == 1 else "s"
 
 
+<<<<<<< HEAD
 def lr_changes(old: Mapping[str, float], new: Mapping[str, float], most: int = 3) -> str:
     """Old → new learning rate of each group; of the first few if there are many.
+=======
+def arrow(old: float, new: float, digits: int = 4) -> str:
+    """A number before and after a change.
+
+    >>> arrow(0.1, 1 / 30), arrow(0.1, 1 / 30, digits=2)
+    ('0.1 → 0.03333', '0.1 → 0.033')
+    """
+    return f"{old:.{digits}g} → {new:.{digits}g}"
+
+
+def rate_changes(old: Mapping[str, float], new: Mapping[str, float], most: int = 3) -> str:
+    """Old → new learning rate of each group, in brackets; of the first few where there are many.
+>>>>>>> 85ba3d9 (Read logs by one registry of formats; summarize runs without private words)
 
     >>> lr_changes({"lr-SGD": 0.1}, {"lr-SGD": 0.05})
     'lr-SGD 0.1 → 0.05'
     """
-    changes = [f"{name} {old[name]:.4g} → {new[name]:.4g}" for name in list(new)[:most]]
+    changes = [f"{name} {arrow(old[name], new[name])}" for name in list(new)[:most]]
     if len(new) > most:
         changes.append(f"and {len(new) - most} more")
     return ", ".join(changes)

@@ -1,7 +1,7 @@
 """``lightning-lr``: demo, replay, report, evaluate.
 
-Exit status: 0, or 2 with one line on standard error where something cannot be read or cannot work; nothing is written
-then. Nothing here imports torch, and what a command needs is imported when it runs, so that ``--help`` comes at once.
+Exit status: 0, or 2 with one line on standard error if something cannot be read or cannot work; nothing is written
+then. Nothing here imports torch, and a command imports what it needs when it runs, so that ``--help`` comes at once.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import sys
 from argparse import Action, RawDescriptionHelpFormatter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -19,10 +19,18 @@ from lightning_lr.__about__ import __version__
 from lightning_lr.errors import LightningLRError
 
 WRONG = 2
-"""Exit status where a run cannot be read, or an option cannot work; argparse uses the same."""
+"""Exit status if a run cannot be read, or an option cannot work; argparse uses the same."""
 
-ABOUT = "Look at the learning-rate decisions of a training run, and replay any run that Lightning logged."
+DESCRIPTION = "Look at the learning-rate decisions of a training run, and replay any run that Lightning logged."
 RUN = "a journal (lr_journal.jsonl), a folder or metrics.csv of CSVLogger, or TensorBoard event files or their folder"
+
+COMMANDS = {
+    "demo": "the engine's decisions on curves with a known end",
+    "replay": "what it would have decided in a run that exists already, beside what really happened",
+    "report": "the decisions of a run, what each brought, which rates performed well, and advice",
+    "evaluate": "delay, missed and false alarms of the detectors on labelled runs",
+}
+"""Command, a function of `commands` → what it shows."""
 
 EXAMPLES = {
     "demo": ("lightning-lr demo --policy conservative", "lightning-lr demo --curve overfitting --png overfitting.png"),
@@ -44,21 +52,23 @@ EXAMPLES = {
 
 
 class Help(RawDescriptionHelpFormatter, DefaultHelpFormatter):
-    """Help that keeps the examples' lines, and names a default only where the text does."""
+    """Help that keeps the examples' lines, and names a default only if the text does."""
 
     def _get_help_string(self, action: Action) -> str:
         return action.help or ""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command, and give back its exit status."""
+    """Run one command; returns its exit status."""
     if arguments is None:
         arguments = sys.argv[1:]
         with suppress(TypeError):  # before 4.42 jsonargparse offered completion by itself
             set_parsing_settings(add_print_completion_argument=True)
     try:
         options = _parser().parse_args(list(arguments))
-        COMMANDS[options.command](options[options.command])
+        from lightning_lr.offline import commands
+
+        getattr(commands, options.command)(options[options.command])
         sys.stdout.flush()
     except LightningLRError as error:
         return _wrong(str(error))
@@ -79,73 +89,57 @@ def _wrong(message: str) -> int:
     return WRONG
 
 
-def _demo(options: Any) -> None:
-    from lightning_lr.offline.commands import demo
-
-    demo(options.policy, options.set, options.seed, options.curve, options.png)
-
-
-def _replay(options: Any) -> None:
-    from lightning_lr.offline.commands import replay
-
-    replay(options.run, _watch(options), options.policy, options.set, options.variant, options.json)
-
-
-def _report(options: Any) -> None:
-    from lightning_lr.offline.commands import report
-
-    report(options.run, _watch(options), options.html, options.png)
-
-
-def _evaluate(options: Any) -> None:
-    from lightning_lr.offline.commands import evaluate
-
-    evaluate(options.runs, _watch(options), options.onset, options.condition, options.seeds)
-
-
-COMMANDS: dict[str, Callable[[Any], None]] = {
-    "demo": _demo,
-    "replay": _replay,
-    "report": _report,
-    "evaluate": _evaluate,
-}
-
-
-def _watch(options: Any) -> Any:
-    from lightning_lr.offline.logs.sources import Watch
-
-    return Watch(tuple(options.monitor), options.mode, options.train, options.train_monitor, options.partial)
-
-
 def _parser() -> ArgumentParser:
-    parser = ArgumentParser(prog="lightning-lr", description=ABOUT, version=__version__, formatter_class=Help)
+    parser = ArgumentParser(prog="lightning-lr", description=DESCRIPTION, version=__version__, formatter_class=Help)
     commands = parser.add_subcommands(dest="command")
-    told = {
-        "demo": "what the engine says to curves whose end is known",
-        "replay": "what it would have decided in a run that exists already, beside what really happened",
-        "report": "the decisions of a run, what each brought, which rates performed well, and advice",
-        "evaluate": "delay, missed and false alarms of the detectors on labelled runs",
-    }
-    for name, add in (("demo", _demo_options), ("replay", _replay_options), ("report", _report_options)):
-        commands.add_subcommand(name, add(_subparser(name, told[name])), help=told[name])
-    commands.add_subcommand(
-        "evaluate", _evaluate_options(_subparser("evaluate", told["evaluate"])), help=told["evaluate"]
-    )
+    for name, shows in COMMANDS.items():
+        examples = "\n".join(f"  {example}" for example in EXAMPLES[name])
+        command = ArgumentParser(description=f"Show {shows}.", epilog=f"examples:\n{examples}", formatter_class=Help)
+        OPTIONS[name](command)
+        commands.add_subcommand(name, command, help=shows)
     return parser
 
 
-def _subparser(name: str, about: str) -> ArgumentParser:
-    examples = "\n".join(f"  {example}" for example in EXAMPLES[name])
-    return ArgumentParser(description=f"Show {about}.", epilog=f"examples:\n{examples}", formatter_class=Help)
+def _demo_options(parser: ArgumentParser) -> None:
+    _settings_options(parser)
+    parser.add_argument("--seed", type=int, default=0, help="of the curves' noise")
+    parser.add_argument(
+        "--curve", help="only this one: healthy, plateau, overfitting, divergence, loss_spike, non_finite"
+    )
+    _file(parser, "--png", metavar="FILE", help="draw the curve that --curve names")
 
 
-def _file(parser: ArgumentParser, name: str, **told: Any) -> None:
-    """An argument that a shell completes with the names of files."""
-    argument = parser.add_argument(name, **told)
-    with suppress(ImportError):  # an environment without completion
-        import shtab
+def _replay_options(parser: ArgumentParser) -> None:
+    _file(parser, "run", help=RUN)
+    _settings_options(parser)
+    parser.add_argument(
+        "--variant", action="append", default=[], metavar="SETTINGS", help="one more column: several NAME=VALUE"
+    )
+    parser.add_argument("--json", action="store_true", help="print one JSON document")
+    _watch_options(parser)
 
-        argument.complete = shtab.FILE
+
+def _report_options(parser: ArgumentParser) -> None:
+    _file(parser, "run", help=RUN)
+    _file(parser, "--html", metavar="FILE", help="write the report into one file that opens offline")
+    _file(parser, "--png", metavar="FILE", help="write the figure")
+    _watch_options(parser)
+
+
+def _evaluate_options(parser: ArgumentParser) -> None:
+    _file(parser, "runs", nargs="*", help=f"{RUN}; none: the curves of the package")
+    parser.add_argument("--onset", action="append", default=[], help="epoch=17, check=17 or none; one for each run")
+    parser.add_argument("--condition", help="only the detectors of this condition")
+    parser.add_argument("--seeds", type=int, default=5, help="how many curves of each family; 5 by default")
+    _watch_options(parser)
+
+
+OPTIONS = {
+    "demo": _demo_options,
+    "replay": _replay_options,
+    "report": _report_options,
+    "evaluate": _evaluate_options,
+}
 
 
 def _settings_options(parser: ArgumentParser) -> None:
@@ -161,50 +155,19 @@ def _settings_options(parser: ArgumentParser) -> None:
 
 def _watch_options(parser: ArgumentParser) -> None:
     parser.add_argument("--monitor", action="append", default=[], help="metric to watch; repeat it for several")
-    parser.add_argument(
-        "--mode", choices=["min", "max"], help="which direction of it is better; min where nothing is said"
-    )
-    parser.add_argument("--train", metavar="METRIC", help="the training loss, where no name like train_loss tells")
+    parser.add_argument("--mode", choices=["min", "max"], help="which direction of it is better; min by default")
+    parser.add_argument("--train", metavar="METRIC", help="the training loss, if it has no name like train_loss")
     parser.add_argument("--train-monitor", metavar="METRIC", help="metric to compare the monitor with")
-    parser.add_argument("--partial", action="store_true", help="where a file breaks off, read what stands before")
+    parser.add_argument("--partial", action="store_true", help="if a file breaks off, read what stands before")
 
 
-def _demo_options(parser: ArgumentParser) -> ArgumentParser:
-    _settings_options(parser)
-    parser.add_argument("--seed", type=int, default=0, help="of the curves' noise")
-    parser.add_argument(
-        "--curve", help="only this one: healthy, plateau, overfitting, divergence, loss_spike, non_finite"
-    )
-    _file(parser, "--png", metavar="FILE", help="draw the curve that --curve names")
-    return parser
+def _file(parser: ArgumentParser, name: str, **options: Any) -> None:
+    """An argument that a shell completes with the names of files."""
+    argument = parser.add_argument(name, **options)
+    with suppress(ImportError):  # an environment without completion
+        import shtab
 
-
-def _replay_options(parser: ArgumentParser) -> ArgumentParser:
-    _file(parser, "run", help=RUN)
-    _settings_options(parser)
-    parser.add_argument(
-        "--variant", action="append", default=[], metavar="SETTINGS", help="one more column: several NAME=VALUE"
-    )
-    parser.add_argument("--json", action="store_true", help="print one JSON document")
-    _watch_options(parser)
-    return parser
-
-
-def _report_options(parser: ArgumentParser) -> ArgumentParser:
-    _file(parser, "run", help=RUN)
-    _file(parser, "--html", metavar="FILE", help="write the report into one file that opens offline")
-    _file(parser, "--png", metavar="FILE", help="write the figure")
-    _watch_options(parser)
-    return parser
-
-
-def _evaluate_options(parser: ArgumentParser) -> ArgumentParser:
-    _file(parser, "runs", nargs="*", help=f"{RUN}; none: the curves of the package")
-    parser.add_argument("--onset", action="append", default=[], help="epoch=17, check=17 or none; one for each run")
-    parser.add_argument("--condition", help="ask only the detectors of this condition")
-    parser.add_argument("--seeds", type=int, default=5, help="how many curves of each family, 5 where nothing is said")
-    _watch_options(parser)
-    return parser
+        argument.complete = shtab.FILE
 
 
 if __name__ == "__main__":

@@ -1,10 +1,8 @@
 """Seeded curves with a known onset: the tests, the docs, the demo and the detection benchmark use the same ones.
 
-A :class:`Curve` is a run that never took place, as the list of :class:`~lightning_lr.engine.records.Reading` that it
-would have
-given. The noise-free shape is known, so the check at which its condition sets in is a fact, not an opinion. All lengths
-are in checks; all noise is in shares of the *gain*, the distance that the curve falls in all; so each curve means
-the same at any scale.
+A :class:`Curve` is the list of :class:`~lightning_lr.engine.records.Reading` that such a run would have given. Its
+noise-free shape is known, and so is the check at which its condition sets in. All lengths are in checks; all noise is
+in shares of the *gain*, the distance that the curve falls in all; so each curve means the same at any scale.
 """
 
 from __future__ import annotations
@@ -12,7 +10,9 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from random import Random
+from typing import Any
 
 from lightning_lr.engine.records import Reading, TrainWindow
 from lightning_lr.engine.vocabulary import Condition
@@ -36,7 +36,7 @@ class Curve:
 
     Attributes:
         name: family and seed.
-        condition: what is the matter with it from the onset on; ``healthy`` where nothing is.
+        condition: what is wrong with it from the onset on; ``healthy`` if nothing is.
         onset: first check at which the condition is there; ``None`` for a healthy curve.
         readings: one for each check.
     """
@@ -57,7 +57,7 @@ class Curve:
 
 
 def readings_of(values: Sequence[float], blocks: Sequence[Sequence[float]] | None = None) -> tuple[Reading, ...]:
-    """Readings from the plain numbers: a monitor's values and, where known, the block means of each training window.
+    """Readings from plain numbers: a monitor's values and, if known, the block means of each training window.
 
     >>> print(readings_of([0.5], [[1.0, 0.5]])[0])
     check 0 (epoch 0, step 40): val_loss 0.5; training loss 0.75 over 40 steps
@@ -78,12 +78,7 @@ def window_of(blocks: Sequence[float]) -> TrainWindow:
 
 
 def noise_of(rng: Random, count: int, phi: float = 0.0) -> list[float]:
-    """Normal noise of deviation 1, each value correlated with the one before (AR(1), stationary from the first on).
-
-    Args:
-        rng: where the randomness comes from.
-        count: how many values.
-        phi: correlation of neighbours, 0 to below 1.
+    """Normal noise of deviation 1, each value correlated with the one before by ``phi`` (AR(1), stationary).
 
     >>> [round(value, 2) for value in noise_of(Random(0), 3)]
     [0.94, -1.4, -0.68]
@@ -111,8 +106,8 @@ def drawn(
 
     Args:
         name: family.
-        condition: what is the matter from the onset on.
-        onset: the check where it begins.
+        condition: what is wrong from the onset on.
+        onset: the check at which it begins.
         val: noise-free validation value.
         train: noise-free training loss.
         seed: of the noise and of the scale.
@@ -134,8 +129,13 @@ def drawn(
     return Curve(f"{name}-{seed}", condition, onset, readings_of(values, windows))
 
 
+def _random(name: str, seed: int) -> Random:
+    """For the shape; the noise has one of its own."""
+    return Random(f"pace {name} {seed}")
+
+
 def power(exponent: float, start: float = 2.0, floor: float = 0.3) -> Shape:
-    """Falls from floor + 1 like a power of time, and goes on for ever: how losses of large models fall."""
+    """Falls from floor + 1 like a power of time, and never stops: how losses of large models fall."""
     return lambda check: floor + (1 + max(0.0, check) / start) ** -exponent
 
 
@@ -152,21 +152,15 @@ def healthy(
     phi: float = 0.0,
     name: str = "healthy",
 ) -> Curve:
-    """A descent that goes on to the end, at a pace that the seed draws.
+    """A descent that goes on to the end, as fast as the seed draws.
 
-    Args:
-        seed: of pace, scale and noise.
-        checks: how many.
-        shape: ``"exponential"`` (time constant half to all of the run) or ``"power"`` (exponent 0.3 to 0.8).
-        noise: deviation of one value, in shares of the gain.
-        phi: correlation of neighbouring values.
-        name: family.
+    Its shape is ``"exponential"`` (time constant half to all of the run) or ``"power"`` (exponent 0.3 to 0.8).
 
     >>> curve = healthy(seed=0)
     >>> print(curve, [round(value, 3) for value in curve.values[:3]])
     healthy-0: healthy, 60 checks [0.164, 0.161, 0.158]
     """
-    rng = Random(f"pace {name} {seed}")
+    rng = _random(name, seed)
     val = exponential(rng.uniform(0.5, 1.0) * checks) if shape == "exponential" else power(rng.uniform(0.3, 0.8))
     # A gap that is wide and steady: generalization never is perfect, and that alone is no overfitting.
     gap = rng.uniform(0.0, 0.2)
@@ -175,7 +169,7 @@ def healthy(
 
 def annealed(seed: int, checks: int = 60, noise: float = 0.02, name: str = "healthy-annealed") -> Curve:
     """A healthy descent under the user's own annealing over the last half: it quickens and calms towards the end."""
-    rng = Random(f"pace {name} {seed}")
+    rng = _random(name, seed)
     fall, bounce = power(rng.uniform(0.3, 0.8)), rng.uniform(0.05, 0.2)
 
     def rate(check: float) -> float:
@@ -189,14 +183,13 @@ def annealed(seed: int, checks: int = 60, noise: float = 0.02, name: str = "heal
 
 def small_validation(seed: int, checks: int = 60, noise: float = 0.08, name: str = "healthy-small-validation") -> Curve:
     """A healthy descent seen through a validation set so small that its noise hides it; the training loss is calm."""
-    rng = Random(f"pace {name} {seed}")
-    val = exponential(rng.uniform(0.5, 1.0) * checks)
+    val = exponential(_random(name, seed).uniform(0.5, 1.0) * checks)
     return drawn(name, Condition.HEALTHY, None, val, val, seed, checks, noise, train_noise=0.01)
 
 
 def after_spike(seed: int, checks: int = 60, noise: float = 0.005, name: str = "healthy-after-spike") -> Curve:
     """A jump that loses up to a third of the progress, then a steady descent that stays above the old best for long."""
-    rng = Random(f"pace {name} {seed}")
+    rng = _random(name, seed)
     fall, at, height = exponential(rng.uniform(0.5, 1.0) * checks), rng.randint(20, 30), rng.uniform(0.1, 0.2)
     lasting = rng.uniform(8, 16)
 
@@ -212,9 +205,9 @@ def plateau(seed: int, checks: int = 120, noise: float = 0.01, phi: float = 0.0,
     >>> print(plateau(seed=1))
     plateau-1: plateau from check 50 on, 120 checks
     """
-    rng = Random(f"pace {name} {seed}")
-    onset, pace = rng.randint(checks // 3, checks // 2), rng.uniform(0.6, 1.2)
-    fall = exponential(pace * onset) if rng.random() < 0.5 else power(rng.uniform(0.3, 0.8))
+    rng = _random(name, seed)
+    onset, tau = rng.randint(checks // 3, checks // 2), rng.uniform(0.6, 1.2)
+    fall = exponential(tau * onset) if rng.random() < 0.5 else power(rng.uniform(0.3, 0.8))
 
     def val(check: float) -> float:
         return fall(min(check, onset))
@@ -222,54 +215,47 @@ def plateau(seed: int, checks: int = 120, noise: float = 0.01, phi: float = 0.0,
     return drawn(name, Condition.PLATEAU, onset, val, val, seed, checks, noise, phi)
 
 
+def _falling(name: str, seed: int, checks: int) -> tuple[Random, int, Shape]:
+    """An onset in the first half, and a descent that is nearly over there."""
+    rng = _random(name, seed)
+    onset = rng.randint(checks // 5, checks // 2)
+    return rng, onset, exponential(onset * rng.uniform(0.3, 0.6))
+
+
 def overfitting(
-    seed: int, checks: int = 100, pace: float = 0.01, noise: float = 0.01, name: str = "overfitting"
+    seed: int, checks: int = 100, rise: float = 0.01, noise: float = 0.01, name: str = "overfitting"
 ) -> Curve:
     """Training falls on; validation turns up at the onset, which is the minimum of its noise-free curve.
 
-    Args:
-        seed: of onset, scale and noise.
-        checks: how many.
-        pace: rise of the validation value a check once it is under way, in shares of the gain.
-        noise: deviation of one value, in shares of the gain.
-        name: family.
+    Once it is under way, it rises by ``rise`` a check, in shares of the gain.
     """
-    rng = Random(f"pace {name} {seed}")
-    onset = rng.randint(checks // 5, checks // 2)
-    fall = exponential(onset * rng.uniform(0.3, 0.6))
+    rng, onset, fall = _falling(name, seed, checks)
     train = exponential(rng.uniform(0.25, 0.4) * checks, floor=0.05)
 
     def val(check: float) -> float:
         late = max(0.0, check - onset)
         # Sets in softly: no real curve has a kink.
-        return fall(min(check, onset)) + pace * late * late / (late + 5)
+        return fall(min(check, onset)) + rise * late * late / (late + 5)
 
     return drawn(name, Condition.OVERFITTING, onset, val, train, seed, checks, noise)
 
 
-def divergence(seed: int, checks: int = 80, pace: float = 0.1, noise: float = 0.01, name: str = "divergence") -> Curve:
+def divergence(seed: int, checks: int = 80, rise: float = 0.1, noise: float = 0.01, name: str = "divergence") -> Curve:
     """Training and validation rise from the onset on, and never come back.
 
-    Args:
-        seed: of onset, scale and noise.
-        checks: how many.
-        pace: rise a check, in shares of the gain; it levels off at five times the gain.
-        noise: deviation of one value, in shares of the gain.
-        name: family.
+    They rise by ``rise`` a check, in shares of the gain, and level off at five times the gain.
     """
-    rng = Random(f"pace {name} {seed}")
-    onset = rng.randint(checks // 5, checks // 2)
-    fall = exponential(onset * rng.uniform(0.3, 0.6))
+    _, onset, fall = _falling(name, seed, checks)
 
     def val(check: float) -> float:
-        return fall(min(check, onset)) + 5 * math.tanh(pace * max(0.0, check - onset) / 5)
+        return fall(min(check, onset)) + 5 * math.tanh(rise * max(0.0, check - onset) / 5)
 
     return drawn(name, Condition.DIVERGENCE, onset, val, val, seed, checks, noise)
 
 
 def loss_spike(seed: int, checks: int = 60, noise: float = 0.005, name: str = "loss_spike") -> Curve:
     """A healthy descent with one excursion of the training loss, gone after a few blocks; validation feels a little."""
-    rng = Random(f"pace {name} {seed}")
+    rng = _random(name, seed)
     onset, height = rng.randint(checks // 4, checks // 2), rng.uniform(0.3, 2.0)
     fall = exponential(rng.uniform(0.5, 1.0) * checks)
 
@@ -284,32 +270,35 @@ def non_finite(seed: int, checks: int = 40, noise: float = 0.01, name: str = "no
     """A healthy descent whose weights turn to NaN at the onset: nothing is finite any more."""
     curve = healthy(seed, checks, noise=noise, name=name)
     onset = Random(f"onset {name} {seed}").randint(checks // 4, 3 * checks // 4)
-    lost = readings_of([math.nan] * (checks - onset), [[math.nan] * BLOCKS] * (checks - onset))
-    after = (Reading(onset + r.check, onset + r.epoch, onset * STEPS + r.step, r.metrics, r.train) for r in lost)
-    return Curve(curve.name, Condition.NON_FINITE, onset, (*curve.readings[:onset], *after))
+    lost = readings_of([math.nan] * checks, [[math.nan] * BLOCKS] * checks)
+    return Curve(curve.name, Condition.NON_FINITE, onset, (*curve.readings[:onset], *lost[onset:]))
+
+
+def _family(make: Callable[..., Curve], name: str, **options: Any) -> dict[str, Callable[[int], Curve]]:
+    return {name: partial(make, name=name, **options)}
 
 
 FAMILIES: Mapping[str, Callable[[int], Curve]] = {
-    "healthy-exponential-calm": lambda s: healthy(s, noise=0.002, name="healthy-exponential-calm"),
-    "healthy-exponential": lambda s: healthy(s, noise=0.01, name="healthy-exponential"),
-    "healthy-exponential-noisy": lambda s: healthy(s, noise=0.03, name="healthy-exponential-noisy"),
-    "healthy-power": lambda s: healthy(s, shape="power", noise=0.005, name="healthy-power"),
-    "healthy-power-noisy": lambda s: healthy(s, shape="power", noise=0.02, name="healthy-power-noisy"),
-    "healthy-ar-0.5": lambda s: healthy(s, noise=0.01, phi=0.5, name="healthy-ar-0.5"),
-    "healthy-ar-0.9": lambda s: healthy(s, noise=0.01, phi=0.9, name="healthy-ar-0.9"),
-    "healthy-annealed": annealed,
-    "healthy-small-validation": small_validation,
-    "healthy-after-spike": after_spike,
-    "plateau-calm": lambda s: plateau(s, noise=0.002, name="plateau-calm"),
-    "plateau": lambda s: plateau(s, noise=0.01, name="plateau"),
-    "plateau-noisy": lambda s: plateau(s, noise=0.03, name="plateau-noisy"),
-    "plateau-ar-0.5": lambda s: plateau(s, noise=0.01, phi=0.5, name="plateau-ar-0.5"),
-    "overfitting-slow": lambda s: overfitting(s, pace=0.005, noise=0.01, name="overfitting-slow"),
-    "overfitting-fast": lambda s: overfitting(s, pace=0.03, noise=0.01, name="overfitting-fast"),
-    "overfitting-noisy": lambda s: overfitting(s, pace=0.02, noise=0.04, name="overfitting-noisy"),
-    "divergence-slow": lambda s: divergence(s, pace=0.03, noise=0.01, name="divergence-slow"),
-    "divergence-fast": lambda s: divergence(s, pace=0.3, noise=0.01, name="divergence-fast"),
-    "loss_spike": loss_spike,
-    "non_finite": non_finite,
+    **_family(healthy, "healthy-exponential-calm", noise=0.002),
+    **_family(healthy, "healthy-exponential", noise=0.01),
+    **_family(healthy, "healthy-exponential-noisy", noise=0.03),
+    **_family(healthy, "healthy-power", shape="power", noise=0.005),
+    **_family(healthy, "healthy-power-noisy", shape="power", noise=0.02),
+    **_family(healthy, "healthy-ar-0.5", noise=0.01, phi=0.5),
+    **_family(healthy, "healthy-ar-0.9", noise=0.01, phi=0.9),
+    **_family(annealed, "healthy-annealed"),
+    **_family(small_validation, "healthy-small-validation"),
+    **_family(after_spike, "healthy-after-spike"),
+    **_family(plateau, "plateau-calm", noise=0.002),
+    **_family(plateau, "plateau", noise=0.01),
+    **_family(plateau, "plateau-noisy", noise=0.03),
+    **_family(plateau, "plateau-ar-0.5", noise=0.01, phi=0.5),
+    **_family(overfitting, "overfitting-slow", rise=0.005, noise=0.01),
+    **_family(overfitting, "overfitting-fast", rise=0.03, noise=0.01),
+    **_family(overfitting, "overfitting-noisy", rise=0.02, noise=0.04),
+    **_family(divergence, "divergence-slow", rise=0.03, noise=0.01),
+    **_family(divergence, "divergence-fast", rise=0.3, noise=0.01),
+    **_family(loss_spike, "loss_spike"),
+    **_family(non_finite, "non_finite"),
 }
 """Family → curve of a seed. The families differ in what makes the question hard; the seeds in everything else."""

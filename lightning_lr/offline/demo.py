@@ -1,4 +1,4 @@
-"""The engine over curves whose end is known: what it says, and how long it took to see it."""
+"""The engine's decisions on curves with a known end, and how soon they came."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from lightning_lr.offline.curves import Curve
 from lightning_lr.offline.replay.replay import Replayer
 
 RATE = 0.1
-"""The learning rate that the curves are said to have, so that a decision has something to change."""
+"""The learning rate that the curves start with, so that a decision has something to change."""
 
 CURVES: Mapping[str, Callable[[int], Curve]] = {
     "healthy": curves.healthy,
@@ -24,11 +24,11 @@ CURVES: Mapping[str, Callable[[int], Curve]] = {
     "loss_spike": curves.loss_spike,
     "non_finite": curves.non_finite,
 }
-"""One curve for each thing that may be the matter."""
+"""One curve for each condition that a curve can show."""
 
 
 def decided(curve: Curve, settings: Settings) -> list[JournalLine]:
-    """The journal that the curve would have given: its readings do not answer to what is decided.
+    """The journal that the curve would have given; its readings do not react to the decisions.
 
     >>> lines = decided(curves.plateau(seed=0), Settings())
     >>> next(str(line.decision.condition) for line in lines if line.decision.action != "hold")

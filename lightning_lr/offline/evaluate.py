@@ -1,36 +1,23 @@
-"""How good is a detector? Alarms against onsets: delay, missed, false alarms, with intervals.
+"""How good is a detector? Its alarms against onsets: on curves whose onset is known, or on runs of the user's own.
 
-All pure functions of plain numbers. An alarm is the number of a check; ``onset`` is the check at which a condition
-really
-begins, ``None`` where it never does. The words are those of change detection (river's ``drift.evaluate`` uses them
-too).
+An alarm is the number of a check; ``onset`` is the check at which a condition really begins, ``None`` if it never does.
+The words are those of change detection (river's ``drift.evaluate`` uses them too).
 """
 
 from __future__ import annotations
 
-import itertools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from random import Random
 from statistics import fmean
-from typing import Protocol
 
+from lightning_lr.engine.detectors import Detector, default_detectors
 from lightning_lr.engine.history.run_history import RunHistory
-from lightning_lr.engine.records import Finding, MetricViews, Reading
+from lightning_lr.engine.records import MetricViews, Reading
 from lightning_lr.engine.vocabulary import Mode, Verdict
-
-
-class Examines(Protocol):
-    """Anything with an ``examine``: a detector of the package, or one of your own."""
-
-    def examine(self, views: MetricViews) -> Sequence[Finding]:
-        """Findings at one check."""
-        ...
-
-
-Judge = Callable[[Sequence[Reading]], Sequence[int]]
-"""Any plain function from the readings of a run to the checks at which it raises an alarm."""
+from lightning_lr.errors import ArgumentError
+from lightning_lr.offline.curves import FAMILIES, MONITOR
+from lightning_lr.offline.logs.run import Run
 
 
 @dataclass(frozen=True)
@@ -39,8 +26,8 @@ class Score:
 
     Attributes:
         delay: mean checks from the onset to the first alarm at or after it; a missed onset counts with all the checks
-            that were left, so that silence is never cheap. NaN where no run has an onset.
-        missed: share of the onsets without an alarm; NaN where there is none.
+            that were left, so that silence is never cheap. NaN if no run has an onset.
+        missed: share of the onsets without an alarm; NaN if there is none.
         false_runs: share of all runs with a false alarm: before the onset, or anywhere on a healthy run.
         false_per_100: false alarms in 100 checks without the condition.
         runs: how many.
@@ -52,32 +39,39 @@ class Score:
     false_per_100: float
     runs: int
 
-    def __str__(self) -> str:
-        return (
-            f"delay {self.delay:.3g} checks, {100 * self.missed:.3g} % missed, "
-            f"false alarms in {100 * self.false_runs:.3g} % of {self.runs} runs "
-            f"({self.false_per_100:.3g} in 100 checks)"
-        )
 
+@dataclass(frozen=True)
+class Alarms:
+    """What one detector found in one run.
 
-def signals_of(
-    readings: Sequence[Reading], monitors: Sequence[str] = ("val_loss",), mode: Mode = Mode.MIN, rel_delta: float = 1e-3
-) -> list[MetricViews]:
-    """What a detector sees at each check of a run in which nothing is ever adjusted."""
-    series = RunHistory(monitors, mode, rel_delta=rel_delta)
-    return [series.update(reading) for reading in readings]
-
-
-def alarms_of(detector: Examines | Judge, readings: Sequence[Reading]) -> list[int]:
-    """The checks at which a detector says yes to a run; a plain function is simply asked.
-
-    >>> alarms_of(lambda readings: [r.check for r in readings if r.metrics["val_loss"] > 1], [])
-    []
+    Attributes:
+        detector: its name.
+        first: check and epoch of the first alarm at or after the onset; ``None`` if it was missed.
+        delay: checks from the onset to it; NaN if it was missed, or there is no onset.
+        false: checks of the false alarms, the first of each row.
     """
-    if not hasattr(detector, "examine"):
-        return list(detector(readings))
-    seen = signals_of(readings)
-    return [s.check for s in seen if any(f.verdict is Verdict.YES for f in detector.examine(s))]
+
+    detector: str
+    first: tuple[int, int] | None
+    delay: float
+    false: tuple[int, ...]
+
+
+def metric_views(readings: Iterable[Reading], monitors: Sequence[str] = (MONITOR,)) -> list[MetricViews]:
+    """What a detector sees at each check of a run in which nothing is ever adjusted."""
+    history = RunHistory(monitors, Mode.MIN, rel_delta=1e-3)
+    return [history.update(reading) for reading in readings]
+
+
+def alarms_of(detector: Detector, readings: Iterable[Reading], monitors: Sequence[str] = (MONITOR,)) -> list[int]:
+    """The checks of a run at which a detector says yes."""
+    return _alarms(detector, metric_views(readings, monitors)) or []
+
+
+def _alarms(detector: Detector, seen: Iterable[MetricViews]) -> list[int] | None:
+    """The checks at which a detector says yes; ``None`` if it found nothing to judge."""
+    found = [(views.check, findings) for views in seen if (findings := detector.examine(views))]
+    return [check for check, findings in found if any(f.verdict is Verdict.YES for f in findings)] if found else None
 
 
 def episodes(alarms: Sequence[int]) -> list[int]:
@@ -90,22 +84,18 @@ def episodes(alarms: Sequence[int]) -> list[int]:
 
 
 def detection_delay(alarms: Sequence[int], onset: int | None) -> float:
-    """Checks from the onset to the first alarm at or after it; NaN where there is no onset, or no such alarm.
+    """Checks from the onset to the first alarm at or after it; NaN if there is no onset, or no such alarm.
 
-    >>> detection_delay([2, 13, 14], onset=10)
-    3.0
-    >>> detection_delay([2], onset=10)
-    nan
+    >>> detection_delay([2, 13, 14], onset=10), detection_delay([2], onset=10)
+    (3.0, nan)
     """
-    return (
-        float(min((alarm - onset for alarm in alarms if alarm >= onset), default=math.nan))
-        if onset is not None
-        else math.nan
-    )
+    if onset is None:
+        return math.nan
+    return float(min((alarm - onset for alarm in alarms if alarm >= onset), default=math.nan))
 
 
 def false_alarms(alarms: Sequence[int], onset: int | None) -> list[int]:
-    """The alarms before the onset; all of them where there is none.
+    """The alarms before the onset; all of them if there is none.
 
     >>> false_alarms([2, 13], onset=10), false_alarms([2, 13], onset=None)
     ([2], [2, 13])
@@ -114,7 +104,7 @@ def false_alarms(alarms: Sequence[int], onset: int | None) -> list[int]:
 
 
 def charged_delay(alarms: Sequence[int], onset: int | None, checks: int) -> float:
-    """The delay, where a missed onset counts with all the checks that were left (restricted mean).
+    """The delay; a missed onset counts with all the checks that were left (restricted mean).
 
     >>> charged_delay([12], 10, checks=60), charged_delay([], 10, checks=60)
     (2.0, 50.0)
@@ -126,8 +116,8 @@ def charged_delay(alarms: Sequence[int], onset: int | None, checks: int) -> floa
 def score(runs: Sequence[tuple[Sequence[int], int | None, int]]) -> Score:
     """The figures of many runs, each given as its alarms, its onset and its number of checks.
 
-    >>> print(score([([14], 10, 60), ([5], 10, 60), ([], None, 60), ([30], None, 60)]))
-    delay 27 checks, 50 % missed, false alarms in 50 % of 4 runs (1.43 in 100 checks)
+    >>> score([([14], 10, 60), ([5], 10, 60), ([], None, 60), ([30], None, 80)])
+    Score(delay=27.0, missed=0.5, false_runs=0.5, false_per_100=1.25, runs=4)
     """
     ill = [run for run in runs if run[1] is not None]
     quiet = sum(checks if onset is None else onset for _, onset, checks in runs)
@@ -141,38 +131,100 @@ def score(runs: Sequence[tuple[Sequence[int], int | None, int]]) -> Score:
     )
 
 
-def bootstrap(
-    values: Sequence[float], confidence: float = 0.95, resamples: int = 1000, seed: int = 0
-) -> tuple[float, float]:
-    """Interval of a mean by resampling the runs (percentiles; seeded, so that a table does not change by itself).
+def name_of(detector: Detector) -> str:
+    """The name of a detector: that of its file. Several look for one condition.
 
-    >>> bootstrap([1.0, 1.0, 1.0])
-    (1.0, 1.0)
-    >>> bootstrap([])
-    (nan, nan)
+    >>> [name_of(detector) for detector in default_detectors() if detector.condition == "overfitting"]
+    ['overfitting', 'gradient_disparity']
     """
-    if not values:
-        return math.nan, math.nan
-    rng = Random(seed)
-    means = sorted(fmean(rng.choices(values, k=len(values))) for _ in range(resamples))
-    tail = int(resamples * (1 - confidence) / 2)
-    return means[tail], means[-1 - tail]
+    return type(detector).__module__.rpartition(".")[2]
 
 
-def delay_at(curve: Sequence[tuple[float, float]], false_runs: float) -> float:
-    """The delay that a detector has, interpolated on its curve of (false alarms, delay), at a rate of false alarms.
+def curve_scores(seeds: int, condition: str | None = None) -> list[tuple[str, int, Score | None]]:
+    """Each detector on the curves of its own condition and on the healthy ones: name, onsets, figures.
 
-    The lower convex hull is not taken: only settings that exist are compared, and straight lines between neighbours.
-    Infinite where no setting is so quiet.
+    Args:
+        seeds: how many curves of each family.
+        condition: of the detectors to judge, or the name of one; ``None`` for all.
 
-    >>> delay_at([(0.4, 2.0), (0.2, 6.0), (0.1, 10.0)], 0.3)
-    4.0
-    >>> delay_at([(0.4, 2.0), (0.2, 6.0)], 0.1)
-    inf
+    Returns:
+        No figures for a detector that finds nothing to judge in these curves: they hold no measurement of a probe, and
+        no rate.
     """
-    points = sorted(curve)
-    best = math.inf
-    for (quiet, slow), (loud, fast) in itertools.pairwise(points):
-        if quiet <= false_runs <= loud and loud > quiet:
-            best = min(best, slow + (fast - slow) * (false_runs - quiet) / (loud - quiet))
-    return min([best, *(delay for rate, delay in points if rate <= false_runs)])
+    curves = [make(seed) for make in FAMILIES.values() for seed in range(seeds)]
+    seen = [metric_views(curve.readings) for curve in curves]
+    scores: list[tuple[str, int, Score | None]] = []
+    for detector in _detectors(condition):
+        pairs = [
+            pair for pair in zip(curves, seen, strict=True) if pair[0].condition in (detector.condition, "healthy")
+        ]
+        found = [(_alarms(detector, views), curve.onset, len(views)) for curve, views in pairs]
+        judged = any(alarms is not None for alarms, _, _ in found)
+        runs = [(alarms or [], onset, checks) for alarms, onset, checks in found]
+        scores.append((name_of(detector), sum(run[1] is not None for run in runs), score(runs) if judged else None))
+    return scores
+
+
+def run_alarms(run: Run, onset: str, condition: str | None) -> list[Alarms]:
+    """What the detectors found in a run in which a condition really began at a known place.
+
+    Those that found nothing to judge in it are left out.
+
+    Args:
+        run: any recorded run.
+        onset: ``epoch=17``, ``check=17``, or ``none`` if nothing was wrong.
+        condition: of the detectors to judge, or the name of one; ``None`` for all.
+
+    Raises:
+        ArgumentError: if the onset is not in the run, or no detector looks for the condition.
+    """
+    settings, detectors = run.settings, _detectors(condition)
+    history = RunHistory(
+        settings.monitors, settings.mode, settings.train_monitor, settings.min_delta, settings.rel_delta
+    )
+    seen, epochs = [], []
+    for line in run.lines():
+        seen.append(history.update(line.reading))
+        epochs.append(line.reading.epoch)
+    start, found = onset_check(onset, epochs), []
+    for detector in detectors:
+        alarms = _alarms(detector, seen)
+        if alarms is None:
+            continue
+        first = next((alarm for alarm in alarms if start is not None and alarm >= start), None)
+        found.append(
+            Alarms(
+                name_of(detector),
+                None if first is None else (first, epochs[first]),
+                detection_delay(alarms, start),
+                tuple(false_alarms(episodes(alarms), start)),
+            )
+        )
+    return found
+
+
+def onset_check(onset: str, epochs: Sequence[int]) -> int | None:
+    """The check that an onset means: for an epoch, its first.
+
+    >>> onset_check("epoch=1", [0, 0, 1, 1]), onset_check("check=3", [0, 0, 1, 1]), onset_check("none", [0])
+    (2, 3, None)
+    """
+    name, _, number = onset.partition("=")
+    if onset == "none":
+        return None
+    if name not in {"epoch", "check"} or not number.isdecimal():
+        raise ArgumentError(f"Expected an onset like epoch=17, check=17 or none but got {onset!r}.")
+    places = range(len(epochs)) if name == "check" else epochs
+    found = next((check for check, place in enumerate(places) if place >= int(number)), None)
+    if found is None:
+        raise ArgumentError(f"Expected an onset within the run but got {onset!r}: it ends at {name} {places[-1]}.")
+    return found
+
+
+def _detectors(condition: str | None) -> list[Detector]:
+    offered = default_detectors()
+    chosen = [d for d in offered if condition in (None, d.condition, name_of(d))]
+    if not chosen:
+        known = ", ".join(dict.fromkeys(map(str, (d.condition for d in offered))))
+        raise ArgumentError(f"Expected a condition that a detector looks for ({known}) but got {condition!r}.")
+    return chosen

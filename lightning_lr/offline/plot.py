@@ -20,8 +20,8 @@ def plot(journal: str | Path | Journal) -> tuple[Any, Any]:
         The figure, and its two axes: curves and learning rate.
 
     Raises:
-        LogError: where there is no run at the path.
-        ImportError: where matplotlib is not installed (``pip install 'lightning-lr[plot]'``).
+        LogError: if there is no run at the path.
+        ImportError: if matplotlib is not installed (``pip install 'lightning-lr[plot]'``).
     """
     from matplotlib import pyplot
 

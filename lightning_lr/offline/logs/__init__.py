@@ -1,4 +1,5 @@
-"""Readers: one file a format.
+"""A recorded run → its readings: find the format, read its rows, choose the monitors, put the readings together.
 
-Imported by replay, report and the command line.
+One file for each format (`journal_reader`, `event_files`, `csv_logs`); `sources.READERS` is the list of all of them.
+Imported by the rest of offline; it imports the engine.
 """

@@ -11,7 +11,6 @@ from array import array
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from lightning_lr.engine.log_tags import condition_of
 
@@ -56,7 +55,7 @@ class Column:
         place = bisect_right(self.steps, step)
         return self.values[place - 1] if place else math.nan
 
-    def train_only(self, after: int, upto: int) -> list[float]:
+    def between(self, after: int, upto: int) -> list[float]:
         """The values of the steps above the one, up to the other."""
         return self.values[bisect_right(self.steps, after) : bisect_right(self.steps, upto)].tolist()
 
@@ -72,15 +71,11 @@ class Log:
     """Everything that one run's logger wrote.
 
     Attributes:
-        kind: what it is, in words.
-        paths: the files, oldest first.
         columns: metric → its values.
         conditions: whose → condition → the column with a point at each check at which that is the condition. They are
             one quantity: where one of them is logged anew, the others were lost as well.
     """
 
-    kind: str
-    paths: tuple[Path, ...]
     columns: dict[str, Column] = field(default_factory=dict)
     conditions: dict[str, dict[str, Column]] = field(default_factory=dict)
     _alike: dict[str, dict[str, Column]] = field(default_factory=dict)
@@ -90,8 +85,8 @@ class Log:
         column = self.columns.get(name)
         if column is None:
             column = self.columns[name] = Column()
-            if told := condition_of(name):
-                owner, condition = told
+            if found := condition_of(name):
+                owner, condition = found
                 self._alike[name] = self.conditions.setdefault(owner, {})
                 self._alike[name][condition] = column
         for other in self._alike.get(name, {}).values():

@@ -15,31 +15,29 @@ from typing import Any
 
 from lightning_lr.errors import LogError
 from lightning_lr.offline.logs.columns import Log
+from lightning_lr.offline.logs.log_readings import logged_run
+from lightning_lr.offline.logs.run import Run, Watch
 
-MARK = "tfevents"
-"""Part of every event file's name."""
-
-
-def event_files(folder: Path) -> list[Path]:
-    """The event files of a folder, oldest first: their names hold the second in which they were opened."""
-    return sorted(p for p in folder.iterdir() if MARK in p.name and p.is_file())
+KIND = "TensorBoard event files"
+FILES = "*tfevents*"
 
 
-def read_events(paths: Sequence[Path], partial: bool = False) -> Log:
-    """Read all scalars of a run, whose files may be several.
+def recognizes(path: Path) -> bool:
+    """By the mark that every event file's name bears."""
+    return "tfevents" in path.name
 
-    Args:
-        paths: the files, oldest first.
-        partial: take what stands before the place where a file breaks off.
+
+def read(paths: Sequence[Path], watch: Watch) -> Run:
+    """Read all scalars of a run; the files' names hold the second in which they were opened, so the oldest comes first.
 
     Raises:
-        LogError: where a file is none, or breaks off.
+        LogError: if a file is no event file, or breaks off.
     """
     from tensorboard.compat.proto.event_pb2 import Event
 
-    log = Log("TensorBoard event files", tuple(paths))
+    log = Log()
     for path in paths:
-        for number, record in enumerate(_records(path, partial)):
+        for number, record in enumerate(_records(path, watch.partial)):
             try:
                 event = Event.FromString(record)
             except Exception as error:  # protobuf's own DecodeError, of whichever implementation is in use
@@ -52,7 +50,7 @@ def read_events(paths: Sequence[Path], partial: bool = False) -> Log:
                 scalar = _scalar(value)
                 if scalar is not None:
                     log.add(value.tag, event.step, scalar)
-    return log
+    return logged_run(paths[0] if len(paths) == 1 else paths[0].parent, KIND, log, watch)
 
 
 def _scalar(value: Any) -> float | None:
@@ -84,7 +82,7 @@ def _records(path: Path, partial: bool) -> Iterator[bytes]:
                     return
                 raise LogError(
                     f"Expected whole records in {path} but it breaks off after {count} of them. "
-                    "Where the run goes on, try again; else --partial reads what is there."
+                    "If the run goes on, try again; else --partial reads what is there."
                 )
             yield file.read(length)
             file.seek(4, 1)

@@ -1,80 +1,124 @@
-"""Columns → readings: one check for each step at which a monitor has a value.
+"""Columns → run: the monitors are chosen, and there is one check for each step at which one of them has a value.
 
-What a live check knows is put together from what was logged: the epoch from Lightning's ``epoch``, the training loss
-since the check before, the learning rate from ``LearningRateMonitor``. What was not logged stays unknown: of our own
-callback a log keeps the scale and the condition, but neither its settings nor its sentences.
+A check is put together from what was logged: the epoch from Lightning's ``epoch``, the training loss since the check
+before, the learning rate from ``LearningRateMonitor``. What was not logged stays unknown: of our own callback a log
+keeps the scale and the condition, but neither its settings nor its reasons.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from pathlib import Path
 
+from lightning_lr.engine.arguments import settings_from
+from lightning_lr.engine.history.direction import doubt
 from lightning_lr.engine.journal import JournalLine
-from lightning_lr.engine.log_tags import PROBES, quantity_of
+from lightning_lr.engine.log_tags import PROBES, is_ours, quantity_of
 from lightning_lr.engine.records import Adjustment, Decision, Rate, Reading, TrainWindow
+from lightning_lr.engine.text import plural
 from lightning_lr.engine.vocabulary import Action, Condition
 from lightning_lr.offline.logs.columns import Column, Log
-from lightning_lr.offline.logs.monitors import Choice
+from lightning_lr.offline.logs.monitors import Choice, choose
+from lightning_lr.offline.logs.run import Run, Watch
 
 BLOCKS = 16
 """Blocks that the step losses of one check are averaged into: as many as a live window keeps."""
 
-NOT_OURS = "lightning_lr did not decide here"
-"""The reason of every decision that a log tells nothing of."""
+JUMP = 1.5
+"""Ratio of two neighbouring rates, or scales, from which on it counts as a change: halving does, a cosine's single
+step does not."""
+
+NOT_OURS = "not decided by lightning_lr"
+"""The reason of a check at which the log holds no decision of ours."""
+
+
+def logged_run(path: Path, kind: str, log: Log, watch: Watch) -> Run:
+    """The run that a logger recorded.
+
+    Args:
+        path: where it lies.
+        kind: its format, in words.
+        log: all that was logged.
+        watch: what to watch; the rule of `monitors` chooses what it leaves open.
+
+    Raises:
+        MissingMetricError: if it does not hold what is to be watched.
+    """
+    choice = choose(log.columns, watch.monitors, watch.train, str(path))
+    if watch.train_monitor:
+        choose(log.columns, [watch.train_monitor], where=str(path))
+    settings = settings_from(monitor=choice.monitors, mode=watch.mode or "min", train_monitor=watch.train_monitor)
+    chosen = [f"{choice.sentence}, mode {settings.mode}"]
+    chosen += filter(None, (doubt(name, settings.mode) for name in settings.monitors if watch.mode is None))
+    if "epoch" not in log.columns:
+        chosen.append("no scalar 'epoch' was logged: each check counts as one epoch")
+    if log.restarts:
+        chosen.append(f"the run was resumed {log.restarts} time{plural(log.restarts)}; the steps logged last count")
+    present = any(map(is_ours, log.columns))
+    return Run(
+        path, kind, settings, lambda: log_lines(log, choice, watch.train_monitor), tuple(chosen), present=present
+    )
 
 
 def log_lines(log: Log, choice: Choice, train_monitor: str | None = None) -> Iterator[JournalLine]:
-    """The checks of a run, in the form of a journal's lines; each holds, as what was decided is not in a log."""
+    """The checks of a run, in the form of a journal's lines."""
     columns, rates = log.columns, _rates(log)
     scale, conditions = _own_column(log, "scale"), next(iter(log.conditions.values()), {})
     epochs, train = columns.get("epoch"), columns.get(train_monitor or "")
     probes = {name: c for tag, c in columns.items() if (name := quantity_of(tag)) in PROBES}
-    before, known = -1, {name: columns[name] for name in choice.monitors}
-    for check, step in enumerate(sorted({s for column in known.values() for s in column.steps})):
-        values = {name: value for name, column in known.items() if (value := column.at(step)) is not None}
+    before, monitors = -1, {name: columns[name] for name in choice.monitors}
+    for check, step in enumerate(sorted({s for column in monitors.values() for s in column.steps})):
         epoch = epochs.latest(step) if epochs else math.nan
-        applied = rates(step)
         reading = Reading(
             check=check,
             epoch=int(epoch) if math.isfinite(epoch) else check,
             step=step,
-            metrics=values,
+            metrics=_values(monitors, step),
             train=_window(columns, choice, before, step),
             train_metric=None if train is None else train.at(step),
-            rates={name: Rate(rate, 1.0, rate) for name, rate in applied.items()},
-            probes={name: value for name, column in probes.items() if (value := column.at(step)) is not None},
+            rates={name: Rate(rate, 1.0, rate) for name, rate in rates(step).items()},
+            probes=_values(probes, step),
         )
-        decision = held(reading, applied, _condition(conditions, step))
-        if changed := _changed(scale, step):
-            decision = replace(decision, reason=changed)
-        yield JournalLine(reading, decision, Adjustment(reading.rates), has_decision=bool(changed))
+        yield JournalLine(reading, _decision(reading, scale, conditions), Adjustment(reading.rates))
         before = step
 
 
-def held(reading: Reading, applied: Mapping[str, float], condition: Condition = Condition.HEALTHY) -> Decision:
-    """A decision that says that nobody decided."""
+def _values(columns: Mapping[str, Column], step: int) -> dict[str, float]:
+    return {name: value for name, column in columns.items() if (value := column.at(step)) is not None}
+
+
+def _decision(reading: Reading, scale: Column | None, conditions: Mapping[str, Column]) -> Decision:
+    """What our own callback did at a check, as far as its numbers say.
+
+    It changes its scale also to follow its curve over the budget, a little at each check: that is no decision.
+    """
+    condition = next((word for word in Condition if word in conditions and conditions[word].at(reading.step)), None)
+    old, new = (math.nan, None) if scale is None else (scale.latest(reading.step - 1), scale.at(reading.step))
+    factor = new / old if new is not None and old > 0 else 1.0
+    calm = condition in (None, Condition.HEALTHY, Condition.IMPROVING)
+    ours = factor != 1.0 and not (calm and 1 / JUMP < factor < JUMP)
+    rates = {name: rate.applied for name, rate in reading.rates.items()}
     return Decision(
-        check=reading.check,
-        epoch=reading.epoch,
-        step=reading.step,
-        action=Action.HOLD,
-        condition=condition,
-        factor=1.0,
-        old_lr=applied,
-        new_lr=applied,
-        reason=NOT_OURS,
+        reading.check,
+        reading.epoch,
+        reading.step,
+        (Action.REDUCE if factor < 1 else Action.RAISE) if ours else Action.HOLD,
+        condition or Condition.HEALTHY,
+        factor if ours else 1.0,
+        old_lr=rates,
+        new_lr={name: rate * factor for name, rate in rates.items()} if ours else rates,
+        reason="its reason is in the journal, not in this log" if ours else NOT_OURS,
     )
 
 
 def _window(columns: Mapping[str, Column], choice: Choice, before: int, step: int) -> TrainWindow | None:
-    """The training loss between two checks: its mean over the epoch, its course from single steps, where logged."""
-    whole = columns[choice.train].train_only(before, step) if choice.train else []
-    steps = columns[choice.train_steps].train_only(before, step) if choice.train_steps else whole
-    if not whole and not steps:
-        return None
+    """The training loss between two checks: its mean over the epoch, and its single steps, if they were logged."""
+    whole = columns[choice.train].between(before, step) if choice.train else []
+    steps = columns[choice.train_steps].between(before, step) if choice.train_steps else whole
     known = steps or whole
+    if not known:
+        return None
     finite = [value for value in known if math.isfinite(value)]
     # An epoch's own mean is of all its steps; single steps are a sample of them.
     mean = whole[-1] if whole and whole is not steps else math.fsum(finite) / len(finite) if finite else math.nan
@@ -99,42 +143,27 @@ def _blocks(values: Sequence[float]) -> tuple[float, ...]:
 
 
 def _rates(log: Log) -> Callable[[int], dict[str, float]]:
-    """The rates under which the values of a step came about, where known, by name.
+    """Step → the known rates, by name, with which the values of that step were computed.
 
-    Those that ``LearningRateMonitor`` logged, else those of our own callback, which logs at a check what it made of it:
+    Those that ``LearningRateMonitor`` logged; else those of our own callback, which logs at a check the rate after it:
     there the one before counts.
     """
     watched = {
         n: c for n, c in log.columns.items() if n.startswith("lr-") and not n.endswith(("-momentum", "-weight_decay"))
     }
-    ours = {told[3:]: c for tag, c in log.columns.items() if (told := quantity_of(tag) or "").startswith("lr/")}
+    ours = {name[3:]: c for tag, c in log.columns.items() if (name := quantity_of(tag) or "").startswith("lr/")}
 
     def at(step: int) -> dict[str, float]:
         if watched:
-            return {n: rate for n, c in watched.items() if math.isfinite(rate := c.latest(step))}
-        before = {n: c.latest(step - 1) for n, c in ours.items()}
-        return {
-            n: r for n, c in ours.items() if math.isfinite(r := c.latest(step) if math.isnan(before[n]) else before[n])
-        }
+            known = {name: column.latest(step) for name, column in watched.items()}
+        else:
+            known = {n: c.latest(step if math.isnan(c.latest(step - 1)) else step - 1) for n, c in ours.items()}
+        return {name: rate for name, rate in known.items() if math.isfinite(rate)}
 
     return at
 
 
 def _own_column(log: Log, quantity: str) -> Column | None:
-    """What this package's callback logged, of the first group; ``None`` where it was not in the run."""
-    told = (column for tag, column in log.columns.items() if (quantity_of(tag) or "").split("/")[0] == quantity)
-    return next(told, None)
-
-
-def _changed(scale: Column | None, step: int) -> str:
-    """What our own callback did at a check, as far as its numbers tell; empty where they tell nothing."""
-    old, new = (math.nan, None) if scale is None else (scale.latest(step - 1), scale.at(step))
-    if new is None or not math.isfinite(old) or new == old:
-        return ""
-    return f"lightning_lr changed the scale from {old:.3g} to {new:.3g}; why, its journal says"
-
-
-def _condition(columns: Mapping[str, Column], step: int) -> Condition:
-    """What our own callback saw at a check; healthy if it was not there."""
-    seen = (Condition(name) for name, column in columns.items() if column.at(step) is not None)
-    return next(seen, Condition.HEALTHY)
+    """What our callback logged, of the first group; ``None`` if it was not in the run."""
+    found = (column for tag, column in log.columns.items() if (quantity_of(tag) or "").split("/")[0] == quantity)
+    return next(found, None)

@@ -1,13 +1,13 @@
-"""Which metrics of a run to watch, where nobody says: a written rule, and the sentence that tells what it chose.
+"""Which metrics of a run to watch, if the user names none: a written rule, and a sentence with its choice.
 
 **The monitor** is the validation loss: of all names with a word for held-out data (val, valid, validation, eval,
 evaluation, dev, holdout) and the word loss, those with the fewest other words; of these the one without ``_epoch``,
 then the first of the alphabet. A name that ends in ``_step`` is a batch's value, never the run's. All data loaders of
-the chosen name are monitors (``val_loss/dataloader_idx_0`` …). Where there is no such name, the training loss takes its
-place.
+the chosen name are monitors (``val_loss/dataloader_idx_0`` …). If there is no such name, the training loss is
+monitored.
 
 **The training loss** is found in the same way, with the words train, training and trn, or no word for data at all. Its
-``_step`` values serve as well, as the course of the loss between two checks.
+``_step`` values serve as well, as the training loss between two checks.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ class Choice:
 
     Attributes:
         monitors: metric names.
-        train: metric with the training loss of a check; ``None`` where there is none.
+        train: metric with the training loss of a check; ``None`` if there is none.
         train_steps: metric with the training loss of single steps, likewise.
-        sentence: what was chosen, and who chose it.
+        sentence: what was chosen, and by which rule.
     """
 
     monitors: tuple[str, ...]
@@ -41,7 +41,7 @@ class Choice:
 def choose(
     names: Collection[str], monitors: Collection[str] = (), train: str | None = None, where: str = "the run"
 ) -> Choice:
-    """The user's own choice where there is one, else the rule's.
+    """The user's own choice if there is one, else the rule's.
 
     Args:
         names: all metrics of the run.
@@ -50,7 +50,7 @@ def choose(
         where: the run, in words, for the message.
 
     Raises:
-        MissingMetricError: where a name is not there, or the rule finds none.
+        MissingMetricError: if a name is not there, or the rule finds none.
 
     >>> print(choose(["epoch", "val/loss", "val/acc", "train_loss_step", "train_loss_epoch"]).sentence)
     monitor val/loss, training loss train_loss_epoch (by the rule: names like val_loss and train_loss)
@@ -71,9 +71,9 @@ def choose(
     if not chosen:
         raise _missing("a metric with a name like val_loss", offered, where)
     by = "as asked for" if monitors else "by the rule: names like val_loss and train_loss"
-    train_said = f"training loss {per_check or per_step or 'not logged'}"
-    said = f"monitor{plural(len(chosen))} {', '.join(chosen)}, {train_said} ({by})"
-    return Choice(chosen, per_check, per_step, said)
+    loss = per_check or per_step or "not logged"
+    sentence = f"monitor{plural(len(chosen))} {', '.join(chosen)}, training loss {loss} ({by})"
+    return Choice(chosen, per_check, per_step, sentence)
 
 
 def _best(names: Collection[str], data: frozenset[str], steps: bool = False) -> str | None:
@@ -82,7 +82,7 @@ def _best(names: Collection[str], data: frozenset[str], steps: bool = False) -> 
 
 
 def _rank(name: str, data: frozenset[str], steps: bool) -> tuple[bool, int, bool, str] | None:
-    """How near a name is to the wanted one, smaller is nearer; ``None`` where it is another thing."""
+    """How near a name is to the wanted one, smaller is nearer; ``None`` if it is something else."""
     read = words(name)
     there = set(read)
     ours, theirs = there & data, there & (DATA - data)

@@ -1,7 +1,7 @@
-"""Readings → controller → decisions: a recorded run decided once more, with its own settings or with others.
+"""Readings → engine → decisions: a recorded run decided once more, with its own settings or with others.
 
-With its own settings a journal gives its own decisions again, sentence for sentence. With others, the controller's
-rates and its snapshot are followed as the live side would have followed them, but the metrics stay those of the run.
+With its own settings a journal gives its own decisions again, sentence for sentence. With others, rates and snapshot
+follow from the replay's own decisions, but the metrics stay those of the run.
 """
 
 from __future__ import annotations
@@ -10,18 +10,18 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from lightning_lr.engine.bounds import bounded
-from lightning_lr.engine.decisions import Proposal, hold
+from lightning_lr.engine.decisions import hold
 from lightning_lr.engine.engine import DecisionEngine
 from lightning_lr.engine.journal import JournalLine
-from lightning_lr.engine.records import Decision, Rate, Reading, Trial
+from lightning_lr.engine.records import Decision, Diagnosis, Rate, Reading
 from lightning_lr.engine.settings import Settings
-from lightning_lr.engine.vocabulary import Action, Condition, Event
+from lightning_lr.engine.vocabulary import Action, Condition
 
 UNKNOWN = (
     "What replay cannot know: how the metrics would have changed. From the first decision that differs from what "
     "really happened, every later one rests on metrics of a run that went another way."
 )
-"""Said under every replay that differs."""
+"""Printed under every replay with other settings."""
 
 
 @dataclass(frozen=True)
@@ -43,10 +43,10 @@ class Replayed:
 
 
 class Replayer:
-    """Decides one run once more.
+    """One engine over the readings of a run.
 
     Args:
-        settings: what to watch and how to answer.
+        settings: monitors, policy and bounds.
         as_recorded: take rates and snapshots from the record: the run was made with these very settings. Else they
             follow from the replay's own decisions.
     """
@@ -54,25 +54,24 @@ class Replayer:
     def __init__(self, settings: Settings, as_recorded: bool = True) -> None:
         self.settings = settings
         self.as_recorded = as_recorded
-        self.controller = DecisionEngine(settings)
+        self.engine = DecisionEngine(settings)
         self._scale = 1.0
         self._snapshot = -1
         self._stopped: int | None = None
 
-    def step(self, reading: Reading, event: Event = Event.CHECK, trial: Trial | None = None) -> Decision:
-        """Decide at one event."""
+    def step(self, reading: Reading) -> Decision:
+        """Decide at one check."""
         if self.as_recorded:  # a stop ended the recorded run too
-            return self.controller.replay(event, reading, trial)
+            return self.engine.step(reading)
         if self._stopped is not None:
             return _passed(reading, f"training had been stopped at check {self._stopped}")
-        policy = self.settings.policy
-        searches, anneals = event is Event.SEARCH, event in (Event.ANNEAL, Event.EARLY_ANNEAL)
-        if (searches and not policy.searches) or (anneals and not policy.anneals):
-            what = "explores" if searches else "anneals"
-            return _passed(self._own(reading), f"the run {what} here, policy {policy.name} does not")
-        decision = self.controller.replay(event, self._own(reading), trial)
+        reading, policy = self._at_own_rates(reading), self.settings.policy
+        if (reading.trial and not policy.searches) or (reading.anneals and not policy.anneals):
+            what = "explores" if reading.trial else "anneals"
+            return _passed(reading, f"the run {what} here, policy {policy.name} does not")
+        decision = self.engine.step(reading)
         self._stopped = reading.check if decision.action is Action.STOP else None
-        if self.controller.is_best:
+        if self.engine.is_best:
             self._snapshot = reading.check
         self._scale *= decision.factor
         return decision
@@ -80,11 +79,11 @@ class Replayer:
     def change(self, settings: Settings) -> None:
         """Go on as the run did when it was resumed with other arguments; a replay with settings of its own stays."""
         if self.as_recorded:
-            state, self.settings = self.controller.state_dict(), settings
-            self.controller = DecisionEngine(settings)
-            self.controller.load_state_dict(state)
+            state, self.settings = self.engine.state_dict(), settings
+            self.engine = DecisionEngine(settings)
+            self.engine.load_state_dict(state)
 
-    def _own(self, reading: Reading) -> Reading:
+    def _at_own_rates(self, reading: Reading) -> Reading:
         rates = {
             name: Rate(r.scheduled, self._scale, bounded(r.scheduled, self._scale, *self.settings.bounds(group)))
             for group, (name, r) in enumerate(reading.rates.items())
@@ -92,13 +91,13 @@ class Replayer:
         return reading.at_rates(rates, self._snapshot)
 
 
-def _passed(reading: Reading, why: str) -> Decision:
+def _passed(reading: Reading, reason: str) -> Decision:
     """The decision at a check at which there is nothing to decide."""
-    return hold(Proposal(reading, Condition.HEALTHY, "", why))
+    return hold(reading, Diagnosis(Condition.HEALTHY, (), reason), reason)
 
 
 def replay(lines: Iterable[JournalLine], replayers: Sequence[Replayer]) -> Iterator[Replayed]:
-    """Decide a run once more, check by check; nothing is kept but what the controllers remember.
+    """Decide a run once more, check by check; nothing is kept but the state of the engines.
 
     >>> from lightning_lr.offline.curves import overfitting
     >>> from lightning_lr.offline.demo import decided
@@ -111,16 +110,4 @@ def replay(lines: Iterable[JournalLine], replayers: Sequence[Replayer]) -> Itera
         if line.settings is not None:
             for replayer in replayers:
                 replayer.change(line.settings)
-        yield Replayed(line, tuple(replayer.step(line.reading, line.event, line.trial) for replayer in replayers))
-
-
-def differences(lines: Iterable[JournalLine], settings: Settings) -> list[str]:
-    """Where a journal's decisions are not those of the core today, one sentence a check; empty: the same."""
-    found = []
-    for replayed in replay(lines, [Replayer(settings)]):
-        recorded, (now,) = replayed.line.decision, replayed.decisions
-        if recorded != now and repr(recorded) != repr(now):  # NaN in the evidence equals no NaN
-            found.append(
-                f"recorded: {recorded}\nreplayed: {now}" if str(recorded) != str(now) else f"{recorded!r}\n{now!r}"
-            )
-    return found
+        yield Replayed(line, tuple(replayer.step(line.reading) for replayer in replayers))

@@ -5,40 +5,34 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from lightning_lr.engine.journal import JournalLine, plain
 from lightning_lr.engine.records import Decision
 from lightning_lr.engine.text import plural
-from lightning_lr.engine.vocabulary import Action, Condition
-from lightning_lr.offline.logs.sources import Run
+from lightning_lr.engine.vocabulary import Action
+from lightning_lr.offline.logs.run import Run
 from lightning_lr.offline.replay.replay import UNKNOWN, Replayed, Replayer, replay
 from lightning_lr.offline.replay.variants import Variant
 from lightning_lr.offline.report import terminal
-from lightning_lr.offline.report.run_summary import JUMP
-
-WELL = frozenset({Condition.HEALTHY, Condition.IMPROVING})
-"""Conditions in which our own callback follows its curve over the budget, a little at each check."""
+from lightning_lr.offline.report.run_summary import jumped
 
 
 @dataclass
 class Outcome:
-    """What a replay came to; holds the checks at which something was decided, and no others.
+    """What a replay came to; holds the checks at which something was decided or happened, and no others.
 
     Attributes:
         run: what was replayed.
         variants: with which settings.
         checks: how many there were.
-        acted: those at which anything was decided or happened.
-        happened: check → what really happened, in words.
-        differing: for each variant, how many decisions are not the recorded ones; 0 where none were recorded.
+        acted: those at which anything was decided or happened, each with what really happened, in words.
+        differing: for each variant, how many decisions are not the recorded ones; 0 if none were recorded.
     """
 
     run: Run
     variants: Sequence[Variant]
     checks: int = 0
-    acted: list[Replayed] = field(default_factory=list)
-    happened: dict[int, str] = field(default_factory=dict)
+    acted: list[tuple[Replayed, str]] = field(default_factory=list)
     differing: list[int] = field(default_factory=list)
 
     @property
@@ -46,22 +40,24 @@ class Outcome:
         """Whether nothing but the run's own settings was asked for."""
         return all(variant.own for variant in self.variants)
 
+    def decisions(self, place: int) -> list[Decision]:
+        """Those of one variant that are not to hold."""
+        decisions = (replayed.decisions[place] for replayed, _ in self.acted)
+        return [decision for decision in decisions if decision.action is not Action.HOLD]
+
 
 def outcome_of(run: Run, variants: Sequence[Variant]) -> Outcome:
     """Replay a run with each of the settings."""
     outcome = Outcome(run, variants, differing=[0] * len(variants))
     former: JournalLine | None = None
     for replayed in replay(run.lines(), [Replayer(v.settings, as_recorded=v.own) for v in variants]):
-        line = replayed.line
-        happened = _recorded(line) if run.decided else _rate_jump(former, line)
         outcome.checks += 1
-        if run.decided:
-            for place, decision in enumerate(replayed.decisions):
-                outcome.differing[place] += _differs(line.decision, decision)
+        for place, decision in enumerate(replayed.decisions):
+            outcome.differing[place] += run.decided and _differs(replayed.line.decision, decision)
+        happened = _happened(former, replayed.line, run.decided)
         if happened or replayed.acted:
-            outcome.acted.append(replayed)
-            outcome.happened[line.reading.check] = happened
-        former = line
+            outcome.acted.append((replayed, happened))
+        former = replayed.line
     return outcome
 
 
@@ -69,45 +65,39 @@ def _differs(recorded: Decision, now: Decision) -> bool:
     return recorded.action is not now.action or str(recorded) != str(now)
 
 
-def _recorded(line: JournalLine) -> str:
-    return "" if line.decision.action is Action.HOLD else terminal.short(line.decision)
-
-
-def _rate_jump(former: JournalLine | None, line: JournalLine) -> str:
-    """What a log tells: our own callback changed the scale, or the learning rate was another since the check before."""
-    if line.has_decision and line.decision.condition not in WELL:
-        return f"{line.decision.condition}: {line.decision.reason.partition(';')[0]}"
-    if former and former.has_decision:
-        return ""  # seen, and said, at the check before
-    old = {name: rate.applied for name, rate in former.reading.rates.items()} if former else {}
-    new = {name: rate.applied for name, rate in line.reading.rates.items()}
-    jumped = any(not 1 / JUMP < (new[n] / old[n] if old[n] else 1.0) < JUMP for n in new if n in old)
-    return f"learning rate {terminal.rate_change(old, new)}" if jumped else ""
+def _happened(former: JournalLine | None, line: JournalLine, decided: bool) -> str:
+    """The recorded decision; in a log without decisions, a jump of the rate that no decision of ours explains."""
+    if line.decision.action is not Action.HOLD:
+        return terminal.short(line.decision)
+    if decided or former is None or former.decision.action is not Action.HOLD:
+        return ""
+    old, new = former.decision.old_lr, line.decision.old_lr
+    if any(jumped(old[name], rate) for name, rate in new.items() if name in old):
+        return f"learning rate {terminal.rate_change(old, new)}"
+    return ""
 
 
 def as_json(outcome: Outcome) -> str:
     """One document: what was found, what really happened, what each of the settings decides."""
-    replays: list[dict[str, Any]] = []
-    for place, variant in enumerate(outcome.variants):
-        acted = [r.decisions[place] for r in outcome.acted if r.decisions[place].action is not Action.HOLD]
-        replays.append(
-            {
-                "name": variant.name,
-                "settings": plain(variant.settings),
-                "own": variant.own,
-                "differing": outcome.differing[place] if outcome.run.decided else None,
-                "decisions": [plain(decision) for decision in acted],
-            }
-        )
+    replays = [
+        {
+            "name": variant.name,
+            "settings": plain(variant.settings),
+            "own": variant.own,
+            "differing": outcome.differing[place] if outcome.run.decided else None,
+            "decisions": [plain(decision) for decision in outcome.decisions(place)],
+        }
+        for place, variant in enumerate(outcome.variants)
+    ]
     happened = [
-        {"check": r.line.reading.check, "epoch": r.line.reading.epoch, "what": outcome.happened[r.line.reading.check]}
-        for r in outcome.acted
-        if outcome.happened[r.line.reading.check]
+        {"check": replayed.line.reading.check, "epoch": replayed.line.reading.epoch, "what": what}
+        for replayed, what in outcome.acted
+        if what
     ]
     document = {
         "run": str(outcome.run.path),
         "kind": outcome.run.kind,
-        "chosen": list(outcome.run.said),
+        "chosen": list(outcome.run.chosen),
         "checks": outcome.checks,
         "happened": happened,
         "replays": replays,
@@ -120,34 +110,31 @@ def show(outcome: Outcome) -> None:
     """Print a replay for a reader."""
     out, run = terminal.console(), outcome.run
     terminal.say(out, f"{run.path}: {run.kind}, {outcome.checks} check{plural(outcome.checks)}", style="bold")
-    terminal.say(out, *run.said, f"replayed with: {'; '.join(variant.name for variant in outcome.variants)}")
+    terminal.say(out, *run.chosen, f"replayed with: {'; '.join(variant.name for variant in outcome.variants)}")
     if outcome.acted:
         heads = ["check", "epoch", "what really happened", *(variant.name for variant in outcome.variants)]
-        out.print(terminal.table("", heads, [_row(outcome, replayed) for replayed in outcome.acted], right=2))
+        rows = [
+            [str(r.line.reading.check), str(r.line.reading.epoch), what or "hold", *map(terminal.short, r.decisions)]
+            for r, what in outcome.acted
+        ]
+        out.print(terminal.table("", heads, rows, right=2))
         for place, variant in enumerate(outcome.variants):
-            acted = [r.decisions[place] for r in outcome.acted if r.decisions[place].action is not Action.HOLD]
-            terminal.say(out, f"{variant.name}: {len(acted)} decision{plural(len(acted))}", style="bold")
-            terminal.say(out, *(f"  {decision}" for decision in acted))
+            decisions = outcome.decisions(place)
+            terminal.say(out, f"{variant.name}: {len(decisions)} decision{plural(len(decisions))}", style="bold")
+            terminal.say(out, *(f"  {decision}" for decision in decisions))
     else:
         terminal.say(out, "Nothing was decided at any check: every one of them holds.")
     terminal.say(out, "", *_conclusions(outcome))
 
 
-def _row(outcome: Outcome, replayed: Replayed) -> list[str]:
-    reading = replayed.line.reading
-    happened = outcome.happened[reading.check] or "hold"
-    return [str(reading.check), str(reading.epoch), happened, *map(terminal.short, replayed.decisions)]
-
-
 def _conclusions(outcome: Outcome) -> list[str]:
-    said = []
-    for variant, differing in zip(outcome.variants, outcome.differing, strict=True):
-        if variant.own and not differing:
-            said.append(f"All {outcome.checks} decisions are the recorded ones, sentence for sentence.")
-        elif variant.own:
-            version = outcome.run.summary.get("version", "unknown")
-            said.append(
-                f"{differing} of {outcome.checks} decisions are not the recorded ones: "
-                f"this version decides otherwise than the one that wrote the journal ({version})."
-            )
-    return said if outcome.only_own else [*said, UNKNOWN]
+    version = outcome.run.header.get("version", "unknown")
+    sentences = [
+        f"{differing} of {outcome.checks} decisions are not the recorded ones: "
+        f"this version decides otherwise than the one that wrote the journal ({version})."
+        if differing
+        else f"All {outcome.checks} decisions are the recorded ones, sentence for sentence."
+        for variant, differing in zip(outcome.variants, outcome.differing, strict=True)
+        if variant.own
+    ]
+    return sentences if outcome.only_own else [*sentences, UNKNOWN]

@@ -16,10 +16,10 @@ from lightning_lr.engine.policies import PRESETS, EpochPolicy
 from lightning_lr.engine.policies.epochs import REMEDIES
 from lightning_lr.engine.settings import Settings, settings_from
 from lightning_lr.errors import ArgumentError
-from lightning_lr.offline.logs.sources import Run
+from lightning_lr.offline.logs.run import Run
 
 NAMES = tuple(inspect.signature(settings_from).parameters)
-"""The arguments that may be set: those of the callback that the core knows."""
+"""The arguments that may be set: those of the callback that the engine knows."""
 
 FIXED = {"monitor": "--monitor", "mode": "--mode", "train_monitor": "--train-monitor"}
 """Arguments that say what is watched: the same in all variants, so that they can be compared."""
@@ -31,7 +31,7 @@ class Variant:
 
     Attributes:
         name: as it is shown.
-        settings: what the controller is configured with.
+        settings: what the engine is configured with.
         own: whether these are the settings that the run was made with.
     """
 
@@ -50,24 +50,24 @@ def variants_of(run: Run, policy: str | None, sets: Sequence[str], others: Seque
         others: further columns, each several ``name=value`` with spaces between them.
 
     Raises:
-        ArgumentError: where a name or a value cannot be.
+        ArgumentError: if a name or a value cannot be.
     """
-    first = parsed([*([f"policy={policy}"] if policy else []), *sets])
+    first = parsed(sets, policy)
     own = "own settings" if run.decided else f"policy {run.settings.policy.name}"
     asked = [first, *(parsed(other.replace(",", " ").split()) for other in others)]
     return [Variant(_name(changes) or own, _changed(run, changes), run.decided and not changes) for changes in asked]
 
 
-def parsed(sets: Sequence[str]) -> dict[str, Any]:
-    """Names and values from ``name=value``.
+def parsed(sets: Sequence[str], policy: str | None = None) -> dict[str, Any]:
+    """Names and values from ``name=value``, after ``policy`` if it is given.
 
     Raises:
-        ArgumentError: where one is no such pair, or no argument bears the name.
+        ArgumentError: if one is no such pair, or there is no such argument.
 
     >>> parsed(["patience=3", "min_lr=1e-5:1e-4", "restore_best=false"])
     {'patience': 3, 'min_lr': (1e-05, 0.0001), 'restore_best': False}
     """
-    changes = {}
+    changes: dict[str, Any] = {"policy": policy} if policy else {}
     for text in sets:
         name, equals, value = text.partition("=")
         name = name.strip().replace("-", "_")

@@ -1,31 +1,31 @@
-"""A sentence or two of advice for the next run: where to start, and what the end of this one says."""
+"""A sentence or two of advice for the next run: which rate to start with, and what the end of this run shows."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 
 from lightning_lr.engine.history.statistics import trend
 from lightning_lr.engine.vocabulary import Action, Condition, Verdict
-from lightning_lr.offline.report.good_lr_range import Band
-from lightning_lr.offline.report.run_summary import HARM, Story
+from lightning_lr.offline.report.good_lr_range import GoodRange
+from lightning_lr.offline.report.run_summary import HARM, RunSummary
 
 FAR = 3.0
-"""Factor between the first rate and the one that brought most from which on it is worth a word: half a decade."""
+"""Factor between the first rate and the one that brought most from which on advice is given: half a decade."""
 
 
-def advice_of(story: Story, band: Band) -> list[str]:
+def advice_of(summary: RunSummary, good: GoodRange) -> list[str]:
     """What to do differently next time."""
-    return [sentence for sentence in (_start(story, band), _end(story)) if sentence]
+    return [sentence for sentence in (_start(summary, good), _end(summary)) if sentence]
 
 
-def _start(story: Story, band: Band) -> str:
-    first = next((rate for rate in story.rates if rate > 0), math.nan)
-    kept = _explored(story)
-    better = kept if math.isnan(band.most) else band.most
+def _start(summary: RunSummary, good: GoodRange) -> str:
+    first = next((rate for rate in summary.rates if rate > 0), math.nan)
+    explored = [d for d in summary.acted if d.action is Action.EXPLORE]
+    kept = next(iter(explored[0].new_lr.values()), math.nan) if explored else math.nan
+    better = kept if math.isnan(good.most) else good.most
     if not math.isfinite(first) or not math.isfinite(better):
         return ""
-    too_high = math.isfinite(kept) or any(decision.condition in HARM for decision in story.acted)
+    too_high = explored or any(decision.condition in HARM for decision in summary.acted)
     ratio = first / better
     if ratio >= FAR and too_high:
         return f"The first rate was about {rounded(ratio):g} times too high; start at {rounded(better):g}."
@@ -34,34 +34,23 @@ def _start(story: Story, band: Band) -> str:
     return f"The first rate, {first:.3g}, was a good start."
 
 
-def _explored(story: Story) -> float:
-    """The rate that an exploration kept; NaN where there was none."""
-    kept = (next(iter(d.new_lr.values()), math.nan) for d in story.acted if d.action is Action.EXPLORE)
-    return next(kept, math.nan)
-
-
-def _end(story: Story) -> str:
-    pairs = zip(story.lines, story.values, strict=True)
-    known = [(line.reading.epoch, value) for line, value in pairs if math.isfinite(value)]
-    if not known:
-        return f"{story.name} was never finite: look at the data and the loss before the learning rate."
-    overfit = [d for d in story.acted if d.condition is Condition.OVERFITTING]
-    epoch, best = min(known, key=lambda pair: pair[1])
-    shown = f"the best {story.name}, {story.shown(best):.4g}, came in epoch {epoch}"
-    if overfit:
-        began = f"It began to overfit by epoch {overfit[0].epoch}"
-        since = f"; {shown}, after the cut" if epoch > overfit[0].epoch else f" ({shown})"
-        return f"{began}{since}. More data or regularization will bring more than another rate."
-    if _improves([value for _, value in known[-10:]]):
-        return f"{story.name} still improved at the end: more epochs may bring more."
-    stopped = any(d.action is Action.STOP for d in story.acted)
+def _end(summary: RunSummary) -> str:
+    if not summary.finite:
+        return f"{summary.name} was never finite: look at the data and the loss before the learning rate."
+    best = min(summary.finite)
+    epoch = summary.lines[summary.values.index(best)].reading.epoch
+    shown = f"the best {summary.name}, {summary.shown(best):.4g}, came in epoch {epoch}"
+    began = next((d.epoch for d in summary.acted if d.condition is Condition.OVERFITTING), None)
+    if began is not None:
+        since = f"; {shown}, after the cut." if epoch > began else f" ({shown})."
+        more = "More data or regularization will bring more than another rate."
+        return f"It began to overfit by epoch {began}{since} {more}"
+    if trend(summary.finite[-10:]).improving is Verdict.YES:
+        return f"{summary.name} still improved at the end: more epochs may bring more."
+    stopped = any(d.action is Action.STOP for d in summary.acted)
     return (
         f"Training was stopped, since nothing more was won; {shown}." if stopped else f"{shown[0].upper()}{shown[1:]}."
     )
-
-
-def _improves(values: Sequence[float]) -> bool:
-    return trend(values).improving is Verdict.YES
 
 
 def rounded(value: float) -> float:

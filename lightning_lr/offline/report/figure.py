@@ -9,11 +9,10 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from lightning_lr.engine.detectors import Detector, look_of
 from lightning_lr.engine.journal import JournalLine
 from lightning_lr.engine.vocabulary import Action
 from lightning_lr.offline.report.figure_labels import placed
-from lightning_lr.offline.report.palette import MONITORS, TRAINING
+from lightning_lr.offline.report.series import TRAINING, color_of, is_wide, metric_series, rate_series
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -31,13 +30,12 @@ POINTS = 2000
 """Points of one curve; more would not be seen."""
 
 
-def draw(lines: Sequence[JournalLine], figure: Figure | None = None, detectors: Sequence[Detector] = ()) -> Figure:
+def draw(lines: Sequence[JournalLine], figure: Figure | None = None) -> Figure:
     """Draw the checks of a journal.
 
     Args:
         lines: the checks, in order.
         figure: an empty one to draw into; by default, a new one that belongs to no window.
-        detectors: those of the user, from the settings of the run: they color their marks.
 
     Raises:
         ImportError: where matplotlib is not installed (``pip install 'lightning-lr[plot]'``).
@@ -56,49 +54,34 @@ def draw(lines: Sequence[JournalLine], figure: Figure | None = None, detectors: 
     for axes in (curves, rates):
         axes.spines[["top", "right"]].set_visible(False)
         axes.grid(alpha=0.25, linewidth=0.6)
-    _mark(figure, curves, rates, lines, detectors)
+    _mark(figure, curves, rates, lines)
     figure.align_ylabels([curves, rates])
     return figure
 
 
 def _draw_curves(axes: Any, lines: Sequence[JournalLine]) -> None:
-    readings = [line.reading for line in lines]
-    drawn: list[float] = []
-    training = [(r.check, r.train.mean) for r in readings if r.train]
-    if training:
-        drawn += _curve(axes, training, "training loss", TRAINING, linestyle="--", linewidth=1.4)
-    for place, name in enumerate(dict.fromkeys(name for r in readings for name in r.metrics)):
-        points = [(r.check, r.metrics[name]) for r in readings if name in r.metrics]
-        drawn += _curve(axes, points, name, MONITORS[place % len(MONITORS)], linewidth=2.0)
-    if drawn and min(drawn) > 0 and max(drawn) > 4 * min(drawn):
+    series = metric_series(lines, POINTS)
+    for one in series:
+        style = {"linestyle": "--", "linewidth": 1.4} if one.color == TRAINING else {"linewidth": 2.0}
+        axes.plot(one.xs, one.ys, label=_label(one.name), color=one.color, **style)
+    if is_wide(series):
         _plain_log(axes)
     axes.legend(loc="best", frameon=False)
 
 
-def _curve(axes: Any, points: Sequence[tuple[int, float]], label: str, colour: str, **style: Any) -> list[float]:
-    """Draw one curve, with gaps where it was not finite; gives back what was finite."""
-    thin = points[:: math.ceil(len(points) / POINTS)]
-    ys = [y if math.isfinite(y) else math.nan for _, y in thin]
-    # A name that begins with _ would be left out of the legend, and $ would be taken for a formula.
-    label = label.replace("$", r"\$")
-    axes.plot(
-        [x for x, _ in thin], ys, label="\u200b" + label if label.startswith("_") else label, color=colour, **style
-    )
-    return [y for y in ys if math.isfinite(y)]
+def _label(name: str) -> str:
+    """A name that begins with _ would be left out of the legend, and $ would be taken for a formula."""
+    return ("\u200b" if name.startswith("_") else "") + name.replace("$", r"\$")
 
 
 def _draw_rates(axes: Any, lines: Sequence[JournalLine]) -> None:
-    names = list(dict.fromkeys(name for line in lines for name in line.reading.rates))
-    for name in names[:8]:
-        known = [(line.reading.check, line.reading.rates[name].applied) for line in lines if name in line.reading.rates]
-        after = lines[-1].adjustment.rates.get(name)
-        known += [(lines[-1].reading.check + 1, after.applied)] if after else []
-        # A reading's rate is the one that led to it: drawn from the check before to this one.
-        axes.step(*zip(*known, strict=True), where="pre", label=name.replace("$", r"\$"), linewidth=1.6)
-        if all(rate > 0 for _, rate in known):
-            _plain_log(axes)
+    series = rate_series(lines, POINTS)
+    for one in series:
+        axes.step(one.xs, one.ys, where="pre", label=_label(one.name), linewidth=1.6)
+    if series and all(rate > 0 for one in series for rate in one.ys):
+        _plain_log(axes)
     axes.set_ylabel("learning rate")
-    if len(names) > 1:
+    if len(series) > 1:
         axes.legend(loc="best", frameon=False, fontsize="small")
 
 
@@ -113,7 +96,7 @@ def _plain_log(axes: Any) -> None:
     axes.yaxis.set_minor_formatter(NullFormatter())
 
 
-def _mark(figure: Any, curves: Any, rates: Any, lines: Sequence[JournalLine], detectors: Sequence[Detector]) -> None:
+def _mark(figure: Any, curves: Any, rates: Any, lines: Sequence[JournalLine]) -> None:
     """A line through both panels at each decision; its words in a row above them."""
     decisions = [line.decision for line in lines if line.decision.action is not Action.HOLD]
     low, high = rates.get_xlim()
@@ -127,16 +110,16 @@ def _mark(figure: Any, curves: Any, rates: Any, lines: Sequence[JournalLine], de
     panel = curves.get_position().height * height
     faint = 0.9 if len(decisions) <= 40 else 0.4
     for place, decision in enumerate(decisions):
-        colour, _ = look_of(decision.condition, detectors)
+        color = color_of(decision.condition)
         up = 1 + (ROW * (labels[place][3] + 1) - 0.02) / panel if labels else 1
-        curves.plot([decision.check] * 2, [0, up], transform=curves.get_xaxis_transform(), color=colour,
+        curves.plot([decision.check] * 2, [0, up], transform=curves.get_xaxis_transform(), color=color,
                     linewidth=1.1, alpha=faint, clip_on=False, zorder=1)  # fmt: skip
-        rates.axvline(decision.check, color=colour, linewidth=1.1, alpha=faint, zorder=1)
+        rates.axvline(decision.check, color=color, linewidth=1.1, alpha=faint, zorder=1)
     for decision, (text, position, left, row) in zip(decisions, labels, strict=False):  # no labels: they did not fit
         nudge = 3 if left == position else -3
         curves.annotate(text, (position, 1 + (ROW * row + 0.11) / panel), xycoords="axes fraction", fontsize=9,
                         xytext=(nudge, 0), textcoords="offset points", va="center", annotation_clip=False,
-                        ha="left" if left == position else "right", color=look_of(decision.condition, detectors)[0],
+                        ha="left" if left == position else "right", color=color_of(decision.condition),
                         bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.5})  # fmt: skip
 
 

@@ -1,7 +1,7 @@
 """The range of rates that performed well, and the margin on both sides.
 
-A stretch of checks at one rate performs well where it improved the best by more than 1 %, the rule of the halving
-recipe. It did harm where it soon ended in divergence, oscillation or values that are not finite, or did so without
+A stretch of checks at one rate performs well if it improved the best by more than 1 %, the rule of the halving
+policy. It did harm if it soon ended in divergence, oscillation or values that are not finite, or did so without
 having brought a tenth of the run's progress. Rates within half an octave count as one. The annealed end of a budget is
 left out: what it brings is owed to the fall, and to no rate in particular.
 """
@@ -9,15 +9,14 @@ left out: what it brings is owed to the fall, and to no rate in particular.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from lightning_lr.engine.policies.halving import WELL
 from lightning_lr.engine.vocabulary import Action
-from lightning_lr.offline.report.run_summary import HARM, Story
+from lightning_lr.offline.report.run_summary import HARM, RunSummary
 
 SOON = 5
 """Checks up to which an end in harm is laid to the rate: later, it had served well for a while."""
-
 
 SHARE = 0.1
 """Share of the whole run's progress that makes up for an end in harm."""
@@ -41,108 +40,86 @@ class Tried:
 
 
 @dataclass(frozen=True)
-class Band:
-    """The rates that performed well, next to each other, around the one that brought most.
+class GoodRange:
+    """The rates that performed well.
 
     Attributes:
-        low: lowest of them; NaN where none performed well.
-        high: highest.
-        most: the one that brought most.
-        below: next lower rate that was tried, and brought little; NaN where none was.
-        above: next higher rate that was tried; NaN where none was.
-        harmful: whether that one did harm.
-        sentences: all of it in words.
+        most: the one that brought most; NaN if none performed well.
+        sentences: the range around it and its margins, in words.
     """
 
-    low: float = math.nan
-    high: float = math.nan
-    most: float = math.nan
-    below: float = math.nan
-    above: float = math.nan
-    harmful: bool = False
-    sentences: tuple[str, ...] = field(default=())
+    most: float
+    sentences: tuple[str, ...]
 
 
-def band_of(story: Story) -> Band:
-    """The range of rates that performed well in a run."""
-    tried = tried_rates(story)
+def good_lr_range(summary: RunSummary) -> GoodRange:
+    """The range of rates that performed well, next to each other, around the one that brought most."""
+    tried, name = tried_rates(summary), summary.name
     if not tried:
-        return Band(sentences=("No learning rate was recorded: add LearningRateMonitor or LearningRateController.",))
-    good = [place for place, rate in enumerate(tried) if rate.well and not rate.harmed]
-    if not good:
-        rates = f"{tried[0].rate:.3g}" if len(tried) == 1 else f"{tried[0].rate:.3g} to {tried[-1].rate:.3g}"
-        return Band(
-            sentences=(
-                f"Of the rates that were tried ({rates}) none improved {story.name} by more than {100 * WELL:g} %.",
-            )
+        return GoodRange(
+            math.nan, ("No learning rate was recorded: add LearningRateMonitor or LearningRateController.",)
         )
-    most = low = high = max(good, key=lambda place: tried[place].gain)
+    good = [place for place, one in enumerate(tried) if one.well and not one.harmed]
+    if not good:
+        rates = f"{tried[0].rate:.3g}" + (f" to {tried[-1].rate:.3g}" if len(tried) > 1 else "")
+        none = f"Of the rates that were tried ({rates}) none improved {name} by more than {100 * WELL:g} %."
+        return GoodRange(math.nan, (none,))
+    best = low = high = max(good, key=lambda place: tried[place].gain)
     while low - 1 in good:
         low -= 1
     while high + 1 in good:
         high += 1
-    below = tried[low - 1].rate if low else math.nan
-    above = tried[high + 1] if high + 1 < len(tried) else None
-    band = Band(
-        tried[low].rate, tried[high].rate, tried[most].rate,
-        below, above.rate if above else math.nan, bool(above and above.harmed),
-    )  # fmt: skip
-    return Band(band.low, band.high, band.most, band.below, band.above, band.harmful, _sentences(band, story))
+    most = tried[best].rate
+    if low == high:
+        alone = f"it improved {name} by more than {100 * WELL:g} %, as no rate next to it did."
+        best_range = f"{most:.3g} performed well: {alone}"
+    else:
+        up, down = tried[high].rate / most, most / tried[low].rate
+        margins = [f"raised {up:.2g} times"] * (up > 1) + [f"lowered {down:.2g} times"] * (down > 1)
+        best_range = (
+            f"Rates from {tried[low].rate:.3g} to {tried[high].rate:.3g} performed well: each improved {name} by more "
+            f"than {100 * WELL:g} %. {most:.3g} brought most; {' or '.join(margins)} it still performed well."
+        )
+    above, below = tried[high + 1 : high + 2], tried[max(0, low - 1) : low]
+    return GoodRange(
+        most, (best_range, _edge("Above", "higher", above, summary), _edge("Below", "lower", below, summary))
+    )
 
 
-def tried_rates(story: Story) -> list[Tried]:
+def _edge(side: str, other: str, tried: list[Tried], summary: RunSummary) -> str:
+    for one in tried:
+        return f"{side} that, {one.rate:.3g} {'did harm' if one.harmed else 'brought less'}."
+    swept = any(decision.action is Action.EXPLORE for decision in summary.acted)
+    but = " but in the few steps of the exploration" if swept else ""
+    return f"No {other} rate was tried{but}: the margin on that side is not known."
+
+
+def tried_rates(summary: RunSummary) -> list[Tried]:
     """Every rate of the run, lowest first."""
     tried: dict[int, Tried] = {}
-    values, rates = story.values[: story.annealed_from + 1], story.rates[: story.annealed_from + 1]
-    best = next((value for value in values if math.isfinite(value)), math.nan)
-    progress = best - min((value for value in values if math.isfinite(value)), default=math.nan)
+    values, rates = summary.values[: summary.annealed_from + 1], summary.rates[: summary.annealed_from + 1]
+    finite = [value for value in values if math.isfinite(value)]
+    best, progress = (finite[0], finite[0] - min(finite)) if finite else (math.nan, math.nan)
     start, last = 0, len(values) - 1
-    planned_end_step = set(story.changes) | {last}
     for place, rate in enumerate(rates):
-        changed = place < last and _octaves(rate) != _octaves(rates[place + 1])
-        if place not in planned_end_step and not changed:
+        changed = place in summary.changes or place == last or _octaves(rate) != _octaves(rates[place + 1])
+        if not changed:
             continue
         stretch = [value for value in values[start : place + 1] if math.isfinite(value)]
-        start = place + 1
-        ended_in_harm = story.lines[place].decision.condition in HARM and place in story.changes
-        swept = story.lines[place].decision.action is Action.EXPLORE  # what no check came about under was not tried
+        start, decision = place + 1, summary.lines[place].decision
+        swept = decision.action is Action.EXPLORE  # a rate without a check was not tried
         if not rate > 0 or (swept and not stretch):
             continue
         one = tried.setdefault(_octaves(rate), Tried(rate))
         newest = min([best, *stretch])
-        one.gain += best - newest if math.isfinite(best) else 0.0
-        one.well |= newest < best - WELL * abs(best)
-        one.harmed |= ended_in_harm and (len(stretch) <= SOON or best - newest < SHARE * progress)
+        gain = best - newest if finite else 0.0
+        one.gain += gain
+        one.well |= gain > WELL * abs(best)
+        if decision.condition in HARM and place in summary.changes:
+            one.harmed |= len(stretch) <= SOON or gain < SHARE * progress
         best = newest
     return [tried[key] for key in sorted(tried)]
 
 
 def _octaves(rate: float) -> int:
     return round(2 * math.log2(rate)) if rate > 0 else -(10**9)
-
-
-def _sentences(band: Band, story: Story) -> tuple[str, ...]:
-    name = story.name
-    if band.low == band.high:
-        alone = f"it improved {name} by more than {100 * WELL:g} %, as no rate next to it did."
-        said = f"{band.most:.3g} performed well: {alone}"
-    else:
-        up, down = band.high / band.most, band.most / band.low
-        margins = [f"raised {up:.2g} times"] * (up > 1) + [f"lowered {down:.2g} times"] * (down > 1)
-        said = (
-            f"Rates from {band.low:.3g} to {band.high:.3g} performed well: each improved {name} by more than "
-            f"{100 * WELL:g} %. {band.most:.3g} brought most; {' or '.join(margins)} it still performed well."
-        )
-    return (
-        said,
-        _edge("Above", band.above, "did harm" if band.harmful else "brought less", "higher", story),
-        _edge("Below", band.below, "brought less", "lower", story),
-    )
-
-
-def _edge(side: str, rate: float, what: str, other: str, story: Story) -> str:
-    if math.isfinite(rate):
-        return f"{side} that, {rate:.3g} {what}."
-    swept = any(decision.action is Action.EXPLORE for decision in story.acted)
-    but = " but in the few steps of the exploration" if swept else ""
-    return f"No {other} rate was tried{but}: the margin on that side is not known."

@@ -1,6 +1,6 @@
 """The report as one page that opens offline: plotly's own JavaScript stands in it, nothing is fetched.
 
-All text from the log is escaped where it stands as HTML, and the data of the chart is JSON in which no ``<`` is left: a
+All text from the log is escaped in the HTML, and the data of the chart is JSON in which no ``<`` is left: a
 metric that is named ``<script>`` is shown as that name.
 """
 
@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from html import escape
 from typing import Any
 
-from lightning_lr.engine.detectors import look_of
 from lightning_lr.engine.vocabulary import Action
-from lightning_lr.offline.report.palette import MONITORS, TRAINING
-from lightning_lr.offline.report.report import HEADS, Report
+from lightning_lr.offline.report.report import HEADS, UNCHANGED, Report
+from lightning_lr.offline.report.series import MONITORS, TRAINING, Series, color_of, is_wide, metric_series, rate_series
 
 POINTS = 5000
 """Points of one curve."""
@@ -54,20 +53,20 @@ def page(report: Report) -> str:
     """The whole page.
 
     Raises:
-        ImportError: where plotly is not installed.
+        ImportError: if plotly is not installed.
     """
     from plotly.offline import get_plotlyjs
 
     title = escape(f"Learning rate: {report.run.path}")
-    data = json.dumps({"curves": _curves(report), "layout": _layout(report)}, allow_nan=False).replace("<", "\\u003c")
+    data = json.dumps(_chart(report), allow_nan=False).replace("<", "\\u003c")
     return "\n".join(
         (
             f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{title}</title>',
             f"<style>{STYLE}</style></head><body><h1>{title}</h1>",
-            _paragraphs(report.summary),
+            _paragraphs(report.head),
             '<div id="chart"></div>',
             f"<h2>Decisions</h2>{_table(report)}",
-            f"<h2>Rates that performed well</h2>{_paragraphs((*report.band.sentences, *report.margin))}",
+            f"<h2>Rates that performed well</h2>{_paragraphs(report.rates)}",
             f"<h2>Advice</h2>{_paragraphs(report.advice)}" if report.advice else "",
             f'<script type="application/json" id="data">{data}</script>',
             f"<script>{get_plotlyjs()}</script><script>{DRAW}</script></body></html>\n",
@@ -80,73 +79,57 @@ def _paragraphs(sentences: Iterable[str]) -> str:
 
 
 def _table(report: Report) -> str:
-    if not report.changes:
-        return "<p>The learning rate was never changed.</p>"
+    if not report.effects:
+        return _paragraphs([UNCHANGED])
     heads = "".join(f"<th>{escape(head)}</th>" for head in HEADS)
     rows = ("".join(f"<td>{escape(cell)}</td>" for cell in row) for row in report.rows)
     return f"<table><thead><tr>{heads}</tr></thead><tbody>{''.join(f'<tr>{row}</tr>' for row in rows)}</tbody></table>"
 
 
-def _curves(report: Report) -> list[dict[str, Any]]:
-    readings = [line.reading for line in report.story.lines]
+def _chart(report: Report) -> dict[str, Any]:
+    """Data and layout for plotly."""
+    lines = report.summary.lines
+    metrics = metric_series(lines, POINTS)
     curves = []
-    for place, name in enumerate(dict.fromkeys(name for r in readings for name in r.metrics)):
-        points = [(r.check, r.metrics[name]) for r in readings if name in r.metrics]
-        line = {"color": MONITORS[place % len(MONITORS)], "width": 2.5}
-        curves.append(_curve(name, points, line) | {"ink": not place})
-    training = [(r.check, r.train.mean) for r in readings if r.train]
-    if training:
-        curves.append(_curve("training loss", training, {"color": TRAINING, "dash": "dash"}))
-    for name in list(dict.fromkeys(name for r in readings for name in r.rates))[:8]:
-        known = [(r.check, r.rates[name].applied) for r in readings if name in r.rates]
-        curves.append(_curve(name, known, {"shape": "vh"}) | {"yaxis": "y2"})
-    return [*curves, _marks(report)]
-
-
-def _curve(name: str, points: Sequence[tuple[int, float]], line: dict[str, Any]) -> dict[str, Any]:
-    thin = points[:: math.ceil(len(points) / POINTS) or 1]
-    ys = [y if math.isfinite(y) else None for _, y in thin]
-    # plotly takes a few HTML tags in names and hover texts.
-    return {
-        "name": escape(name),
-        "x": [x for x, _ in thin],
-        "y": ys,
-        "mode": "lines",
-        "line": line,
-        "connectgaps": False,
-    }
-
-
-def _marks(report: Report) -> dict[str, Any]:
-    """A point on the rate at each decision; hovering shows the sentence and what came of it."""
-    decided = [c for c in report.changes if report.story.lines[c.place].decision.action is not Action.HOLD]
-    decisions = [report.story.lines[change.place].decision for change in decided]
-    texts = [f"{escape(str(d))}<br>then: {escape(c.sentence)}" for d, c in zip(decisions, decided, strict=True)]
-    rates = [c.old_rate if math.isfinite(c.old_rate) else None for c in decided]
-    colours = [look_of(d.condition, report.run.settings.detectors)[0] for d in decisions]
-    marker = {"color": colours, "size": 10, "line": {"width": 1}}
-    return {
-        "name": "decisions", "x": [d.check for d in decisions], "y": rates, "text": texts, "yaxis": "y2",
-        "mode": "markers", "marker": marker, "hovertemplate": "%{text}<extra></extra>",
-    }  # fmt: skip
-
-
-def _layout(report: Report) -> dict[str, Any]:
-    decisions = report.story.acted[:MARKS]
-    lines = [
+    for one in metrics:
+        style = {"dash": "dash"} if one.color == TRAINING else {"width": 2.5}
+        curves.append(_curve(one, {"color": one.color, **style}) | {"ink": one.color == MONITORS[0]})
+    curves += [_curve(one, {"shape": "vh"}) | {"yaxis": "y2"} for one in rate_series(lines, POINTS)]
+    shapes = [
         {"type": "line", "xref": "x", "yref": "paper", "x0": d.check, "x1": d.check, "y0": 0, "y1": 1,
-         "line": {"color": look_of(d.condition, report.run.settings.detectors)[0], "width": 1.2}, "opacity": 0.7}
-        for d in decisions
+         "line": {"color": color_of(d.condition), "width": 1.2}, "opacity": 0.7}
+        for d in report.summary.acted[:MARKS]
     ]  # fmt: skip
-    finite = [abs(value) for value in report.story.values if math.isfinite(value)]
-    positive = bool(finite) and min(report.story.shown(v) for v in report.story.values if math.isfinite(v)) > 0
-    wide = positive and max(finite) > 4 * min(finite)
-    return {
+    layout = {
         "margin": {"l": 70, "r": 20, "t": 20, "b": 45},
         "hovermode": "closest",
         "legend": {"orientation": "h", "y": 1.08},
         "xaxis": {"title": {"text": "check"}, "anchor": "y2"},
-        "yaxis": {"domain": [0.36, 1.0], "type": "log" if wide else "linear"},
+        "yaxis": {"domain": [0.36, 1.0], "type": "log" if is_wide(metrics) else "linear"},
         "yaxis2": {"domain": [0.0, 0.30], "type": "log", "title": {"text": "learning rate"}, "exponentformat": "power"},
-        "shapes": lines,
+        "shapes": shapes,
+    }
+    return {"curves": [*curves, _marks(report)], "layout": layout}
+
+
+def _curve(series: Series, line: dict[str, Any]) -> dict[str, Any]:
+    ys = [None if math.isnan(y) else y for y in series.ys]
+    # plotly takes a few HTML tags in names and hover texts.
+    return {"name": escape(series.name), "x": series.xs, "y": ys, "mode": "lines", "line": line, "connectgaps": False}
+
+
+def _marks(report: Report) -> dict[str, Any]:
+    """A point on the rate at each decision; hovering shows the sentence and what came of it."""
+    decided = [(report.summary.lines[effect.place].decision, effect) for effect in report.effects]
+    decided = [(decision, effect) for decision, effect in decided if decision.action is not Action.HOLD]
+    colors = [color_of(decision.condition) for decision, _ in decided]
+    return {
+        "name": "decisions",
+        "x": [decision.check for decision, _ in decided],
+        "y": [effect.old_rate if math.isfinite(effect.old_rate) else None for _, effect in decided],
+        "text": [f"{escape(str(decision))}<br>then: {escape(effect.sentence)}" for decision, effect in decided],
+        "yaxis": "y2",
+        "mode": "markers",
+        "marker": {"color": colors, "size": 10, "line": {"width": 1}},
+        "hovertemplate": "%{text}<extra></extra>",
     }

@@ -5,32 +5,33 @@ The same :class:`Report` is printed in the terminal and written as a page; the s
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
-from lightning_lr.engine.lr_search.choice import margin_in_words
+from lightning_lr.engine.lr_search.margin import in_words
 from lightning_lr.engine.records import Decision
-from lightning_lr.engine.text import plural
-from lightning_lr.engine.vocabulary import Action, Condition
-from lightning_lr.offline.logs.sources import Run
+from lightning_lr.engine.text import arrow, plural
+from lightning_lr.engine.vocabulary import Action
+from lightning_lr.offline.logs.run import Run
 from lightning_lr.offline.report import terminal
-from lightning_lr.offline.report.adjustment_effects import Change, changes_of
+from lightning_lr.offline.report.adjustment_effects import AdjustmentEffect, adjustment_effects
 from lightning_lr.offline.report.advice import advice_of
-from lightning_lr.offline.report.good_lr_range import Band, band_of
-from lightning_lr.offline.report.run_summary import Story, story_of
+from lightning_lr.offline.report.good_lr_range import good_lr_range
+from lightning_lr.offline.report.run_summary import RunSummary, summarize
 
 WIDE = 110
 """Columns of a terminal from which on the table can be read; below, each decision is a paragraph."""
 
 RECORDED = {
     False: "recorded without lightning_lr",
-    True: "lightning_lr was in this run, but the log does not hold its policy and its sentences: its journal does",
+    True: "lightning_lr was in this run, but the log does not hold its policy and its reasons: its journal does",
 }
 """Whether our callback was in a run that is no journal → what the report says of it."""
 
 ARROW = " → "
 
 HEADS = ("check", "epoch", "what", "learning rate", "why", "what it brought")
+
+UNCHANGED = "The learning rate was never changed."
 
 
 @dataclass(frozen=True)
@@ -39,62 +40,42 @@ class Report:
 
     Attributes:
         run: where it comes from.
-        story: the run as the report looks at it.
-        changes: what each change brought.
-        band: the range of rates that performed well.
+        summary: its checks, side by side.
+        effects: what each change brought.
+        rates: the range of rates that performed well, and the margin of the one that an exploration kept.
         advice: for the next run.
     """
 
     run: Run
-    story: Story
-    changes: tuple[Change, ...]
-    band: Band
+    summary: RunSummary
+    effects: tuple[AdjustmentEffect, ...]
+    rates: tuple[str, ...]
     advice: tuple[str, ...]
 
     @property
-    def summary(self) -> list[str]:
+    def head(self) -> list[str]:
         """What the run was, one sentence each."""
-        lines, story = self.story.lines, self.story
-        last = lines[-1].reading
-        known = [value for value in story.values if math.isfinite(value)]
-        best = f"; best {story.name} {story.shown(min(known)):.4g}" if known else ""
+        summary, last = self.summary, self.summary.lines[-1].reading
+        best = f"; best {summary.name} {summary.shown(min(summary.finite)):.4g}" if summary.finite else ""
         policy = f"policy {self.run.settings.policy.name}" if self.run.decided else RECORDED[self.run.present]
-        checks = f"{len(lines)} check{plural(len(lines))}, to epoch {last.epoch} (step {last.step})"
-        return [f"{checks}{best}; {policy}", *self.run.said]
-
-    @property
-    def margin(self) -> tuple[str, ...]:
-        """How far the rate that an exploration kept could be moved, as its short trials tell; empty without one."""
-        for line in self.story.lines:
-            if line.trial is not None and line.decision.new_lr:
-                return margin_in_words(next(iter(line.decision.new_lr.values())), line.trial)
-        return ()
+        checks = f"{len(summary.lines)} check{plural(len(summary.lines))}"
+        return [f"{checks}, to epoch {last.epoch} (step {last.step}){best}; {policy}", *self.run.chosen]
 
     @property
     def rows(self) -> list[list[str]]:
         """One row a change, in the columns of :data:`HEADS`."""
-        return [self._row(change) for change in self.changes]
+        return [self._row(effect) for effect in self.effects]
 
-    def _row(self, change: Change) -> list[str]:
-        line = self.story.lines[change.place]
-        decision = line.decision
-        ours = decision.action is not Action.HOLD
-        rates = rates_text(decision) if ours else f"{change.old_rate:.3g} → {change.new_rate:.3g}"
+    def _row(self, effect: AdjustmentEffect) -> list[str]:
+        decision = self.summary.lines[effect.place].decision
         what, why = terminal.short(decision), reason_alone(decision)
-        if not ours and not line.has_decision:
+        rates = terminal.rate_change(decision.old_lr, decision.new_lr)
+        if decision.action is Action.HOLD:
             what, why = "changed by its schedule", "not decided by lightning_lr"
-        elif not ours:
-            known = "" if decision.condition is Condition.HEALTHY else f"{decision.condition}: "
-            what = f"{known}changed by lightning_lr"
-        brought = change.sentence if decision.action is not Action.STOP else "training ended"
-        return [str(decision.check), str(decision.epoch), what, rates, why, brought]
-
-
-def rates_text(decision: Decision) -> str:
-    """Old → new rate; where annealing begins, the end that it leads to."""
-    if decision.action is Action.ANNEAL and decision.old_lr:
-        return f"{next(iter(decision.old_lr.values())):.3g} → 0 at the end"
-    return terminal.rate_change(decision.old_lr, decision.new_lr)
+            rates = arrow(effect.old_rate, effect.new_rate, 3)
+        elif decision.action is Action.ANNEAL and decision.old_lr:
+            rates = f"{next(iter(decision.old_lr.values())):.3g} → 0 at the end"
+        return [str(decision.check), str(decision.epoch), what, rates, why, effect.sentence]
 
 
 def reason_alone(decision: Decision) -> str:
@@ -104,33 +85,37 @@ def reason_alone(decision: Decision) -> str:
     """
     parts = decision.reason.split(ARROW)
     heads = (ARROW.join(parts[:count]) for count in range(1, len(parts)))
-    said = next((head for head in heads if head.count("(") == head.count(")")), decision.reason)
-    return said.removeprefix(f"{decision.condition}: ").removeprefix(f"{decision.action}: ")
+    reason = next((head for head in heads if head.count("(") == head.count(")")), decision.reason)
+    return reason.removeprefix(f"{decision.condition}: ").removeprefix(f"{decision.action}: ")
 
 
 def report_of(run: Run) -> Report:
     """Everything that there is to say of a run."""
-    story = story_of(run)
-    band = band_of(story)
-    return Report(run, story, tuple(changes_of(story)), band, tuple(advice_of(story, band)))
+    summary = summarize(run.lines(), run.settings)
+    good = good_lr_range(summary)
+    rates = good.sentences
+    for line in summary.lines:
+        if line.reading.trial is not None and line.decision.new_lr:
+            rates += in_words(next(iter(line.decision.new_lr.values())), line.reading.trial)
+            break
+    return Report(run, summary, tuple(adjustment_effects(summary)), rates, tuple(advice_of(summary, good)))
 
 
 def show(report: Report) -> None:
     """Print the report in the terminal."""
     out = terminal.console()
     terminal.say(out, str(report.run.path), style="bold")
-    terminal.say(out, *report.summary)
-    if report.changes and out.width >= WIDE:
+    terminal.say(out, *report.head)
+    if report.effects and out.width >= WIDE:
         out.print(terminal.table("", HEADS, report.rows, right=2, whole=4))
-    elif report.changes:
+    elif report.effects:
         for check, epoch, what, rates, why, brought in report.rows:
             terminal.say(out, f"check {check} · epoch {epoch} · {what} · {rates}", style="bold")
             terminal.say(out, why, f"{HEADS[-1]}: {brought}", indent=4)
         terminal.say(out, "")
     else:
-        terminal.say(out, "", "The learning rate was never changed.")
-    terminal.say(out, "Rates that performed well", style="bold")
-    terminal.say(out, *report.band.sentences, *report.margin, indent=2)
-    if report.advice:
-        terminal.say(out, "Advice", style="bold")
-        terminal.say(out, *report.advice, indent=2)
+        terminal.say(out, "", UNCHANGED)
+    for title, sentences in (("Rates that performed well", report.rates), ("Advice", report.advice)):
+        if sentences:
+            terminal.say(out, title, style="bold")
+            terminal.say(out, *sentences, indent=2)

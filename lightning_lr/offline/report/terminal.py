@@ -1,6 +1,6 @@
-"""What the command line prints: tables by rich, with text from a log taken as text and as nothing else.
+"""What the command line prints: tables by rich, with text from a log shown as plain text.
 
-A metric's name may hold rich's own markup, or bytes that steer a terminal; neither gets through.
+A metric's name may hold rich's own markup, or bytes that steer a terminal; neither is interpreted.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Literal
 
 from lightning_lr.engine.records import Decision
+from lightning_lr.engine.text import arrow
 from lightning_lr.engine.vocabulary import Action, Condition
 
 if TYPE_CHECKING:
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def console() -> Console:
-    """Standard output; as wide as the terminal, 120 columns where there is none."""
+    """Standard output; as wide as the terminal, 120 columns if there is none."""
     import sys
 
     from rich.console import Console
@@ -87,10 +88,9 @@ def short(decision: Decision) -> str:
 def rate_change(old: Mapping[str, float], new: Mapping[str, float]) -> str:
     """Old → new rate of the first group, and how many more there are.
 
-    >>> rate_change({"lr-SGD": 0.1}, {"lr-SGD": 0.05})
-    '0.1 → 0.05'
+    >>> rate_change({"lr-SGD": 0.1, "b": 0.1}, {"lr-SGD": 0.05, "b": 0.05})
+    '0.1 → 0.05 (+1)'
     """
-    if not new:
-        return "unknown"
-    name, more = next(iter(new)), len(new) - 1
-    return f"{old.get(name, float('nan')):.3g} → {new[name]:.3g}" + (f" (+{more})" if more else "")
+    for name, rate in new.items():
+        return arrow(old.get(name, float("nan")), rate, 3) + (f" (+{len(new) - 1})" if len(new) > 1 else "")
+    return "unknown"

@@ -83,7 +83,7 @@ def test_the_best_level_of_the_run_is_remembered():
 @pytest.mark.parametrize(("pace", "most"), [(0.03, 20), (0.3, 6)])
 def test_every_seeded_curve_is_found_after_its_onset(pace, most):
     for seed in range(0, 12, 2):
-        curve = divergence(seed, pace=pace)
+        curve = divergence(seed, rise=pace)
         assert curve.onset <= alarms_of(DivergenceDetector(), curve.readings)[0] <= curve.onset + most
 
 

@@ -1,0 +1,94 @@
+"""What both pictures of a run draw, the figure and the page: its curves, and the colors of curves and marks.
+
+The colors are Okabe and Ito's, which colour-blind readers can tell apart; there is one for each condition.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from lightning_lr.engine.journal import JournalLine
+from lightning_lr.engine.vocabulary import Condition
+
+CONDITIONS: Mapping[Condition, str] = {
+    Condition.PLATEAU: "#0072B2",
+    Condition.CONVERGED: "#0072B2",
+    Condition.OVERFITTING: "#E69F00",
+    Condition.DIVERGENCE: "#D55E00",
+    Condition.NON_FINITE: "#D55E00",
+    Condition.OSCILLATION: "#CC79A7",
+    Condition.LOSS_SPIKE: "#CC79A7",
+    Condition.INCOHERENCE: "#CC79A7",
+    Condition.SLOW_PROGRESS: "#009E73",
+    Condition.IMPROVING: "#009E73",
+}
+OTHER = "#666666"
+"""Color of actions that answer to no condition: those of a policy's clock, the search, the anneal."""
+
+MONITORS = ("#111111", "#56B4E9", "#009E73", "#CC79A7")
+"""The monitors, in the user's order."""
+
+TRAINING = "#999999"
+"""The training loss."""
+
+MOST_RATES = 8
+"""Parameter groups whose rates are drawn; more could not be told from each other."""
+
+
+def color_of(condition: Condition) -> str:
+    """Color of a decision's mark."""
+    return CONDITIONS.get(condition, OTHER)
+
+
+@dataclass(frozen=True)
+class Series:
+    """One curve.
+
+    Attributes:
+        name: of the metric or the parameter group.
+        xs: checks.
+        ys: values; NaN where they are not finite.
+        color: empty for a rate.
+    """
+
+    name: str
+    xs: list[int]
+    ys: list[float]
+    color: str = ""
+
+
+def metric_series(lines: Sequence[JournalLine], most: int) -> list[Series]:
+    """The training loss, if there is one, then each monitor; thinned to that many points."""
+    readings = [line.reading for line in lines]
+    names = dict.fromkeys(name for r in readings for name in r.metrics)
+    training = [(r.check, r.train.mean) for r in readings if r.train]
+    return [
+        *([_thin("training loss", training, most, TRAINING)] if training else []),
+        *(
+            _thin(name, [(r.check, r.metrics[name]) for r in readings if name in r.metrics], most, MONITORS[n % 4])
+            for n, name in enumerate(names)
+        ),
+    ]
+
+
+def rate_series(lines: Sequence[JournalLine], most: int) -> list[Series]:
+    """The rate of each group; a point's rate is the one since the point before, the last one's the one that follows."""
+    found, last = [], lines[-1]
+    for name in list(dict.fromkeys(name for line in lines for name in line.reading.rates))[:MOST_RATES]:
+        known = [(line.reading.check, line.reading.rates[name].applied) for line in lines if name in line.reading.rates]
+        after = last.adjustment.rates.get(name)
+        found.append(_thin(name, [*known, *([(last.reading.check + 1, after.applied)] if after else [])], most))
+    return found
+
+
+def _thin(name: str, points: Sequence[tuple[int, float]], most: int, color: str = "") -> Series:
+    kept = points[:: math.ceil(len(points) / most) or 1]
+    return Series(name, [x for x, _ in kept], [y if math.isfinite(y) else math.nan for _, y in kept], color)
+
+
+def is_wide(series: Sequence[Series]) -> bool:
+    """Whether a logarithmic axis shows more: all values are positive, and the largest is several times the smallest."""
+    finite = [y for one in series for y in one.ys if math.isfinite(y)]
+    return bool(finite) and min(finite) > 0 and max(finite) > 4 * min(finite)
