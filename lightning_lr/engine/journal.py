@@ -46,8 +46,6 @@ class JournalLine:
         adjustment: what the optimizers held afterwards.
         suspected: conditions that were not ruled out.
         settings: the settings from this check on, where the run was resumed with other ones; else ``None``.
-        has_decision: whether the run recorded what was decided here; not so in a log of a run without us, or of a check
-            at which our numbers stayed the same.
         event: what happened.
         trial: what was tried, at the end of a search.
         review: what an earlier change has brought, at the check at which that is known.
@@ -58,7 +56,6 @@ class JournalLine:
     adjustment: Adjustment
     suspected: tuple[str, ...] = ()
     settings: Settings | None = None
-    has_decision: bool = True
     event: Event = Event.CHECK
     trial: Trial | None = None
     review: Review | None = None

@@ -17,10 +17,6 @@ def plural(count: float) -> str:
     return "" if count == 1 else "s"
 
 
-<<<<<<< HEAD
-def lr_changes(old: Mapping[str, float], new: Mapping[str, float], most: int = 3) -> str:
-    """Old → new learning rate of each group; of the first few if there are many.
-=======
 def arrow(old: float, new: float, digits: int = 4) -> str:
     """A number before and after a change.
 
@@ -30,9 +26,8 @@ def arrow(old: float, new: float, digits: int = 4) -> str:
     return f"{old:.{digits}g} → {new:.{digits}g}"
 
 
-def rate_changes(old: Mapping[str, float], new: Mapping[str, float], most: int = 3) -> str:
-    """Old → new learning rate of each group, in brackets; of the first few where there are many.
->>>>>>> 85ba3d9 (Read logs by one registry of formats; summarize runs without private words)
+def lr_changes(old: Mapping[str, float], new: Mapping[str, float], most: int = 3) -> str:
+    """Old → new learning rate of each group; of the first few if there are many.
 
     >>> lr_changes({"lr-SGD": 0.1}, {"lr-SGD": 0.05})
     'lr-SGD 0.1 → 0.05'

@@ -11,8 +11,7 @@ import pytest
 import torch
 
 from lightning_lr import LearningRateController
-from lightning_lr.offline.commands import report
-from lightning_lr.offline.logs.sources import Watch
+from lightning_lr.offline.cli import main
 from lightning_lr.run.distributed import Ranks
 from tests.helpers.ranks import run_on_ranks
 from tests.helpers.scripted import Scripted, data, trainer
@@ -118,7 +117,7 @@ def test_nothing_that_rests_on_validation_changes(tmp_path: Path) -> None:
         assert all(
             line["decision"]["reason"].startswith("between validations, healthy: training") for line in train_only
         )
-        report(str(folder), Watch(), html=str(tmp_path / f"{every}.html"), png=None)
+        assert main(["report", str(folder), "--html", str(tmp_path / f"{every}.html")]) == 0
     (acts, views, suspected), (acts_too, signals_too, suspected_too) = both
     assert acts == acts_too
     assert suspected == suspected_too

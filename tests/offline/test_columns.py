@@ -18,7 +18,7 @@ TABLE = {
     "resumed before the last": ([(9, 1.0), (19, 2.0), (19, 3.0), (29, 4.0)], [(9, 1.0), (19, 3.0), (29, 4.0)], 0),
     "resumed further back": ([(9, 1.0), (19, 2.0), (29, 3.0), (19, 4.0)], [(9, 1.0), (19, 4.0)], 1),
     "resumed twice": ([(9, 1.0), (19, 2.0), (9, 3.0), (19, 4.0), (9, 5.0)], [(9, 5.0)], 2),
-    "another cadence after it": ([(10, 1.0), (20, 2.0), (30, 3.0), (15, 4.0)], [(10, 1.0), (15, 4.0)], 1),
+    "another interval after it": ([(10, 1.0), (20, 2.0), (30, 3.0), (15, 4.0)], [(10, 1.0), (15, 4.0)], 1),
     "nothing": ([], [], 0),
 }
 
@@ -47,11 +47,11 @@ def test_values_between_two_steps(after, upto, values):
     column = Column()
     for number, step in enumerate((9, 19, 29)):
         column.add(step, float(number))
-    assert column.train_only(after, upto) == values
+    assert column.between(after, upto) == values
 
 
 def test_a_run_was_resumed_as_often_as_any_of_its_metrics():
-    log = Log("a log", ())
+    log = Log()
     for name, step in [("a", 1), ("b", 1), ("a", 2), ("a", 1), ("b", 2)]:
         log.add(name, step, 0.0)
     assert log.restarts == 1
@@ -59,7 +59,7 @@ def test_a_run_was_resumed_as_often_as_any_of_its_metrics():
 
 def test_a_resumed_run_has_one_condition_a_check():
     """The part that was lost saw a plateau at step 19, the run that stands did not."""
-    log = Log("a log", ())
+    log = Log()
     for tag, step in [("healthy", 9), ("plateau", 19), ("plateau", 29), ("healthy", 19), ("overfitting", 29)]:
         log.add(f"lr_controller/condition/{tag}", step, 1.0)
     log.add("lr_controller/head/condition/plateau", 9, 1.0)

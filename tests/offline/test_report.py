@@ -19,12 +19,12 @@ from lightning_lr.offline.cli import main
 from lightning_lr.offline.curves import overfitting
 from lightning_lr.offline.demo import decided
 from lightning_lr.offline.report import report
-from lightning_lr.offline.report.adjustment_effects import changes_of
+from lightning_lr.offline.report.adjustment_effects import adjustment_effects
 from lightning_lr.offline.report.advice import advice_of
 from lightning_lr.offline.report.figure import draw
 from lightning_lr.offline.report.figure_labels import GAP, placed
-from lightning_lr.offline.report.good_lr_range import band_of
-from lightning_lr.offline.report.run_summary import story_from
+from lightning_lr.offline.report.good_lr_range import good_lr_range
+from lightning_lr.offline.report.run_summary import summarize
 from tests.helpers.logs import plain_run, write_csv
 
 
@@ -33,23 +33,14 @@ def line(check, value, rate, condition=None, factor=0.5):
     action = Action.REDUCE if condition else Action.HOLD
     rates = {} if rate is None else {"lr-SGD": rate}
     after = {name: r * (factor if condition else 1) for name, r in rates.items()}
-    decision = Decision(
-        check,
-        check,
-        check,
-        action,
-        condition or Condition.HEALTHY,
-        factor if condition else 1.0,
-        rates,
-        after,
-        f"{condition}: x → y",
-    )
+    decision = Decision(check, check, check, action, condition or Condition.HEALTHY, factor if condition else 1.0,
+                        rates, after, f"{condition}: x → y")  # fmt: skip
     reading = Reading(check, check, check, {"val_loss": value}, rates={n: Rate(r, 1.0, r) for n, r in rates.items()})
     return JournalLine(reading, decision, Adjustment({n: Rate(r, 1.0, r) for n, r in after.items()}))
 
 
-def story(*checks):
-    return story_from((line(number, *check) for number, check in enumerate(checks)), settings_from())
+def summary_of(*checks):
+    return summarize((line(number, *check) for number, check in enumerate(checks)), settings_from())
 
 
 DIVERGENCE, PLATEAU = Condition.DIVERGENCE, Condition.PLATEAU
@@ -64,7 +55,7 @@ TOO_HIGH = [
 ]
 TOO_LOW = [(2.0, 0.001), (1.999, 0.001), (1.998, 0.001), (1.5, 0.01), (1.2, 0.01), (1.0, 0.01)]
 
-BANDS = [
+RANGES = [
     (TOO_HIGH,
      "Rates from 0.05 to 0.1 performed well: each improved val_loss by more than 1 %. 0.1 brought most; lowered 2 times it still "
      "performed well. Above that, 1 did harm. No lower rate was tried: the margin on that side is not known.",
@@ -83,11 +74,14 @@ BANDS = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("checks", "band", "advice"), BANDS, ids=["too high", "too low", "flat", "no rate", "NaN"])
-def test_the_range_of_rates_and_the_advice(checks, band, advice):
-    found = band_of(story(*checks))
-    assert " ".join(found.sentences) == band
-    assert " ".join(advice_of(story(*checks), found)) == advice
+@pytest.mark.parametrize(
+    ("checks", "sentences", "advice"), RANGES, ids=["too high", "too low", "flat", "no rate", "NaN"]
+)
+def test_the_range_of_rates_and_the_advice(checks, sentences, advice):
+    summary = summary_of(*checks)
+    good = good_lr_range(summary)
+    assert " ".join(good.sentences) == sentences
+    assert " ".join(advice_of(summary, good)) == advice
 
 
 def explored_and_annealed():
@@ -106,7 +100,7 @@ def explored_and_annealed():
             lines.append(acted(check, math.nan, level, 1.0, Action.ANNEAL, Condition.HEALTHY))
         else:
             lines.append(acted(check, value, level * part, 1.0, Action.HOLD, Condition.HEALTHY))
-    return story_from(lines, settings_from())
+    return summarize(lines, settings_from())
 
 
 def acted(check, value, scale, factor, action, condition):
@@ -119,18 +113,16 @@ def acted(check, value, scale, factor, action, condition):
 
 def test_our_own_curve_is_no_change_and_no_rate_that_was_tried():
     """The rise after the sweep is no one's schedule; what the annealed end brings is laid to no rate."""
-    story = explored_and_annealed()
-    assert story.rates == pytest.approx([1.0] + [0.05] * 6 + [0.005] * 5)
-    assert story.changes == (0, 6, 8)
-    band = band_of(story)
-    assert " ".join(band.sentences) == (
-        "0.05 performed well: it improved val_loss by more than 1 %, as no rate next to it did. No higher rate was tried but in the "
-        "few steps of the exploration: the margin on that side is not known. Below that, 0.005 brought less."
-    )
-    assert " ".join(advice_of(story, band)) == (
-        "The first rate was about 20 times too high; start at 0.05. It began to overfit by epoch 6; the best val_loss, 0.45, came in "
-        "epoch 11, after the cut. More data or regularization will bring more than another rate."
-    )
+    summary = explored_and_annealed()
+    assert summary.rates == pytest.approx([1.0] + [0.05] * 6 + [0.005] * 5)
+    assert summary.changes == (0, 6, 8)
+    good = good_lr_range(summary)
+    assert good.most == 0.05
+    assert good.sentences[1].startswith("No higher rate was tried but in the few steps of the exploration")
+    assert good.sentences[2] == "Below that, 0.005 brought less."
+    start, end = advice_of(summary, good)
+    assert start == "The first rate was about 20 times too high; start at 0.05."
+    assert end.startswith("It began to overfit by epoch 6; the best val_loss, 0.45, came in epoch 11, after the cut.")
 
 
 def test_the_report_of_a_narrow_terminal_is_paragraphs(tmp_path, capsys, monkeypatch):
@@ -161,12 +153,26 @@ CHANGES = [
 @pytest.mark.parametrize(("values", "sentence"), CHANGES)
 def test_what_a_change_brought(values, sentence):
     checks = [(value, 0.1) if n != 4 else (value, 0.1, PLATEAU) for n, value in enumerate(values)]
-    (change,) = changes_of(story(*checks))
-    assert change.sentence == sentence
+    (effect,) = adjustment_effects(summary_of(*checks))
+    assert effect.sentence == sentence
 
 
 def test_a_schedule_that_is_not_ours_makes_changes_too():
-    assert [c.place for c in changes_of(story(*[(1.0, 0.1)] * 3, *[(1.0, 0.05)] * 3, *[(1.0, 0.049)] * 3))] == [2]
+    assert summary_of(*[(1.0, 0.1)] * 3, *[(1.0, 0.05)] * 3, *[(1.0, 0.049)] * 3).changes == (2,)
+
+
+def test_a_schedule_in_a_journal_is_not_taken_for_a_decision(tmp_path, capsys, monkeypatch):
+    """A step of the user's own scheduler at a check at which the callback held."""
+    settings = settings_from()
+    engine, lines = DecisionEngine(settings), [header_line(settings, {})]
+    for check, rate in enumerate([0.1, 0.1, 0.1, 0.01, 0.01, 0.01]):
+        reading = Reading(check, check, check, {"val_loss": 1.0 - 0.1 * check}, rates={"lr": Rate(rate, 1.0, rate)})
+        entry = (engine.step(reading), Adjustment(reading.rates))
+        lines.append(entry_line(JournalEntry(reading, engine.views, engine.diagnosis, *entry)))
+    (tmp_path / "lr_journal.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    monkeypatch.setattr(report, "WIDE", 500)
+    assert main(["report", str(tmp_path)]) == 0
+    assert "check 2 · epoch 2 · changed by its schedule · 0.1 → 0.01" in capsys.readouterr().out
 
 
 EVIL = "<script>alert(1)</script>_val_loss"
