@@ -64,6 +64,7 @@ def test_a_resumed_run_has_one_condition_a_check():
         log.add(f"lr_controller/condition/{tag}", step, 1.0)
     log.add("lr_controller/head/condition/plateau", 9, 1.0)
     log.add("condition/mine", 9, 1.0)
-    steps = {name: list(column.steps) for name, column in log.conditions["lr_controller"].items()}
-    assert steps == {"healthy": [9, 19], "plateau": [], "overfitting": [29]}
-    assert list(log.conditions) == ["lr_controller", "lr_controller/head"]
+    assert list(log.columns) == ["lr_controller/condition", "lr_controller/head/condition", "condition/mine"]
+    seen = [(step, log.conditions[int(code)]) for step, code in log.columns["lr_controller/condition"]]
+    assert seen == [(9, "healthy"), (19, "healthy"), (29, "overfitting")]
+    assert log.restarts == 1

@@ -12,7 +12,7 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from lightning_lr.engine.log_tags import condition_of
+from lightning_lr.engine.log_tags import CONDITION, condition_of
 
 
 class Column:
@@ -71,27 +71,29 @@ class Log:
     """Everything that one run's logger wrote.
 
     Attributes:
-        columns: metric → its values.
-        conditions: whose → condition → the column with a point at each check at which that is the condition. They are
-            one quantity: where one of them is logged anew, the others were lost as well.
+        columns: metric → its values. The conditions of our own callback, which it logs as a point in
+            ``condition/<name>``, are one column ``condition``: where the run was resumed, the newer one counts.
+        conditions: word of each number in such a column.
     """
 
     columns: dict[str, Column] = field(default_factory=dict)
-    conditions: dict[str, dict[str, Column]] = field(default_factory=dict)
-    _alike: dict[str, dict[str, Column]] = field(default_factory=dict)
+    conditions: list[str] = field(default_factory=list)
+    _known: dict[str, tuple[Column, float | None]] = field(default_factory=dict)
 
     def add(self, name: str, step: int, value: float) -> None:
         """Take the next value of a metric."""
-        column = self.columns.get(name)
-        if column is None:
-            column = self.columns[name] = Column()
-            if found := condition_of(name):
-                owner, condition = found
-                self._alike[name] = self.conditions.setdefault(owner, {})
-                self._alike[name][condition] = column
-        for other in self._alike.get(name, {}).values():
-            other.cut(step)
-        column.add(step, value)
+        if name not in self._known:
+            self._known[name] = self._column(name)
+        column, code = self._known[name]
+        column.add(step, value if code is None else code)
+
+    def _column(self, name: str) -> tuple[Column, float | None]:
+        found = condition_of(name)
+        if found is None:
+            return self.columns.setdefault(name, Column()), None
+        owner, condition = found
+        self.conditions.append(condition)
+        return self.columns.setdefault(f"{owner}/{CONDITION}", Column()), len(self.conditions) - 1
 
     @property
     def restarts(self) -> int:

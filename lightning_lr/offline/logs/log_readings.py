@@ -14,7 +14,7 @@ from pathlib import Path
 from lightning_lr.engine.arguments import settings_from
 from lightning_lr.engine.history.direction import doubt
 from lightning_lr.engine.journal import JournalLine
-from lightning_lr.engine.log_tags import PROBES, is_ours, quantity_of
+from lightning_lr.engine.log_tags import CONDITION, PROBES, is_ours, quantity_of
 from lightning_lr.engine.records import Adjustment, Decision, Rate, Reading, TrainWindow
 from lightning_lr.engine.text import plural
 from lightning_lr.engine.vocabulary import Action, Condition
@@ -64,7 +64,7 @@ def logged_run(path: Path, kind: str, log: Log, watch: Watch) -> Run:
 def log_lines(log: Log, choice: Choice, train_monitor: str | None = None) -> Iterator[JournalLine]:
     """The checks of a run, in the form of a journal's lines."""
     columns, rates = log.columns, _rates(log)
-    scale, conditions = _own_column(log, "scale"), next(iter(log.conditions.values()), {})
+    scale, conditions = _own_column(log, "scale"), _own_column(log, CONDITION)
     epochs, train = columns.get("epoch"), columns.get(train_monitor or "")
     probes = {name: c for tag, c in columns.items() if (name := quantity_of(tag)) in PROBES}
     before, monitors = -1, {name: columns[name] for name in choice.monitors}
@@ -80,7 +80,10 @@ def log_lines(log: Log, choice: Choice, train_monitor: str | None = None) -> Ite
             rates={name: Rate(rate, 1.0, rate) for name, rate in rates(step).items()},
             probes=_values(probes, step),
         )
-        yield JournalLine(reading, _decision(reading, scale, conditions), Adjustment(reading.rates))
+        code = conditions.at(step)
+        condition = Condition.HEALTHY if code is None else Condition(log.conditions[int(code)])
+        decision = _decision(reading, condition, scale.latest(step - 1), scale.at(step))
+        yield JournalLine(reading, decision, Adjustment(reading.rates))
         before = step
 
 
@@ -88,15 +91,13 @@ def _values(columns: Mapping[str, Column], step: int) -> dict[str, float]:
     return {name: value for name, column in columns.items() if (value := column.at(step)) is not None}
 
 
-def _decision(reading: Reading, scale: Column | None, conditions: Mapping[str, Column]) -> Decision:
-    """What our own callback did at a check, as far as its numbers say.
+def _decision(reading: Reading, condition: Condition, old: float, new: float | None) -> Decision:
+    """What our own callback did at a check, as far as its old and new scale say.
 
     It changes its scale also to follow its curve over the budget, a little at each check: that is no decision.
     """
-    condition = next((word for word in Condition if word in conditions and conditions[word].at(reading.step)), None)
-    old, new = (math.nan, None) if scale is None else (scale.latest(reading.step - 1), scale.at(reading.step))
     factor = new / old if new is not None and old > 0 else 1.0
-    calm = condition in (None, Condition.HEALTHY, Condition.IMPROVING)
+    calm = condition in (Condition.HEALTHY, Condition.IMPROVING)
     ours = factor != 1.0 and not (calm and 1 / JUMP < factor < JUMP)
     rates = {name: rate.applied for name, rate in reading.rates.items()}
     return Decision(
@@ -104,7 +105,7 @@ def _decision(reading: Reading, scale: Column | None, conditions: Mapping[str, C
         reading.epoch,
         reading.step,
         (Action.REDUCE if factor < 1 else Action.RAISE) if ours else Action.HOLD,
-        condition or Condition.HEALTHY,
+        condition,
         factor if ours else 1.0,
         old_lr=rates,
         new_lr={name: rate * factor for name, rate in rates.items()} if ours else rates,
@@ -163,7 +164,7 @@ def _rates(log: Log) -> Callable[[int], dict[str, float]]:
     return at
 
 
-def _own_column(log: Log, quantity: str) -> Column | None:
-    """What our callback logged, of the first group; ``None`` if it was not in the run."""
+def _own_column(log: Log, quantity: str) -> Column:
+    """What our callback logged, of the first group; empty if it was not in the run."""
     found = (column for tag, column in log.columns.items() if (quantity_of(tag) or "").split("/")[0] == quantity)
-    return next(found, None)
+    return next(found, Column())
