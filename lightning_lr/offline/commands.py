@@ -68,7 +68,7 @@ def report(options: Any) -> None:
         from lightning_lr.offline.report.figure import draw
 
         drawn = io.BytesIO()
-        draw(made.summary.lines).savefig(drawn, dpi=100, format="png")
+        draw(made.summary.lines, detectors=made.run.settings.detectors).savefig(drawn, dpi=100, format="png")
         files[options.png] = drawn.getvalue()
     _write(files)
     show(made)

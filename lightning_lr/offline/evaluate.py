@@ -135,7 +135,7 @@ def name_of(detector: Detector) -> str:
     """The name of a detector: that of its file. Several look for one condition.
 
     >>> [name_of(detector) for detector in default_detectors() if detector.condition == "overfitting"]
-    ['overfitting', 'gradient_disparity']
+    ['gradient_disparity', 'overfitting']
     """
     return type(detector).__module__.rpartition(".")[2]
 
@@ -225,6 +225,6 @@ def _detectors(condition: str | None) -> list[Detector]:
     offered = default_detectors()
     chosen = [d for d in offered if condition in (None, d.condition, name_of(d))]
     if not chosen:
-        known = ", ".join(dict.fromkeys(map(str, (d.condition for d in offered))))
+        known = ", ".join(dict.fromkeys(d.condition for d in offered))
         raise ArgumentError(f"Expected a condition that a detector looks for ({known}) but got {condition!r}.")
     return chosen

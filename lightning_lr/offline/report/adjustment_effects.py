@@ -9,8 +9,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from lightning_lr.engine.history.statistics import trend
-from lightning_lr.engine.records import Trend
+from lightning_lr.engine.history.statistics import Trend, trend
 from lightning_lr.engine.vocabulary import Action
 from lightning_lr.offline.report.run_summary import RunSummary
 

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from itertools import zip_longest
 from typing import TYPE_CHECKING, Any
 
+from lightning_lr.engine.detectors import Detector, look_of
 from lightning_lr.engine.journal import JournalLine
 from lightning_lr.engine.vocabulary import Action
 from lightning_lr.offline.report.figure_labels import placed
-from lightning_lr.offline.report.series import TRAINING, color_of, is_wide, metric_series, rate_series
+from lightning_lr.offline.report.series import TRAINING, is_wide, metric_series, rate_series
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -30,12 +32,13 @@ POINTS = 2000
 """Points of one curve; more would not be seen."""
 
 
-def draw(lines: Sequence[JournalLine], figure: Figure | None = None) -> Figure:
+def draw(lines: Sequence[JournalLine], figure: Figure | None = None, detectors: Sequence[Detector] = ()) -> Figure:
     """Draw the checks of a journal.
 
     Args:
         lines: the checks, in order.
         figure: an empty one to draw into; by default, a new one that belongs to no window.
+        detectors: those of the user, from the settings of the run: they color their marks.
 
     Raises:
         ImportError: where matplotlib is not installed (``pip install 'lightning-lr[plot]'``).
@@ -54,7 +57,7 @@ def draw(lines: Sequence[JournalLine], figure: Figure | None = None) -> Figure:
     for axes in (curves, rates):
         axes.spines[["top", "right"]].set_visible(False)
         axes.grid(alpha=0.25, linewidth=0.6)
-    _mark(figure, curves, rates, lines)
+    _mark(figure, curves, rates, lines, detectors)
     figure.align_ylabels([curves, rates])
     return figure
 
@@ -96,31 +99,29 @@ def _plain_log(axes: Any) -> None:
     axes.yaxis.set_minor_formatter(NullFormatter())
 
 
-def _mark(figure: Any, curves: Any, rates: Any, lines: Sequence[JournalLine]) -> None:
+def _mark(figure: Any, curves: Any, rates: Any, lines: Sequence[JournalLine], detectors: Sequence[Detector]) -> None:
     """A line through both panels at each decision; its words in a row above them."""
     decisions = [line.decision for line in lines if line.decision.action is not Action.HOLD]
     low, high = rates.get_xlim()
     positions = [(decision.check - low) / (high - low) for decision in decisions]
     labels = placed(decisions, positions, lambda text: _width(figure, text))
-    rows = 1 + max((row for *_, row in labels), default=-1)
-    height = HIGH + ROW * rows
+    height = HIGH + ROW * (1 + max((row for *_, row in labels), default=-1))
     figure.set_size_inches(WIDE, height)
-    top = HIGH - TOP
-    figure.subplots_adjust(LEFT / WIDE, BOTTOM / height, 1 - RIGHT / WIDE, top / height)
+    figure.subplots_adjust(LEFT / WIDE, BOTTOM / height, 1 - RIGHT / WIDE, (HIGH - TOP) / height)
     panel = curves.get_position().height * height
-    faint = 0.9 if len(decisions) <= 40 else 0.4
-    for place, decision in enumerate(decisions):
-        color = color_of(decision.condition)
-        up = 1 + (ROW * (labels[place][3] + 1) - 0.02) / panel if labels else 1
-        curves.plot([decision.check] * 2, [0, up], transform=curves.get_xaxis_transform(), color=color,
-                    linewidth=1.1, alpha=faint, clip_on=False, zorder=1)  # fmt: skip
-        rates.axvline(decision.check, color=color, linewidth=1.1, alpha=faint, zorder=1)
-    for decision, (text, position, left, row) in zip(decisions, labels, strict=False):  # no labels: they did not fit
-        nudge = 3 if left == position else -3
-        curves.annotate(text, (position, 1 + (ROW * row + 0.11) / panel), xycoords="axes fraction", fontsize=9,
-                        xytext=(nudge, 0), textcoords="offset points", va="center", annotation_clip=False,
-                        ha="left" if left == position else "right", color=color_of(decision.condition),
-                        bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.5})  # fmt: skip
+    style = {"linewidth": 1.1, "alpha": 0.9 if len(decisions) <= 40 else 0.4, "zorder": 1}
+    for decision, label in zip_longest(decisions, labels):  # no labels: they did not fit
+        color, _ = look_of(decision.condition, detectors)
+        up = 1 + (ROW * (label[3] + 1) - 0.02) / panel if label else 1
+        across = curves.get_xaxis_transform()
+        curves.plot([decision.check] * 2, [0, up], transform=across, color=color, clip_on=False, **style)
+        rates.axvline(decision.check, color=color, **style)
+        if label:
+            text, position, left, row = label
+            side, nudge = ("left", 3) if left == position else ("right", -3)
+            curves.annotate(text, (position, 1 + (ROW * row + 0.11) / panel), xycoords="axes fraction", fontsize=9,
+                            xytext=(nudge, 0), textcoords="offset points", va="center", annotation_clip=False, ha=side,
+                            color=color, bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.5})  # fmt: skip
 
 
 def _width(figure: Any, text: str) -> float:

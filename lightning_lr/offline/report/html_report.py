@@ -12,9 +12,10 @@ from collections.abc import Iterable
 from html import escape
 from typing import Any
 
+from lightning_lr.engine.detectors import look_of
 from lightning_lr.engine.vocabulary import Action
 from lightning_lr.offline.report.report import HEADS, UNCHANGED, Report
-from lightning_lr.offline.report.series import MONITORS, TRAINING, Series, color_of, is_wide, metric_series, rate_series
+from lightning_lr.offline.report.series import MONITORS, TRAINING, Series, is_wide, metric_series, rate_series
 
 POINTS = 5000
 """Points of one curve."""
@@ -88,7 +89,7 @@ def _table(report: Report) -> str:
 
 def _chart(report: Report) -> dict[str, Any]:
     """Data and layout for plotly."""
-    lines = report.summary.lines
+    lines, own = report.summary.lines, report.run.settings.detectors
     metrics = metric_series(lines, POINTS)
     curves = []
     for one in metrics:
@@ -97,7 +98,7 @@ def _chart(report: Report) -> dict[str, Any]:
     curves += [_curve(one, {"shape": "vh"}) | {"yaxis": "y2"} for one in rate_series(lines, POINTS)]
     shapes = [
         {"type": "line", "xref": "x", "yref": "paper", "x0": d.check, "x1": d.check, "y0": 0, "y1": 1,
-         "line": {"color": color_of(d.condition), "width": 1.2}, "opacity": 0.7}
+         "line": {"color": look_of(d.condition, own)[0], "width": 1.2}, "opacity": 0.7}
         for d in report.summary.acted[:MARKS]
     ]  # fmt: skip
     layout = {
@@ -120,9 +121,10 @@ def _curve(series: Series, line: dict[str, Any]) -> dict[str, Any]:
 
 def _marks(report: Report) -> dict[str, Any]:
     """A point on the rate at each decision; hovering shows the sentence and what came of it."""
+    own = report.run.settings.detectors
     decided = [(report.summary.lines[effect.place].decision, effect) for effect in report.effects]
     decided = [(decision, effect) for decision, effect in decided if decision.action is not Action.HOLD]
-    colors = [color_of(decision.condition) for decision, _ in decided]
+    colors = [look_of(decision.condition, own)[0] for decision, _ in decided]
     return {
         "name": "decisions",
         "x": [decision.check for decision, _ in decided],

@@ -1,31 +1,15 @@
-"""What both pictures of a run draw, the figure and the page: its curves, and the colors of curves and marks.
+"""The curves that both pictures of a run draw, the figure and the page; a mark has the color of its detector.
 
-The colors are Okabe and Ito's, which colour-blind readers can tell apart; there is one for each condition.
+The colors are Okabe and Ito's, which colour-blind readers can tell apart.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from lightning_lr.engine.journal import JournalLine
-from lightning_lr.engine.vocabulary import Condition
-
-CONDITIONS: Mapping[Condition, str] = {
-    Condition.PLATEAU: "#0072B2",
-    Condition.CONVERGED: "#0072B2",
-    Condition.OVERFITTING: "#E69F00",
-    Condition.DIVERGENCE: "#D55E00",
-    Condition.NON_FINITE: "#D55E00",
-    Condition.OSCILLATION: "#CC79A7",
-    Condition.LOSS_SPIKE: "#CC79A7",
-    Condition.INCOHERENCE: "#CC79A7",
-    Condition.SLOW_PROGRESS: "#009E73",
-    Condition.IMPROVING: "#009E73",
-}
-OTHER = "#666666"
-"""Color of actions that answer to no condition: those of a policy's clock, the search, the anneal."""
 
 MONITORS = ("#111111", "#56B4E9", "#009E73", "#CC79A7")
 """The monitors, in the user's order."""
@@ -35,11 +19,6 @@ TRAINING = "#999999"
 
 MOST_RATES = 8
 """Parameter groups whose rates are drawn; more could not be told from each other."""
-
-
-def color_of(condition: Condition) -> str:
-    """Color of a decision's mark."""
-    return CONDITIONS.get(condition, OTHER)
 
 
 @dataclass(frozen=True)
