@@ -189,17 +189,11 @@ def run_alarms(run: Run, onset: str, condition: str | None) -> list[Alarms]:
     start, found = onset_check(onset, epochs), []
     for detector in detectors:
         alarms = _alarms(detector, seen)
-        if alarms is None:
-            continue
-        first = next((alarm for alarm in alarms if start is not None and alarm >= start), None)
-        found.append(
-            Alarms(
-                name_of(detector),
-                None if first is None else (first, epochs[first]),
-                detection_delay(alarms, start),
-                tuple(false_alarms(episodes(alarms), start)),
-            )
-        )
+        if alarms is not None:
+            delay, false = detection_delay(alarms, start), tuple(false_alarms(episodes(alarms), start))
+            first = None if start is None or math.isnan(delay) else start + int(delay)
+            place = None if first is None else (first, epochs[first])
+            found.append(Alarms(name_of(detector), place, delay, false))
     return found
 
 

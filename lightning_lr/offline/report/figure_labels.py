@@ -1,8 +1,8 @@
 """Short sentences on the marks of a figure: in rows above the panel, so that no two overlap.
 
 Each label stands in the lowest row where it fits, beginning at its mark, or ending there near the right edge. The last
-mark chooses first: so the line of a mark ends below the labels of those before it, and crosses none. Where the rows do
-not suffice all labels are said in fewer words, and at last not at all: the colours remain.
+mark chooses first: so the line of a mark ends below the labels of those before it, and crosses none. If the rows do not
+suffice all labels are shortened, and at last left out: the colors remain.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from lightning_lr.engine.records import Decision
-from lightning_lr.engine.vocabulary import Action, Condition
+from lightning_lr.offline.report import terminal
 
 ROWS = 5
 """Rows of labels that a figure may have above its curves."""
@@ -25,29 +25,23 @@ Placed = tuple[str, float, float, int]
 """Text, position of its mark and of its left end (both in widths of the panel), and row."""
 
 
-def label_of(decision: Decision, words: int = 2) -> str:
-    """A decision in a few words: 2 with what was the matter, 1 with what was done, 0 the factor alone."""
-    factor = f"× {decision.factor:.2g}" if decision.factor != 1.0 else ""
-    act = {Action.RESTORE: "restore ", Action.STOP: "stop", Action.EXPLORE: "explore ", Action.ANNEAL: "anneal "}
-    done = f"{act.get(decision.action, '')}{factor}".strip() or str(decision.action)
-    if words == 2 and decision.condition is not Condition.HEALTHY:
-        return f"{str(decision.condition).replace('_', ' ')}: {done}"
-    return done if words else factor or done
-
-
 def placed(decisions: Sequence[Decision], positions: Sequence[float], width: Width) -> list[Placed]:
-    """Where each label stands; empty where they do not fit.
+    """Where each label stands; empty if they do not fit.
 
+    >>> from lightning_lr.engine.vocabulary import Action, Condition
     >>> cut = Decision(3, 3, 3, Action.REDUCE, Condition.PLATEAU, 0.3, {}, {}, "")
     >>> placed([cut, cut], [0.5, 0.6], lambda text: len(text) / 100)
-    [('plateau: × 0.3', 0.5, 0.5, 1), ('plateau: × 0.3', 0.6, 0.6, 0)]
+    [('plateau: reduce × 0.3', 0.5, 0.5, 1), ('plateau: reduce × 0.3', 0.6, 0.6, 0)]
     """
-    for words in (2, 1, 0):
-        texts = [label_of(decision, words) for decision in decisions]
-        found = _in_rows(texts, positions, width)
+    for label in (terminal.short, _shorter):
+        found = _in_rows([label(decision) for decision in decisions], positions, width)
         if found is not None:
             return found
     return []
+
+
+def _shorter(decision: Decision) -> str:
+    return f"× {decision.factor:.3g}" if decision.factor != 1.0 else str(decision.action)
 
 
 def _in_rows(texts: Sequence[str], positions: Sequence[float], width: Width) -> list[Placed] | None:
