@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from lightning_lr.engine.history.statistics import Trend, recent_noise, recent_trend
-from lightning_lr.engine.text import plural, reviewed
+from lightning_lr.engine.text import brought, plural, reviewed
 from lightning_lr.engine.vocabulary import Action, Condition, Event, Verdict
 
 
@@ -389,10 +389,14 @@ class Review:
     gain_after: float
     checks: int
 
-    def __str__(self) -> str:
+    @property
+    def brought(self) -> str:
+        """Whether it helped, and the gains, in words."""
         expected = self.gain_expected if self.action is Action.RAISE else None
-        gains = (self.gain_before, expected, self.gain_after)
-        return reviewed(self.check, self.action, self.monitor, self.helped, gains, self.checks)
+        return brought(self.monitor, self.helped, (self.gain_before, expected, self.gain_after), self.checks)
+
+    def __str__(self) -> str:
+        return reviewed(self.check, self.action, self.brought)
 
 
 @dataclass(frozen=True)

@@ -160,25 +160,25 @@ def reduction_limit(factor: float) -> str:
 # --- the review -------------------------------------------------------------------------------------------------------
 
 
-def reviewed(
-    check: int, action: str, monitor: str, helped: bool, gains: tuple[float, float | None, float], checks: int
-) -> str:
+def reviewed(check: int, action: str, brought: str) -> str:
+    """The review of a change: which one, and what it brought."""
+    return f"the {'reduction' if action == 'reduce' else action} of check {check} {brought}"
+
+
+def brought(monitor: str, helped: bool, gains: tuple[float, float | None, float], checks: int) -> str:
     """What a change brought.
 
     Args:
-        check: at which it was made.
-        action: what was done.
         monitor: whose gains these are.
         helped: the verdict.
         gains: mean gain a check before, expected without the change (for a raise alone), and since.
         checks: since then.
     """
-    name = "reduction" if action == "reduce" else action
     before, expected, after = gains
     without = "" if expected is None else f" ({expected:.3g} expected without it)"
     return (
-        f"the {name} of check {check} {'helped' if helped else 'did not help'}: gain of {monitor} a check {before:.3g} "
-        f"before{without}, {after:.3g} in the {checks} since"
+        f"{'helped' if helped else 'did not help'}: gain of {monitor} a check {before:.3g} before{without}, "
+        f"{after:.3g} in the {checks} since"
     )
 
 

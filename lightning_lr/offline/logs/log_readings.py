@@ -11,11 +11,11 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from lightning_lr.engine.arguments import settings_from
 from lightning_lr.engine.history.direction import doubt
 from lightning_lr.engine.journal import JournalLine
 from lightning_lr.engine.log_tags import CONDITION, PROBES, is_ours, quantity_of
 from lightning_lr.engine.records import Adjustment, Decision, Rate, Reading, TrainWindow
+from lightning_lr.engine.settings import settings_from
 from lightning_lr.engine.text import plural
 from lightning_lr.engine.vocabulary import Action, Condition
 from lightning_lr.offline.logs.columns import Column, Log

@@ -10,12 +10,12 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from lightning_lr.engine.bounds import bounded
-from lightning_lr.engine.decisions import hold
+from lightning_lr.engine.decisions import Proposal, hold
 from lightning_lr.engine.engine import DecisionEngine
 from lightning_lr.engine.journal import JournalLine
-from lightning_lr.engine.records import Decision, Diagnosis, Rate, Reading
+from lightning_lr.engine.records import Decision, Rate, Reading, Trial
 from lightning_lr.engine.settings import Settings
-from lightning_lr.engine.vocabulary import Action, Condition
+from lightning_lr.engine.vocabulary import Action, Condition, Event
 
 UNKNOWN = (
     "What replay cannot know: how the metrics would have changed. From the first decision that differs from what "
@@ -59,17 +59,18 @@ class Replayer:
         self._snapshot = -1
         self._stopped: int | None = None
 
-    def step(self, reading: Reading) -> Decision:
-        """Decide at one check."""
+    def step(self, reading: Reading, event: Event = Event.CHECK, trial: Trial | None = None) -> Decision:
+        """Decide at one event."""
         if self.as_recorded:  # a stop ended the recorded run too
-            return self.engine.step(reading)
+            return self.engine.replay(event, reading, trial)
         if self._stopped is not None:
             return _passed(reading, f"training had been stopped at check {self._stopped}")
         reading, policy = self._at_own_rates(reading), self.settings.policy
-        if (reading.trial and not policy.searches) or (reading.anneals and not policy.anneals):
-            what = "explores" if reading.trial else "anneals"
+        searches, anneals = event is Event.SEARCH, event in (Event.ANNEAL, Event.EARLY_ANNEAL)
+        if (searches and not policy.searches) or (anneals and not policy.anneals):
+            what = "explores" if searches else "anneals"
             return _passed(reading, f"the run {what} here, policy {policy.name} does not")
-        decision = self.engine.step(reading)
+        decision = self.engine.replay(event, reading, trial)
         self._stopped = reading.check if decision.action is Action.STOP else None
         if self.engine.is_best:
             self._snapshot = reading.check
@@ -93,7 +94,7 @@ class Replayer:
 
 def _passed(reading: Reading, reason: str) -> Decision:
     """The decision at a check at which there is nothing to decide."""
-    return hold(reading, Diagnosis(Condition.HEALTHY, (), reason), reason)
+    return hold(Proposal(reading, Condition.HEALTHY, "", reason))
 
 
 def replay(lines: Iterable[JournalLine], replayers: Sequence[Replayer]) -> Iterator[Replayed]:
@@ -110,4 +111,4 @@ def replay(lines: Iterable[JournalLine], replayers: Sequence[Replayer]) -> Itera
         if line.settings is not None:
             for replayer in replayers:
                 replayer.change(line.settings)
-        yield Replayed(line, tuple(replayer.step(line.reading) for replayer in replayers))
+        yield Replayed(line, tuple(replayer.step(line.reading, line.event, line.trial) for replayer in replayers))

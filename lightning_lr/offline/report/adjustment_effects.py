@@ -1,7 +1,7 @@
-"""What each change of the learning rate brought: the rate of progress before it and after it.
+"""What each change of the learning rate brought, as the engine's review measures it.
 
-Progress is the slope of the monitor over at most ten checks, none of them under another rate. A verdict is given only
-if the two slopes differ beyond their errors: faster or slower if both improve, else better or worse.
+For its own decisions the engine has recorded the review in the journal. A change that was not a decision, or is known
+from a log without a journal, is reviewed here, with the engine's own :mod:`~lightning_lr.engine.review`.
 """
 
 from __future__ import annotations
@@ -9,12 +9,11 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from lightning_lr.engine.history.statistics import Trend, trend
-from lightning_lr.engine.vocabulary import Action
+from lightning_lr.engine.history.run_history import RunHistory
+from lightning_lr.engine.records import Review
+from lightning_lr.engine.review import PendingReview
+from lightning_lr.engine.vocabulary import Action, Event
 from lightning_lr.offline.report.run_summary import RunSummary
-
-SPAN = 10
-"""Checks on either side that a slope is read from."""
 
 
 @dataclass(frozen=True)
@@ -36,41 +35,41 @@ class AdjustmentEffect:
 
 def adjustment_effects(summary: RunSummary) -> list[AdjustmentEffect]:
     """Every change of a run with what it brought."""
-    bounds = [-1, *summary.changes, len(summary.values) - 1]
-    return [_effect(summary, *around) for around in zip(bounds, bounds[1:], bounds[2:], strict=False)]
+    recorded = {line.review.check: line.review for line in summary.lines if line.review is not None}
+    reviews = {**_reviews(summary), **recorded}
+    return [_effect(summary, place, reviews) for place in summary.changes]
 
 
-def _effect(summary: RunSummary, former: int, place: int, following: int) -> AdjustmentEffect:
+def _effect(summary: RunSummary, place: int, reviews: dict[int, Review]) -> AdjustmentEffect:
     line, later = summary.lines[place], summary.rates[place + 1 : place + 2]
     new = next(iter(line.adjustment.rates.values())).applied if line.adjustment.rates else math.nan
+    brought = "not known: too few checks came after it"
+    if line.decision.action is Action.STOP:
+        brought = "training ended"
+    elif line.event is not Event.CHECK and line.decision.check not in reviews:
+        brought = "not reviewed"
+    elif line.decision.check in reviews:
+        brought = reviews[line.decision.check].brought
     new_rate = later[0] if later and math.isfinite(later[0]) else new
-    stopped = line.decision.action is Action.STOP
-    brought = "training ended" if stopped else _brought(summary, former, place, following)
     return AdjustmentEffect(place, summary.rates[place], new_rate, brought)
 
 
-def _brought(summary: RunSummary, former: int, place: int, following: int) -> str:
-    before, after = _trend(summary, former, place), _trend(summary, place, min(following, place + SPAN))
-    if after.points < 2:
-        return "not known: too few checks came after it"
-    moved = [_moved(summary, trend) for trend in (before, after)]
-    if before.points < 2:
-        return f"{moved[1]} afterwards; before it there were too few checks to compare"
-    gained = before.slope - after.slope
-    # A perfect line has no error, but rounding.
-    reach = 2 * math.hypot(before.error, after.error) + 1e-6 * (abs(before.slope) + abs(after.slope))
-    more, less = ("faster", "slower") if max(before.slope, after.slope) <= 0 else ("better", "worse")
-    verdict = more if gained > reach else less if gained < -reach else "no difference beyond the noise"
-    return f"{moved[0]} before, {moved[1]} after: {verdict}"
-
-
-def _trend(summary: RunSummary, after: int, upto: int) -> Trend:
-    """Of the last checks after a place and up to another."""
-    values = summary.values[max(after, upto - SPAN) + 1 : upto + 1]
-    return trend([value for value in values if math.isfinite(value)])
-
-
-def _moved(summary: RunSummary, trend: Trend) -> str:
-    """In the direction in which the user sees the metric move."""
-    slope = summary.shown(trend.slope)
-    return f"{'rose' if slope > 0 else 'fell'} {abs(slope):.2g} a check" if slope else "stood still"
+def _reviews(summary: RunSummary) -> dict[int, Review]:
+    """Check of each change that is no recorded decision → its review."""
+    of = summary.settings
+    history = RunHistory(of.monitors, of.mode, of.train_monitor, of.min_delta, of.rel_delta)
+    found: dict[int, Review] = {}
+    pending: PendingReview | None = None
+    for place, line in enumerate(summary.lines):
+        if line.event is not Event.CHECK:
+            continue
+        monitor, changed = history.update(line.reading).monitors[0], place in summary.changes
+        pending = pending and pending.counted(monitor)
+        if pending and pending.checks and (pending.is_due or changed):
+            found[pending.check] = pending.review(monitor)
+        if changed:
+            pending = PendingReview.of(line.decision, monitor)
+            history.restart()
+        elif pending and pending.is_due:
+            pending = None
+    return found

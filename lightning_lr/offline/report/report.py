@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from lightning_lr.engine.lr_search.margin import in_words
-from lightning_lr.engine.records import Decision
+from lightning_lr.engine.lr_search.choice import margin_in_words
 from lightning_lr.engine.text import arrow, plural
 from lightning_lr.engine.vocabulary import Action
+from lightning_lr.offline.logs.log_readings import NOT_OURS
 from lightning_lr.offline.logs.run import Run
 from lightning_lr.offline.report import terminal
 from lightning_lr.offline.report.adjustment_effects import AdjustmentEffect, adjustment_effects
@@ -26,8 +26,6 @@ RECORDED = {
     True: "lightning_lr was in this run, but the log does not hold its policy and its reasons: its journal does",
 }
 """Whether our callback was in a run that is no journal → what the report says of it."""
-
-ARROW = " → "
 
 HEADS = ("check", "epoch", "what", "learning rate", "why", "what it brought")
 
@@ -68,25 +66,14 @@ class Report:
 
     def _row(self, effect: AdjustmentEffect) -> list[str]:
         decision = self.summary.lines[effect.place].decision
-        what, why = terminal.short(decision), reason_alone(decision)
+        what, why = terminal.short(decision), decision.cause or decision.reason
         rates = terminal.rate_change(decision.old_lr, decision.new_lr)
         if decision.action is Action.HOLD:
-            what, why = "changed by its schedule", "not decided by lightning_lr"
+            what, why = "changed by its schedule", NOT_OURS
             rates = arrow(effect.old_rate, effect.new_rate, 3)
         elif decision.action is Action.ANNEAL and decision.old_lr:
             rates = f"{next(iter(decision.old_lr.values())):.3g} → 0 at the end"
         return [str(decision.check), str(decision.epoch), what, rates, why, effect.sentence]
-
-
-def reason_alone(decision: Decision) -> str:
-    """The sentence between condition and arrow: what stands before and after it has columns of its own.
-
-    Within brackets an arrow says how a number moved: the one that is meant has as many closed before it as opened.
-    """
-    parts = decision.reason.split(ARROW)
-    heads = (ARROW.join(parts[:count]) for count in range(1, len(parts)))
-    reason = next((head for head in heads if head.count("(") == head.count(")")), decision.reason)
-    return reason.removeprefix(f"{decision.condition}: ").removeprefix(f"{decision.action}: ")
 
 
 def report_of(run: Run) -> Report:
@@ -95,8 +82,8 @@ def report_of(run: Run) -> Report:
     good = good_lr_range(summary)
     rates = good.sentences
     for line in summary.lines:
-        if line.reading.trial is not None and line.decision.new_lr:
-            rates += in_words(next(iter(line.decision.new_lr.values())), line.reading.trial)
+        if line.trial is not None and line.decision.new_lr:
+            rates += margin_in_words(next(iter(line.decision.new_lr.values())), line.trial)
             break
     return Report(run, summary, tuple(adjustment_effects(summary)), rates, tuple(advice_of(summary, good)))
 

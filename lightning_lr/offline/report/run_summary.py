@@ -21,8 +21,7 @@ class RunSummary:
     """What the report is made of; plain lists with one item a check.
 
     Attributes:
-        name: of the first monitor.
-        sign: +1 if lower is better, −1 if higher is better.
+        settings: of the run, or of a replay of its log.
         lines: the checks.
         values: oriented value of the monitor, NaN if none came.
         rates: rate of the first group with which the value was computed, as the schedule and the decisions set it:
@@ -31,17 +30,21 @@ class RunSummary:
         annealed_from: position of the check with which the end of the budget began; after the last one if none did.
     """
 
-    name: str
-    sign: int
+    settings: Settings
     lines: tuple[JournalLine, ...]
     values: tuple[float, ...]
     rates: tuple[float, ...]
     changes: tuple[int, ...]
     annealed_from: int
 
+    @property
+    def name(self) -> str:
+        """The first monitor."""
+        return self.settings.monitors[0]
+
     def shown(self, oriented: float) -> float:
         """The number as it was logged."""
-        return self.sign * oriented + 0.0
+        return (-oriented if self.settings.mode is Mode.MAX else oriented) + 0.0
 
     @property
     def acted(self) -> list[Decision]:
@@ -66,7 +69,7 @@ def summarize(lines: Iterable[JournalLine], settings: Settings) -> RunSummary:
         if line.decision.action is not Action.HOLD or jumped(*(*rates[place : place + 2], math.nan)[:2])
     )
     annealed = (place for place, line in enumerate(lines) if line.decision.action is Action.ANNEAL)
-    return RunSummary(name, sign, lines, values, rates, changes, next(annealed, len(lines)))
+    return RunSummary(settings, lines, values, rates, changes, next(annealed, len(lines)))
 
 
 def jumped(old: float, new: float) -> bool:
