@@ -66,7 +66,7 @@ def digits_with_wrong_labels(share: float = 0.3) -> tuple[DataLoader, DataLoader
 def quiet() -> None:
     """Keep Lightning's advice out of the way of the decisions; the decisions are printed by the same logger."""
     warnings.filterwarnings("ignore", module="lightning")
-    warnings.filterwarnings("ignore", reduction_format=".*LeafSpec.*")
+    warnings.filterwarnings("ignore", message=".*LeafSpec.*")
     # Where the older package is installed as well, what either says goes through the logger of the newer import.
     for name in ("lightning.pytorch", "lightning.fabric", "pytorch_lightning", "lightning_fabric"):
         for handler in logging.getLogger(name).handlers:

@@ -102,7 +102,7 @@ def test_a_run_that_was_killed_and_went_on(tmp_path):
     folder = Path(logger.log_dir)
     assert len([*folder.glob("events.out.tfevents.*")]) == 2
     assert read(folder) == checks(*range(12), losses=[9 * loss for loss in LOSSES[:4]] + LOSSES[4:])
-    assert "the run was resumed 1 time; the steps logged last count" in open_run(folder).said
+    assert "the run was resumed 1 time; the steps logged last count" in open_run(folder).chosen
 
 
 def test_a_csv_logger_that_went_on(tmp_path):
