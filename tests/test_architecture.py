@@ -41,7 +41,7 @@ MAY_IMPORT: Mapping[str, tuple[str, ...]] = {
 OUTSIDE: Mapping[str, tuple[str, ...]] = {
     # room → which packages that are not in the standard library it may import; None of these names: all but Lightning
     "engine": ("numpy",),
-    "offline": ("numpy", "rich", "jsonargparse", "matplotlib", "plotly", "tensorboard", "fsspec"),
+    "offline": ("numpy", "rich", "jsonargparse", "shtab", "matplotlib", "plotly", "tensorboard", "fsspec"),
     "tensorboard_plugin": ("werkzeug", "tensorboard", "plotly"),
 }
 AT_ONCE = ("numpy", "rich", "jsonargparse")
