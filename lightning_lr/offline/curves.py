@@ -91,13 +91,13 @@ def noise_of(rng: Random, count: int, phi: float = 0.0) -> list[float]:
 
 def drawn(
     name: str,
-    condition: Condition,
-    onset: int | None,
-    val: Shape,
-    train: Shape,
     seed: int,
     checks: int,
     noise: float,
+    val: Shape,
+    train: Shape | None = None,
+    condition: Condition = Condition.HEALTHY,
+    onset: int | None = None,
     phi: float = 0.0,
     train_noise: float | None = None,
     calm: Shape = lambda check: 1.0,
@@ -106,17 +106,18 @@ def drawn(
 
     Args:
         name: family.
-        condition: what is wrong from the onset on.
-        onset: the check at which it begins.
-        val: noise-free validation value.
-        train: noise-free training loss.
         seed: of the noise and of the scale.
         checks: how many.
-        noise: deviation of one validation value.
+        noise: deviation of one validation value, and of one block of the training loss.
+        val: noise-free validation value.
+        train: noise-free training loss, if it is another.
+        condition: what is wrong from the onset on.
+        onset: the check at which it begins.
         phi: correlation of neighbouring values.
-        train_noise: deviation of one block of the training loss; by default that of the validation.
+        train_noise: deviation of one block of the training loss, if it is another.
         calm: multiplier of the noise at a check (annealing calms it).
     """
+    train = train or val
     rng = Random(f"{name} {seed}")
     scale = 10 ** rng.uniform(-1, 1)
     spread = noise if train_noise is None else train_noise
@@ -164,7 +165,7 @@ def healthy(
     val = exponential(rng.uniform(0.5, 1.0) * checks) if shape == "exponential" else power(rng.uniform(0.3, 0.8))
     # A gap that is wide and steady: generalization never is perfect, and that alone is no overfitting.
     gap = rng.uniform(0.0, 0.2)
-    return drawn(name, Condition.HEALTHY, None, val, lambda c: val(c) - gap, seed, checks, noise, phi)
+    return drawn(name, seed, checks, noise, val, lambda check: val(check) - gap, phi=phi)
 
 
 def annealed(seed: int, checks: int = 60, noise: float = 0.02, name: str = "healthy-annealed") -> Curve:
@@ -175,16 +176,13 @@ def annealed(seed: int, checks: int = 60, noise: float = 0.02, name: str = "heal
     def rate(check: float) -> float:
         return min(1.0, 2.0 * (checks - check) / checks)
 
-    def val(check: float) -> float:
-        return fall(check) + bounce * rate(check)
-
-    return drawn(name, Condition.HEALTHY, None, val, val, seed, checks, noise, calm=lambda c: max(0.1, rate(c)))
+    return drawn(name, seed, checks, noise, lambda c: fall(c) + bounce * rate(c), calm=lambda c: max(0.1, rate(c)))
 
 
 def small_validation(seed: int, checks: int = 60, noise: float = 0.08, name: str = "healthy-small-validation") -> Curve:
     """A healthy descent seen through a validation set so small that its noise hides it; the training loss is calm."""
     val = exponential(_random(name, seed).uniform(0.5, 1.0) * checks)
-    return drawn(name, Condition.HEALTHY, None, val, val, seed, checks, noise, train_noise=0.01)
+    return drawn(name, seed, checks, noise, val, train_noise=0.01)
 
 
 def after_spike(seed: int, checks: int = 60, noise: float = 0.005, name: str = "healthy-after-spike") -> Curve:
@@ -196,7 +194,7 @@ def after_spike(seed: int, checks: int = 60, noise: float = 0.005, name: str = "
     def val(check: float) -> float:
         return fall(check) + (height * math.exp(-(check - at) / lasting) if check >= at else 0.0)
 
-    return drawn(name, Condition.HEALTHY, None, val, val, seed, checks, noise)
+    return drawn(name, seed, checks, noise, val)
 
 
 def plateau(seed: int, checks: int = 120, noise: float = 0.01, phi: float = 0.0, name: str = "plateau") -> Curve:
@@ -208,11 +206,7 @@ def plateau(seed: int, checks: int = 120, noise: float = 0.01, phi: float = 0.0,
     rng = _random(name, seed)
     onset, tau = rng.randint(checks // 3, checks // 2), rng.uniform(0.6, 1.2)
     fall = exponential(tau * onset) if rng.random() < 0.5 else power(rng.uniform(0.3, 0.8))
-
-    def val(check: float) -> float:
-        return fall(min(check, onset))
-
-    return drawn(name, Condition.PLATEAU, onset, val, val, seed, checks, noise, phi)
+    return drawn(name, seed, checks, noise, lambda c: fall(min(c, onset)), None, Condition.PLATEAU, onset, phi)
 
 
 def _falling(name: str, seed: int, checks: int) -> tuple[Random, int, Shape]:
@@ -237,7 +231,7 @@ def overfitting(
         # Sets in softly: no real curve has a kink.
         return fall(min(check, onset)) + rise * late * late / (late + 5)
 
-    return drawn(name, Condition.OVERFITTING, onset, val, train, seed, checks, noise)
+    return drawn(name, seed, checks, noise, val, train, Condition.OVERFITTING, onset)
 
 
 def divergence(seed: int, checks: int = 80, rise: float = 0.1, noise: float = 0.01, name: str = "divergence") -> Curve:
@@ -250,7 +244,7 @@ def divergence(seed: int, checks: int = 80, rise: float = 0.1, noise: float = 0.
     def val(check: float) -> float:
         return fall(min(check, onset)) + 5 * math.tanh(rise * max(0.0, check - onset) / 5)
 
-    return drawn(name, Condition.DIVERGENCE, onset, val, val, seed, checks, noise)
+    return drawn(name, seed, checks, noise, val, None, Condition.DIVERGENCE, onset)
 
 
 def loss_spike(seed: int, checks: int = 60, noise: float = 0.005, name: str = "loss_spike") -> Curve:
@@ -263,7 +257,7 @@ def loss_spike(seed: int, checks: int = 60, noise: float = 0.005, name: str = "l
         late = check - (onset - 1)
         return fall(check) + (height * math.exp(-late / 0.4) if late >= 0 else 0.0)
 
-    return drawn(name, Condition.LOSS_SPIKE, onset, train, train, seed, checks, noise)
+    return drawn(name, seed, checks, noise, train, None, Condition.LOSS_SPIKE, onset)
 
 
 def non_finite(seed: int, checks: int = 40, noise: float = 0.01, name: str = "non_finite") -> Curve:

@@ -26,7 +26,7 @@ def printed(capsys, *arguments) -> str:
 
 
 @pytest.mark.parametrize("command", ["replay", "report"])
-@pytest.mark.parametrize(("make", "message"), BAD, ids=[make.__name__[5:] for make, _ in BAD])
+@pytest.mark.parametrize(("make", "message"), BAD)
 def test_bad_input_is_one_line_and_status_2(tmp_path, capsys, make, message, command):
     path = make(tmp_path)
     before = sorted(tmp_path.rglob("*"))

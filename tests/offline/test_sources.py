@@ -126,124 +126,77 @@ def journal(path, lines=()):
     path.write_text(journal_of(plateau(0, checks=20), settings_from()) + "".join(lines), encoding="utf-8")
 
 
-def cut(path, share=0.5):
-    path.write_bytes(path.read_bytes()[: int(path.stat().st_size * share)])
+def write_files(**files):
+    """Files of a folder: name → its bytes; dots are written as two underscores."""
+
+    def make(folder):
+        for name, content in files.items():
+            (folder / name.replace("__", ".")).write_bytes(content)
+        return folder
+
+    return make
 
 
-def make_nothing(folder):
-    return folder / "nowhere"
-
-
-def make_empty_folder(folder):
-    return folder
-
-
-def make_other_file(folder):
-    (folder / "model.ckpt").write_bytes(bytes(range(256)))
-    return folder / "model.ckpt"
-
-
-def make_two_runs(folder):
+def two_runs(folder):
     for version in ("version_0", "version_1"):
         write_csv(folder / version, plain_run(VALUES))
     return folder
 
 
-def make_cut_events(folder):
-    cut(write_events(folder, plain_run(VALUES)))
+def cut_events(folder):
+    path = write_events(folder, plain_run(VALUES))
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     return folder
 
 
-def make_binary_events(folder):
-    (folder / "events.out.tfevents.1.host").write_bytes(bytes(range(256)) * 9)
-    return folder
-
-
-def make_other_records(folder):
-    (folder / "events.out.tfevents.1.host").write_bytes(framed(b"") * 3)
-    return folder
-
-
-def make_damaged_events(folder):
+def damaged_events(folder):
     path = write_events(folder, plain_run(VALUES))
     path.write_bytes(path.read_bytes() + framed(b"\xff" * 20))
     return folder
 
 
-def make_empty_journal(folder):
-    (folder / "lr_journal.jsonl").touch()
-    return folder
-
-
-def make_journal_without_checks(folder):
-    (folder / "lr_journal.jsonl").write_text(header_line(settings_from(), {}) + "\n")
-    return folder
-
-
-def make_later_journal(folder):
-    record = json.loads(header_line(settings_from(), {})) | {"schema": 99}
-    (folder / "lr_journal.jsonl").write_text(json.dumps(record) + "\n")
-    return folder
-
-
-def make_binary_journal(folder):
-    (folder / "lr_journal.jsonl").write_bytes(bytes(range(256)))
-    return folder
-
-
-def make_cut_journal(folder):
+def cut_journal(folder):
     journal(folder / "lr_journal.jsonl", ['{"schema": 1, "ki'])
     return folder
 
 
-def make_binary_csv(folder):
-    (folder / "metrics.csv").write_bytes(bytes(range(256)))
-    return folder
-
-
-def make_other_csv(folder):
-    (folder / "metrics.csv").write_text("a,b\n1,2\n")
-    return folder
-
-
-def make_empty_csv(folder):
-    (folder / "metrics.csv").touch()
-    return folder
-
-
-def make_no_loss(folder):
+def no_loss(folder):
     write_csv(folder, [(9, {"acc": 0.5})])
     return folder
 
 
+BINARY, EVENTS = bytes(range(256)), "events__out__tfevents__1__host"
+HEADER = header_line(settings_from(), {})
+LATER = json.dumps(json.loads(HEADER) | {"schema": 99})
+
 FORMATS = "journal (lr_journal*.jsonl), TensorBoard event files (*tfevents*), CSVLogger's metrics.csv (metrics.csv)"
 
 BAD = [
-    (make_nothing, "Expected a run at {0}/nowhere but there is nothing."),
-    (make_empty_folder, f"Expected one of {FORMATS} in {{0}} but it holds none."),
-    (make_other_file, f"Expected one of {FORMATS} but got {{0}}/model.ckpt."),
-    (make_two_runs, "Expected one run in {0} but it holds 2: version_0, version_1. Name one of them."),
-    (make_cut_events, "Expected whole records in {0}/events.out.tfevents.1.host.1.0 but it breaks off after 12 of them. "
+    (lambda folder: folder / "nowhere", "Expected a run at {0}/nowhere but there is nothing."),
+    (write_files(), f"Expected one of {FORMATS} in {{0}} but it holds none."),
+    (lambda folder: write_files(model__ckpt=BINARY)(folder) / "model.ckpt", f"Expected one of {FORMATS} but got {{0}}/model.ckpt."),
+    (two_runs, "Expected one run in {0} but it holds 2: version_0, version_1. Name one of them."),
+    (cut_events, "Expected whole records in {0}/events.out.tfevents.1.host.1.0 but it breaks off after 12 of them. "
                       "If the run goes on, try again; else --partial reads what is there."),
-    (make_binary_events, "Expected a TensorBoard event file but {0}/events.out.tfevents.1.host is none, or was cut off at once."),
-    (make_other_records, "Expected a TensorBoard event file but {0}/events.out.tfevents.1.host is none."),
-    (make_damaged_events, "Expected events in {0}/events.out.tfevents.1.host.1.0 but record 25 is none; the file is damaged."),
-    (make_empty_journal, "Expected a journal in {0}/lr_journal.jsonl but the file is empty."),
-    (make_journal_without_checks, "Expected checks in {0}/lr_journal.jsonl but it holds none: there is nothing to replay."),
-    (make_later_journal, "{0}/lr_journal.jsonl, line 1: Expected a journal of schema 1 or earlier but got schema 99. "
+    (write_files(**{EVENTS: BINARY * 9}), "Expected a TensorBoard event file but {0}/events.out.tfevents.1.host is none, or was cut off at once."),
+    (write_files(**{EVENTS: framed(b"") * 3}), "Expected a TensorBoard event file but {0}/events.out.tfevents.1.host is none."),
+    (damaged_events, "Expected events in {0}/events.out.tfevents.1.host.1.0 but record 25 is none; the file is damaged."),
+    (write_files(lr_journal__jsonl=b""), "Expected a journal in {0}/lr_journal.jsonl but the file is empty."),
+    (write_files(lr_journal__jsonl=f"{HEADER}\n".encode()), "Expected checks in {0}/lr_journal.jsonl but it holds none: there is nothing to replay."),
+    (write_files(lr_journal__jsonl=LATER.encode()), "{0}/lr_journal.jsonl, line 1: Expected a journal of schema 1 or earlier but got schema 99. "
                          "Update lightning-lr."),
-    (make_binary_journal, "Expected a journal in {0}/lr_journal.jsonl but it is no text."),
-    (make_cut_journal, "{0}/lr_journal.jsonl, line 22: Expected one JSON object a line but got '{{\"schema\": 1, \"ki'. "
+    (write_files(lr_journal__jsonl=BINARY), "Expected a journal in {0}/lr_journal.jsonl but it is no text."),
+    (cut_journal, "{0}/lr_journal.jsonl, line 22: Expected one JSON object a line but got '{{\"schema\": 1, \"ki'. "
                        "The line may have been cut off."),
-    (make_binary_csv, "Expected a CSVLogger's metrics in {0}/metrics.csv but it is no text table ('utf-8' codec can't decode "
+    (write_files(metrics__csv=BINARY), "Expected a CSVLogger's metrics in {0}/metrics.csv but it is no text table ('utf-8' codec can't decode "
                       "byte 0x80 in position 128: invalid start byte)."),
-    (make_other_csv, "Expected a CSVLogger's metrics in {0}/metrics.csv but it has no column 'step'."),
-    (make_empty_csv, "Expected a CSVLogger's metrics in {0}/metrics.csv but it has no column 'step'."),
-    (make_no_loss, "Expected a metric with a name like val_loss in {0}/metrics.csv but it logged acc. Pass --monitor NAME."),
+    (write_files(metrics__csv=b"a,b\n1,2\n"), "Expected a CSVLogger's metrics in {0}/metrics.csv but it has no column 'step'."),
+    (write_files(metrics__csv=b""), "Expected a CSVLogger's metrics in {0}/metrics.csv but it has no column 'step'."),
+    (no_loss, "Expected a metric with a name like val_loss in {0}/metrics.csv but it logged acc. Pass --monitor NAME."),
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("make", [make_cut_events, make_cut_journal])
+@pytest.mark.parametrize("make", [cut_events, cut_journal])
 def test_partial_reads_what_is_there(tmp_path, make):
     assert readings(make(tmp_path), partial=True)
 
