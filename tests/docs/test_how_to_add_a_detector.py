@@ -82,7 +82,7 @@ def test_a_detector_of_the_users_own_acts_in_a_run(tmp_path, monkeypatch, capsys
     assert b'"color":"#8a5a44","mark":"cross"' in events, "for the tab"
 
     run = open_run("lr_journal.jsonl")
-    assert [said for said in run.said if "NoStartDetector" in said] == [
+    assert [said for said in run.chosen if "NoStartDetector" in said] == [
         "the detector NoStartDetector is not available here: a replay does not find no_start"
     ]
     assert "#8a5a44" in page(report_of(run)), "coloured as its class says"
