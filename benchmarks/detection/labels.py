@@ -44,7 +44,7 @@ def label(test: Sequence[float], train: Sequence[float], start: float) -> tuple[
     """Condition and onset of a run; ``None`` where no rule is met.
 
     >>> label([1.0 / (1 + i) for i in range(5)] + [0.2] * 50, [1.0 / (1 + i) for i in range(55)], start=2.0)
-    (<Condition.PLATEAU: 'plateau'>, 5)
+    ('plateau', 5)
     """
     return diverged(train) or overfit(test, train, start) or flat(test, start) or still_falling(test, start)
 

@@ -15,7 +15,7 @@ DEEP = 4
 
 
 class Reader(Protocol):
-    """One format; each is a module of this folder.
+    """One format: a module of this folder that fills a `Log` for `log_readings.logged_run`, named in `READERS`.
 
     Attributes:
         KIND: the format, in words.
