@@ -14,7 +14,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
 from lightning_lr.callbacks._compat import DualCallback, warn
-from lightning_lr.engine.detectors import Detector
+from lightning_lr.engine.detectors.base import Detector
 from lightning_lr.engine.policies import Policy
 from lightning_lr.engine.records import Decision
 from lightning_lr.engine.settings import check_options, checked_interval, settings_from

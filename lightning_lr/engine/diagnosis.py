@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from lightning_lr.engine.detectors import Detector
+from lightning_lr.engine.detectors.base import Detector
 from lightning_lr.engine.records import Diagnosis, Finding, MetricViews
 from lightning_lr.engine.vocabulary import Condition, Verdict, Vote
 from lightning_lr.errors import ArgumentError

@@ -16,7 +16,8 @@ from typing import Any
 
 from lightning_lr.engine import text
 from lightning_lr.engine.decisions import Proposal, by_epochs, carry_out, from_table, hold
-from lightning_lr.engine.detectors import Detector, default_detectors, sorted_detectors
+from lightning_lr.engine.detectors import default_detectors, sorted_detectors
+from lightning_lr.engine.detectors.base import Detector
 from lightning_lr.engine.diagnosis import diagnose, findings_of
 from lightning_lr.engine.gates import Gates
 from lightning_lr.engine.history.learned import has_learned, has_surely_learned

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from lightning_lr.engine.detectors import Detector
+from lightning_lr.engine.detectors.base import Detector
 from lightning_lr.engine.log_tags import CONDITION
 from lightning_lr.engine.records import JournalEntry, MetricView
 from lightning_lr.engine.vocabulary import Action

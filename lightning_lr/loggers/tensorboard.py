@@ -9,7 +9,8 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from lightning_lr.engine.detectors import Detector, look_of
+from lightning_lr.engine.detectors import look_of
+from lightning_lr.engine.detectors.base import Detector
 from lightning_lr.engine.history.run_history import TRAIN_LOSS
 from lightning_lr.engine.journal import plain
 from lightning_lr.engine.records import JournalEntry

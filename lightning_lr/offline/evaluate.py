@@ -11,7 +11,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
-from lightning_lr.engine.detectors import Detector, default_detectors
+from lightning_lr.engine.detectors import default_detectors
+from lightning_lr.engine.detectors.base import Detector
 from lightning_lr.engine.history.run_history import RunHistory
 from lightning_lr.engine.records import MetricViews, Reading
 from lightning_lr.engine.vocabulary import Mode, Verdict

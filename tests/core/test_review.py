@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from lightning_lr.engine.detectors import Detector
+from lightning_lr.engine.detectors.base import Detector
 from lightning_lr.engine.engine import DecisionEngine
 from lightning_lr.engine.journal import entry_line, read_line
 from lightning_lr.engine.policies import ExponentialPolicy

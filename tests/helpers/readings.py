@@ -17,7 +17,8 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from lightning_lr.engine.bounds import bounded
-from lightning_lr.engine.detectors import Detector, default_detectors
+from lightning_lr.engine.detectors import default_detectors
+from lightning_lr.engine.detectors.base import Detector
 from lightning_lr.engine.engine import DecisionEngine
 from lightning_lr.engine.policies import PRESETS, AutoPolicy, ExponentialPolicy, HalvingPolicy, Policy, Response
 from lightning_lr.engine.records import Decision, Finding, MetricViews, Rate, Reading, TrainWindow

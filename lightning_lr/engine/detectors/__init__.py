@@ -16,7 +16,7 @@ from lightning_lr.engine.detectors.base import MARKS, Detector
 from lightning_lr.engine.vocabulary import Condition
 from lightning_lr.errors import ArgumentError
 
-__all__ = ["Detector", "checked_detectors", "default_detectors", "look_of", "sorted_detectors"]
+__all__ = ["checked_detectors", "default_detectors", "look_of", "sorted_detectors"]
 
 
 @cache

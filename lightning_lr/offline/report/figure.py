@@ -10,7 +10,8 @@ from collections.abc import Sequence
 from itertools import zip_longest
 from typing import TYPE_CHECKING, Any
 
-from lightning_lr.engine.detectors import Detector, look_of
+from lightning_lr.engine.detectors import look_of
+from lightning_lr.engine.detectors.base import Detector
 from lightning_lr.engine.journal import JournalLine
 from lightning_lr.engine.vocabulary import Action
 from lightning_lr.offline.report.figure_labels import placed

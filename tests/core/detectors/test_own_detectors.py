@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from lightning_lr.engine.detectors import Detector
+from lightning_lr.engine.detectors.base import Detector
 from lightning_lr.engine.engine import DecisionEngine
 from lightning_lr.engine.journal import header_line, read_header
 from lightning_lr.engine.policies.policy import Policy, Response
