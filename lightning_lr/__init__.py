@@ -8,7 +8,7 @@
     trainer = Trainer(max_epochs=30, callbacks=[LearningRateController(monitor="val_loss")])
     trainer.fit(model, datamodule)
 
-The public names are resolved when they are first used (PEP 562): importing this package, its ``core`` or the
+The public names are resolved when they are first used (PEP 562): importing this package, its ``engine`` or the
 command line loads neither torch nor Lightning.
 """
 
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from lightning_lr.metrics.neuron_coherence import NeuronCoherence
     from lightning_lr.metrics.update_ratio import UpdateRatio
     from lightning_lr.offline.plot import plot
+    from lightning_lr.run.options import Snapshots
 
 __all__ = [
     "Action",
@@ -56,6 +57,7 @@ __all__ = [
     "NeuronCoherence",
     "Policy",
     "Response",
+    "Snapshots",
     "UpdateRatio",
     "__version__",
     "plot",
@@ -78,6 +80,7 @@ _HOME = {
     "NeuronCoherence": "lightning_lr.metrics.neuron_coherence",
     "Policy": "lightning_lr.engine.policies",
     "Response": "lightning_lr.engine.policies",
+    "Snapshots": "lightning_lr.run.options",
     "UpdateRatio": "lightning_lr.metrics.update_ratio",
     "plot": "lightning_lr.offline.plot",
 }

@@ -34,7 +34,7 @@ MAY_IMPORT: Mapping[str, tuple[str, ...]] = {
     "metrics": (),
     "run": ("engine", "optim", "snapshot", "loggers", "metrics"),
     "layerwise": ("optim", "loggers", "snapshot.shards"),
-    "callbacks": ("engine", "optim", "snapshot", "loggers", "metrics", "run", "layerwise"),
+    "callbacks": ("engine", "optim", "snapshot", "loggers", "metrics", "run", "layerwise", "offline.plot"),
     "offline": ("engine",),
     "tensorboard_plugin": ("engine",),
 }

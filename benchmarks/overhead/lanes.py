@@ -143,8 +143,7 @@ def run(
 def _brought_there(callback: Any, lane: str) -> bool:
     """Whether a run has come to what is to be timed; where that is far away it is taken there."""
     if lane in JUMPS and _phase(callback) == "holding":
-        lr_schedule = callback._fit_run.lr_schedule
-        lr_schedule.steps, lr_schedule.next_action_step = JUMPS[lane], 0.0
+        callback._fit_run.lr_schedule.steps = JUMPS[lane]
     return _phase(callback) == PHASES.get(lane)
 
 

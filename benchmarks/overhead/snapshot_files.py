@@ -1,4 +1,4 @@
-"""Line 4, with ``snapshot_folder``: what a snapshot in a file takes in memory and time, beside one in memory."""
+"""Line 4, with ``Snapshots(folder)``: what a snapshot in a file takes in memory and time, beside one in memory."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def file_figures(model: nn.Module, optimizers: Sequence[torch.optim.Optimizer], 
             yield Figure(
                 key=f"snapshot/file/{name}",
                 line=4,
-                what=f"to {name} a snapshot in a file (`snapshot_folder`), by the clock on the wall",
+                what=f"to {name} a snapshot in a file (`Snapshots(folder)`), by the clock on the wall",
                 over="one in memory",
                 **paired(over(seconds, f"{name}, file", f"{name}, memory")),
                 here=f"{shown(median(seconds[f'{name}, file']))}: "

@@ -21,7 +21,7 @@ from lightning_lr.loggers.journal_file import JournalFile, journal_path
 from lightning_lr.optim.param_group_lrs import innermost
 from lightning_lr.run.distributed import Ranks
 from lightning_lr.run.patches import patch
-from lightning_lr.run.trainer.trainer_adapter import steps_taken
+from lightning_lr.run.trainer.trainer_adapter import batches_that_stepped
 
 __all__ = ["LayerwiseLearningRate"]
 
@@ -173,7 +173,7 @@ class LayerwiseLearningRate(DualCallback):
     def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
         """Learn: what is shown from here on is what the next step uses."""
         if self._fit_run is not None:
-            self._fit_run.after_step(steps_taken(trainer))
+            self._fit_run.after_step(batches_that_stepped(trainer))
 
     def on_validation_end(self, trainer: Any, pl_module: Any) -> None:
         """Weights may be exchanged here, by a restore for example: that was no update."""

@@ -72,20 +72,6 @@ class Curve:
         falls = top * (left if left > 1 else 1.0) / (length if length > 1 else 1.0)
         return min(1.0, (step - self.first + 1) / self.rise, falls)
 
-    def stays_until(self, step: int) -> float:
-        """The first step after this one at which the multiple may be another.
-
-        >>> curve = Curve(first=0, budget=100)
-        >>> curve.stays_until(0), curve.stays_until(1), curve.stays_until(75)
-        (1, 50.0, 76)
-        >>> curve = Curve(first=0, budget=100_000)
-        >>> curve.stays_until(60_001), [curve.at(60_000 + i) for i in (0, 1, 32, 33)]
-        (60033, [0.8, 0.79936, 0.79936, 0.79872])
-        """
-        if step <= self.anneals_from and self._risen(step):
-            return max(self.anneals_from, step + 1)
-        return step + 1 if step + 1 < self.first + self.rise else self.budget - stair(self.budget - step) + 1
-
     def _risen(self, step: int) -> bool:
         return self.bend is None and self.first + self.rise <= step + 1
 

@@ -10,7 +10,6 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
-from os import PathLike
 from typing import Any, TypeVar
 
 from lightning_lr.engine.detectors import checked_detectors
@@ -121,41 +120,6 @@ def settings_from(
         max_lr=high,
         detectors=checked_detectors(detectors, chosen.responses),
     )
-
-
-def check_options(*, optimizers: Any, journal: Any, snapshot_folder: Any, name: Any, **switches: Any) -> None:
-    """Check the callback's arguments that are no settings of the core: what to control, where to write, what is on.
-
-    Raises:
-        ArgumentError: if an argument cannot work.
-    """
-    chosen = optimizers if isinstance(optimizers, Sequence) and not isinstance(optimizers, str) else ()
-    if optimizers is not None and not (chosen and all(_is_choice(one) for one in chosen)):
-        raise ArgumentError(
-            f"Expected `optimizers` to be a list of indices and names of parameter groups but got {optimizers!r}."
-        )
-    for argument, path in (("journal", journal), ("snapshot_folder", snapshot_folder)):
-        if path is not None and not (isinstance(path, (str, PathLike)) and str(path)):
-            raise ArgumentError(f"Expected `{argument}` to be a path or None but got {path!r}.")
-    if name is not None and not (isinstance(name, str) and name and not set(name) & set("/\\")):
-        raise ArgumentError(f"Expected `name` to be a word without slashes or None but got {name!r}.")
-    for argument, value in switches.items():
-        if not isinstance(value, bool):
-            raise ArgumentError(f"Expected `{argument}` to be True or False but got {value!r}.")
-
-
-def checked_interval(steps: Any, policy: Policy) -> int | None:
-    """The callback's ``check_every_n_steps``: an integer, 0 for none, or ``None`` to choose from the budget.
-
-    Raises:
-        ArgumentError: if it is something else, or the policy never looks between two validations.
-    """
-    refuse_for_epochs(policy, check_every_n_steps=steps or None)
-    return None if steps is None else check_integer("check_every_n_steps", steps, 0)
-
-
-def _is_choice(one: Any) -> bool:
-    return isinstance(one, str) or (isinstance(one, int) and not isinstance(one, bool))
 
 
 def _policy(policy: Any) -> Policy:

@@ -149,7 +149,9 @@ def _reserved(path: Path) -> Path:
         free = path.with_name(f"{path.stem}-{number}{path.suffix}")
 
 
-def journal_path(given: str | None, loggers: list[Any], default_root_dir: str, name: str | None) -> Path | None:
+def journal_path(
+    given: str | os.PathLike[str] | None, loggers: list[Any], default_root_dir: str, name: str | None
+) -> Path | None:
     """Where the journal goes: what the user gave, else beside the first logger that has a folder, else the root folder.
 
     Args:

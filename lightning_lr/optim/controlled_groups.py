@@ -158,8 +158,8 @@ class ControlledGroups:
         for one in self.chosen or ():
             if one not in groups and not (isinstance(one, int) and 0 <= one < len(self.optimizers)):
                 raise ArgumentError(
-                    f"Expected `optimizers` to hold indices below {len(self.optimizers)} or names of parameter groups "
-                    f"({', '.join(map(repr, sorted(groups))) or 'no group has one'}) but got {one!r}."
+                    f"Expected `param_groups` to hold indices below {len(self.optimizers)} or names of parameter "
+                    f"groups ({', '.join(map(repr, sorted(groups))) or 'no group has one'}) but got {one!r}."
                 )
 
 

@@ -25,13 +25,13 @@ def defer_signals() -> Iterator[None]:
 
     Outside of the main thread, where Python runs no handler, it does nothing.
 
-    >>> told = []
-    >>> former = signal.signal(signal.SIGTERM, lambda number, frame: told.append("told"))
+    >>> seen = []
+    >>> former = signal.signal(signal.SIGTERM, lambda number, frame: seen.append("seen"))
     >>> with defer_signals():
     ...     signal.raise_signal(signal.SIGTERM)
-    ...     told.append("decided")
-    >>> told
-    ['decided', 'told']
+    ...     seen.append("decided")
+    >>> seen
+    ['decided', 'seen']
     >>> _ = signal.signal(signal.SIGTERM, former)
     """
     handlers = {number: signal.getsignal(number) for number in ANNOUNCED} if _in_main_thread() else {}

@@ -1,4 +1,4 @@
-"""What the processes of a run tell each other: one small tensor of numbers at a time.
+"""What the processes of a run send each other: one small tensor of numbers at a time.
 
 Decisions must be the same on every rank, or the weights part silently. So readings are added over ranks once a
 check, and rank 0's numbers are handed to all. Every message is one tensor whose length all ranks know beforehand:
@@ -55,7 +55,7 @@ class Ranks:
 
     @property
     def alone(self) -> bool:
-        """Whether there is nobody to talk to."""
+        """Whether there is no other process to communicate with."""
         return self.world_size == 1 or not (dist.is_available() and dist.is_initialized())
 
     def sum(self, values: Sequence[float]) -> list[float]:

@@ -1,17 +1,16 @@
 """One fit, from its first step to its last: everything that the callback holds while a Trainer runs.
 
-The hooks of :class:`~lightning_lr.callbacks.controller.LearningRateController` each call one method here. The order
-of one check is
+The hooks of :class:`~lightning_lr.callbacks.controller.LearningRateController` call the methods here. The order of one
+check, and of this file, is
 
 1. read: the fresh metrics and the window of training losses, added up over the ranks;
-2. ask: the core decides on rank 0, and all ranks learn of it;
+2. ask: the engine decides on rank 0, and all ranks learn of it;
 3. apply: the scale, or the snapshot;
 4. write: the journal and the loggers, on rank 0.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
@@ -33,11 +32,11 @@ from lightning_lr.optim.controlled_groups import ControlledGroups
 from lightning_lr.run.check_interval import block_size, steps_between_checks
 from lightning_lr.run.distributed import Ranks
 from lightning_lr.run.lr_schedule import LRSchedule
+from lightning_lr.run.options import ControllerOptions
 from lightning_lr.run.readings import reduction_format
 from lightning_lr.run.readings.check_reader import CheckReader
 from lightning_lr.run.readings.fresh_metrics import is_pattern
-from lightning_lr.run.trainer.trainer_adapter import step_count
-from lightning_lr.run.trainer.trainer_state import TrainerState
+from lightning_lr.run.trainer.trainer_adapter import TrainerState, plain_optimizer
 from lightning_lr.snapshot.snapshot import Snapshot
 
 START = -1
@@ -49,34 +48,31 @@ class FitRun:
     """What one fit works with.
 
     Attributes:
-        settings: of the core; with the monitors that this run really has.
-        core: the decisions.
+        options: of the callback.
+        settings: of the engine; with the monitors that this run really has.
         groups: the learning rates.
         ranks: the other processes.
         reader: what a check reads.
         lr_schedule: how far the run is; exploration and curve.
         journal: the file, on rank 0.
         log: the loggers, on rank 0.
-        summary: what the journal's header tells of the run.
-        say: prints a sentence once, on rank 0.
-        take_snapshot: copies the present state (``None`` where nothing is ever restored).
-        restore_snapshot: puts it back, and says what it could not.
-        dry_run: decide and record, apply nothing.
-        check_every: steps between two checks where validations are rare: the user's, 0 for none, ``None`` to choose.
+        summary: what the journal's header holds of the run.
+        say: prints a sentence, on rank 0.
+        take_snapshot: copies the present state (``None`` if nothing is ever restored).
+        restore_snapshot: restores it, and returns what it could not restore, as sentences.
         validation: steps from one validation to the next.
         validates: whether a validation will log the monitors; else it is known after an epoch what takes their place.
         checked_at: the step of the last check.
-        counter: holds Lightning's count of optimizer steps.
-        counted: what it said after the last batch.
+        global_step: ``trainer.global_step`` after the last batch.
         checks: how many checks there were.
         history: the decisions so far.
         snapshot: the state that a restore brings back.
         snapshot_check: the check it was taken at.
-        undo: what to call at the end of the fit, the newest first.
+        undo: what to call at the end of the fit, the newest first: all patches of this fit.
     """
 
+    options: ControllerOptions
     settings: Settings
-    core: DecisionEngine
     groups: ControlledGroups
     ranks: Ranks
     reader: CheckReader
@@ -87,13 +83,10 @@ class FitRun:
     say: Callable[[str], None]
     take_snapshot: Callable[[Snapshot | None], Snapshot] | None = None
     restore_snapshot: Callable[[Snapshot], tuple[str, ...]] | None = None
-    dry_run: bool = False
-    check_every: int | None = 0
     validation: float = 0.0
     validates: bool = True
     checked_at: int = 0
-    counter: Any = None
-    counted: int = 0
+    global_step: int = 0
     checks: int = 0
     history: DecisionHistory = field(default_factory=DecisionHistory)
     snapshot: Snapshot | None = None
@@ -101,44 +94,85 @@ class FitRun:
     undo: ExitStack = field(default_factory=ExitStack)
 
     def __post_init__(self) -> None:
-        self.lr_schedule.moved = self._pace_checks
-        self._due_at = math.inf
-        self._pace_checks()
+        self.core = DecisionEngine(self.settings)
+        self.lr_schedule.budget_changed = self._set_check_interval
+        self._set_check_interval()
 
-    def _pace_checks(self) -> None:
-        every = steps_between_checks(self.check_every, self.lr_schedule.budget, self.validation)
+    def _set_check_interval(self) -> None:
+        every = steps_between_checks(self.options.check_every_n_steps, self.lr_schedule.budget, self.validation)
         # A policy that counts epochs has no answer to anything between two validations.
-        self._every = None if isinstance(self.settings.policy, EpochPolicy) else every
-        self.reader.window.block_of(block_size(self._every))
-        self.lr_schedule.next_action_step = 0.0
+        self.train_check_every = None if isinstance(self.settings.policy, EpochPolicy) else every
+        self.reader.window.block_of(block_size(self.train_check_every))
+
+    # --- steps --------------------------------------------------------------------------------------------------------
+
+    def rescan(self, trainer: Any) -> None:
+        """Look at optimizers and schedulers anew."""
+        for note in self.groups.scan(trainer.optimizers, trainer.lr_scheduler_configs):
+            self.say(note)
+
+    def before_step(self, optimizer: Any) -> None:
+        """Scale a rate that was written since; let the probes see gradients and weights of the first optimizer."""
+        self.groups.before_step()
+        first = self.groups.optimizers[0] if self.groups.optimizers else None
+        if self.lr_schedule.lr_search is None and plain_optimizer(optimizer) is first:
+            self.reader.probes.before_step()
+
+    def after_batch(self, trainer: Any, outputs: Any, divided: int) -> None:
+        """Take the loss of a batch, without waiting for the device, and go on to the next part of the run.
+
+        Args:
+            trainer: in ``on_train_batch_end``.
+            outputs: what that hook receives.
+            divided: by how much Lightning divided the loss.
+        """
+        self.groups.before_step()
+        self.reader.window.append(outputs, divided)
+        before, self.global_step = self.global_step, trainer.global_step
+        stepped = before != self.global_step
+        self.lr_schedule.steps += stepped
+        if stepped:
+            self.reader.probes.after_step()
+        ended = self.lr_schedule.after_batch(outputs, divided, stepped)
+        if ended:
+            self._end_part(TrainerState.of(trainer, epoch_over=False), **ended)
+            if ended["event"] is Event.SEARCH:
+                self._forget_readings()
+                self.lr_schedule.begin()
+        self.lr_schedule.before_batch()  # what is shown between two steps is the rate of the next one
+
+    def anneal_now(self, trainer_state: TrainerState) -> None:
+        """Begin the end of the curve now, long before the budget is used up."""
+        self.lr_schedule.end_early(early_end(self.lr_schedule.steps, self.lr_schedule.budget, self.validation))
+        self._end_part(trainer_state, Event.EARLY_ANNEAL)
+
+    def _end_part(self, trainer_state: TrainerState, event: Event, trial: Trial | None = None) -> None:
+        """Decide as one part of the run ends; nothing in it differs between ranks, so every rank decides by itself."""
+        reading = self._bare_reading(trainer_state)
+        decision = self.core.replay(event, reading, trial)
+        self._write(event, reading, decision, self._apply(event, decision, reading), trainer_state, trial)
+
+    # --- one check ----------------------------------------------------------------------------------------------------
 
     @property
-    def check_is_due(self) -> bool:
+    def train_check_is_due(self) -> bool:
         """Whether it is time to look at the training loss, long before the next validation."""
-        if self._every is None or self.lr_schedule.steps - self.checked_at < self._every:
+        every, lr_schedule = self.train_check_every, self.lr_schedule
+        if every is None or lr_schedule.steps - self.checked_at < every:
             return False
-        return (
-            not self.lr_schedule.searches
-            and self.lr_schedule.on_budget_known is None
-            and self.lr_schedule.steps >= self._check_at()
-        )
-
-    def _check_at(self) -> float:
-        """The step at which it will be; infinite where a check of another kind comes first."""
+        if lr_schedule.searches or lr_schedule.on_budget_known is not None:
+            return False
         # What is watched must be known by then.
         named = self.validates and not any(map(is_pattern, self.settings.monitors))
-        if self._every is None or not (named or self.reader.knows_monitors):
-            return math.inf
-        return self.checked_at + self._every
+        return named or self.reader.knows_monitors
 
     def check(self, trainer_state: TrainerState, train_only: bool = False) -> Decision | None:
-        """Read, ask, apply, write; ``None`` where no rank has anything new, or while the run explores.
+        """Read, ask, apply, write; ``None`` if no rank has anything new, or while the run explores.
 
         Args:
             trainer_state: when it is.
-            train_only: look at the training loss alone, and leave to the next validation whatever else was read.
+            train_only: look at the training loss alone, and leave the rest to the next validation.
         """
-        self.lr_schedule.next_action_step = 0.0  # whatever comes of it
         if self.lr_schedule.searches:
             self._forget_readings()
             return None
@@ -148,10 +182,8 @@ class FitRun:
         totals = self.ranks.sum(self.reader.own(train_only))
         reading = self._read(totals, trainer_state, train_only)
         if reading is None:
-            if train_only:
-                self.checked_at = (
-                    self.lr_schedule.steps
-                )  # no step returns a loss: not to be asked again at each of them
+            if train_only:  # no step returns a loss: the next look is as many steps away
+                self.checked_at = self.lr_schedule.steps
             return None
         event = Event.TRAIN_CHECK if train_only else Event.CHECK
         reading, decision = self._ask(event, reading, totals)
@@ -159,81 +191,6 @@ class FitRun:
         adjustment = self._apply(event, decision, reading)
         self._write(event, reading, decision, adjustment, trainer_state)
         return decision
-
-    def before_step(self, optimizer: Any) -> None:
-        """Let the probes see gradients and weights, of the first optimizer, and not while the run explores."""
-        first = self.groups.optimizers[0] if self.groups.optimizers else None
-        if self.lr_schedule.lr_search is None and getattr(optimizer, "_optimizer", optimizer) is first:
-            self.reader.probes.before_step()
-
-    def before_batch(self) -> None:
-        """Set the rate of the coming step, and say until which one there is nothing to do but to take the losses."""
-        changes_at = self.lr_schedule.before_batch()
-        if not changes_at or self.reader.probes.probes:
-            self.lr_schedule.next_action_step = 0.0
-            return
-        if not self.lr_schedule.next_action_step:  # something has happened since, which may have moved the next check
-            self._due_at = self._check_at()
-        self.lr_schedule.next_action_step = min(changes_at, self._due_at)
-
-    def after_batch(self, outputs: Any, divided: int) -> Mapping[str, Any] | None:
-        """Take the loss of a batch.
-
-        Args:
-            outputs: what ``on_train_batch_end`` receives.
-            divided: by how much Lightning divided the loss.
-
-        Returns:
-            Where a part of the run has ended, the event; to :meth:`go_on` with.
-        """
-        self.reader.window.append(outputs, divided)
-        before, self.counted = self.counted, self.counter.completed
-        lr_schedule, stepped = self.lr_schedule, before != self.counted
-        lr_schedule.steps += stepped
-        if lr_schedule.steps < lr_schedule.next_action_step:
-            return None
-        if stepped and self.reader.probes.probes:
-            self.reader.probes.after_step()
-        return lr_schedule.after_batch(outputs, divided, stepped)
-
-    def go_on(self, trainer_state: TrainerState, ended: Mapping[str, Any]) -> None:
-        """Go on to the next part of the run.
-
-        Args:
-            trainer_state: when it is.
-            ended: what :meth:`after_batch` returned.
-        """
-        self._go_on(trainer_state, **ended)
-        if ended["event"] is Event.SEARCH:
-            self._forget_readings()
-            self.lr_schedule.begin()
-
-    def end_early(self, trainer_state: TrainerState) -> None:
-        """Begin the end of the curve now, long before the budget is used up."""
-        self.lr_schedule.end_early(early_end(self.lr_schedule.steps, self.lr_schedule.budget, self.validation))
-        self._go_on(trainer_state, Event.EARLY_ANNEAL)
-
-    def _go_on(self, trainer_state: TrainerState, event: Event, trial: Trial | None = None) -> None:
-        """Decide on what the schedule says; nothing in it differs between ranks, so every rank decides by itself."""
-        reading = self._bare_reading(trainer_state)
-        decision = self.core.replay(event, reading, trial)
-        self._write(event, reading, decision, self._apply(event, decision, reading), trainer_state, trial)
-
-    def _forget_readings(self) -> None:
-        """What was read while the run explored says nothing of the run."""
-        self.reader.forget()
-        self.checked_at = self.lr_schedule.steps
-
-    def keep_state(self) -> None:
-        """Take the snapshot that a later restore brings back."""
-        self.snapshot_check = self.checks - 1 if self.checks else START
-        if self.take_snapshot is not None:
-            self.snapshot = self.take_snapshot(self.snapshot)
-
-    def restore_start(self) -> None:
-        """Bring the state back from which the run explores."""
-        if self.snapshot is not None and self.restore_snapshot is not None:
-            self.restore_snapshot(self.snapshot)
 
     # --- read ---------------------------------------------------------------------------------------------------------
 
@@ -289,8 +246,14 @@ class FitRun:
         self.say(f"No validation logs {names}, nor does training: decisions rest on the training loss alone.")
 
     def _settle(self, settings: Settings) -> None:
-        self.settings, self.core = settings, DecisionEngine(settings)
+        self.settings = settings
+        self.core = DecisionEngine(self.settings)
         self.journal.header = header_line(settings, self.summary)
+
+    def _forget_readings(self) -> None:
+        """What was read while the run explored says nothing of the run."""
+        self.reader.forget()
+        self.checked_at = self.lr_schedule.steps
 
     # --- ask ----------------------------------------------------------------------------------------------------------
 
@@ -306,7 +269,7 @@ class FitRun:
             try:
                 decision = self.core.replay(event, reading)
                 codes = reduction_format.pack_decision(decision, self.core.conditions)
-            except Exception as raised:  # the others wait for the broadcast: tell them first, then raise
+            except Exception as raised:  # the others wait for the broadcast: it comes first
                 error = raised
         agreed = self.ranks.from_rank_zero([*totals, *codes, reduction_format.pack_budget(self.lr_schedule.budget)])
         codes, budget = agreed[len(totals) : -1], reduction_format.unpack_budget(agreed[-1])
@@ -317,11 +280,8 @@ class FitRun:
         if decision is None:
             shared = self.reader.unpack(agreed[: len(totals)], event is Event.TRAIN_CHECK)
             self.lr_schedule.adopt_budget(budget)
-            reading = replace(
-                reading,
-                **self.reader.values(shared, event is Event.TRAIN_CHECK),
-                **self._how_far(),
-            )
+            values = self.reader.values(shared, event is Event.TRAIN_CHECK)
+            reading = replace(reading, **values, **self._how_far())
             alike = self.core.replay(event, reading)
             decision = reduction_format.adopt_decision(alike, codes, self.core.conditions)
             if decision is not alike:
@@ -339,7 +299,7 @@ class FitRun:
                 self.reader.probes.restart()
         if self.core.is_best:
             self.keep_state()
-        if self.dry_run:
+        if self.options.dry_run:
             acts = decision.action is not Action.HOLD
             return Adjustment(self.groups.rates(), notes=("dry run: nothing was changed",) if acts else ())
         notes: tuple[str, ...] = ()
@@ -352,6 +312,17 @@ class FitRun:
         if decision.action is Action.ANNEAL and reading.planned_end_step is not None:
             self.lr_schedule.end_early(reading.planned_end_step)
         return Adjustment(self.groups.rates(), restored=restores, notes=notes)
+
+    def keep_state(self) -> None:
+        """Take the snapshot that a later restore brings back."""
+        self.snapshot_check = self.checks - 1 if self.checks else START
+        if self.take_snapshot is not None:
+            self.snapshot = self.take_snapshot(self.snapshot)
+
+    def restore_start(self) -> None:
+        """Bring the state back from which the run explores."""
+        if self.snapshot is not None and self.restore_snapshot is not None:
+            self.restore_snapshot(self.snapshot)
 
     # --- write --------------------------------------------------------------------------------------------------------
 
@@ -366,8 +337,8 @@ class FitRun:
     ) -> None:
         if decision.action is not Action.HOLD:
             self.history.add(decision)
-            self.say(str(decision) + (" (dry run)" if self.dry_run else ""))
-        for note in adjustment.notes if not self.dry_run else ():
+            self.say(str(decision) + (" (dry run)" if self.options.dry_run else ""))
+        for note in adjustment.notes if not self.options.dry_run else ():
             self.say(note)
         if self.ranks.rank:
             return
@@ -376,13 +347,6 @@ class FitRun:
         self.log.write(entry, self.history, trainer_state.step)
 
     # --- state --------------------------------------------------------------------------------------------------------
-
-    def rescan(self, trainer: Any) -> None:
-        """Look at optimizers and schedulers anew."""
-        self.lr_schedule.next_action_step = 0.0  # the groups are others now, perhaps
-        self.counter = step_count(trainer)
-        for note in self.groups.scan(trainer.optimizers, trainer.lr_scheduler_configs):
-            self.say(note)
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that the next decision depends on, as plain values."""
@@ -401,7 +365,7 @@ class FitRun:
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Continue where a checkpoint was written; whoever made this session opened the journal and the snapshot."""
+        """Continue where a checkpoint was written; ``setup`` opened the journal and the snapshot."""
         check_version(state)
         if any(map(is_pattern, self.settings.monitors)):
             self.watch(state["monitors"])
@@ -417,7 +381,7 @@ class FitRun:
             self.say(note)
 
     def end(self) -> None:
-        """Undo whatever was done to the Trainer and the module; calling it twice does no harm."""
+        """Undo what was done to the Trainer and the module; a second call does no harm."""
         self.groups.detach()
         self.reader.probes.end()
         self.undo.close()

@@ -5,7 +5,6 @@ The budget is in here as well: it is what both are laid out over. Rank 0 says ho
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
@@ -16,7 +15,6 @@ from lightning_lr.optim.controlled_groups import ControlledGroups
 from lightning_lr.run.distributed import Ranks
 from lightning_lr.run.readings import reduction_format
 from lightning_lr.run.search_run import LRSearch
-from lightning_lr.run.trainer.pause_callbacks import PausedCallbacks
 from lightning_lr.run.trainer.time_budget import TimeBudget
 
 CURVE = "curve"
@@ -34,17 +32,15 @@ class LRSchedule:
         budget: how many there will be in the whole run, as the ranks agreed; ``None`` where that is unknown.
         limits: steps so far → budget by the Trainer's limits in epochs and steps.
         time_budget: how many steps a time limit is good for, where there is one.
-        moved: called whenever the budget is another one.
+        budget_changed: called whenever the budget is another one.
         on_budget_known: begins exploration and curve once the budget is known for the first time; called with it.
         budget_known_at: the step after which it is known.
         lr_search: the exploration that is under way.
-        paused_callbacks: the callbacks that wait for its end.
+        resume_callbacks: lets the callbacks judge again that wait for its end.
         curve: the learning rate over the budget, as a multiple of what the decisions ask for.
         annealing: whether the end of that curve has begun.
         ends_at: step at which the run is to end before its budget; ``None`` where it is not.
         may_end: whether a decision may begin the end now: nothing else ends the run.
-        next_action_step: the step up to which steps are only counted. What runs
-            once a step finds neither its code nor its data in the processor's caches, so it has to be little.
     """
 
     groups: ControlledGroups
@@ -53,21 +49,20 @@ class LRSchedule:
     budget: int | None = None
     limits: Callable[[int], int | None] = lambda steps: None
     time_budget: TimeBudget | None = None
-    moved: Callable[[], None] = lambda: None
+    budget_changed: Callable[[], None] = lambda: None
     on_budget_known: Callable[[int | None], None] | None = None
     budget_known_at: int = 0
     lr_search: LRSearch | None = None
-    paused_callbacks: PausedCallbacks | None = None
+    resume_callbacks: Callable[[], None] | None = None
     curve: Curve | None = None
     annealing: bool = False
     ends_at: int | None = None
     may_end: Callable[[], bool] = lambda: False
-    next_action_step: float = 0.0
 
     @property
     def searches(self) -> bool:
         """Whether the weights of this step will not be those of the run."""
-        return self.lr_search is not None or (self.on_budget_known is not None and self.paused_callbacks is not None)
+        return self.lr_search is not None or (self.on_budget_known is not None and self.resume_callbacks is not None)
 
     @property
     def progress(self) -> float | None:
@@ -76,21 +71,12 @@ class LRSchedule:
 
     # --- steps --------------------------------------------------------------------------------------------------------
 
-    def before_batch(self) -> float:
-        """Set the rate of the coming step, where it changes from step to step.
-
-        Returns:
-            The step at which there is something to do again; 0 where each batch counts, not only those that step.
-        """
+    def before_batch(self) -> None:
+        """Set the rate of the coming step, where it changes from step to step."""
         if self.lr_search is not None:
             self.lr_search.before_batch()
         elif self.curve is not None:
             self.groups.set_part(CURVE, self.curve.at(self.steps))
-        if self.lr_search is not None or self.on_budget_known is not None:
-            return 0.0  # each batch counts, not only those after which the optimizer steps
-        if self.time_budget is not None:
-            return self.steps + 1
-        return math.inf if self.curve is None else self.curve.stays_until(self.steps)
 
     def after_batch(self, outputs: Any, divided: int, stepped: bool) -> dict[str, Any]:
         """Go on to the next part of the run where one has ended; the step is counted already.
@@ -125,17 +111,22 @@ class LRSchedule:
 
     def begin(self) -> None:
         """The rate that was found is set, and the run begins."""
-        if self.paused_callbacks is not None:
-            self.paused_callbacks.end()
+        self.resume()
         if self.curve is not None:
             self.curve = replace(self.curve, first=self.steps)
+
+    def resume(self) -> None:
+        """Let the callbacks judge again that waited for the end of an exploration."""
+        if self.resume_callbacks is not None:
+            self.resume_callbacks()
+            self.resume_callbacks = None
 
     def end_early(self, end: int) -> None:
         """From here on the rate falls to zero at that step, which is the new budget."""
         self.ends_at = self.budget = end
         curve = self.curve or Curve(first=self.steps, budget=end, warmup=0.0)
         self.curve, self.annealing = curve.ending(end, self.steps), True
-        self.moved()
+        self.budget_changed()
 
     @property
     def ended_early(self) -> bool:
@@ -174,7 +165,7 @@ class LRSchedule:
         """From now on this one, where it is known and another."""
         if budget is not None and budget != self.budget:
             self.budget = budget
-            self.moved()
+            self.budget_changed()
             if self.curve is not None:
                 self.curve = self.curve.moved_to(budget, self.steps)
 
@@ -194,9 +185,9 @@ class LRSchedule:
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Continue from :meth:`state_dict`; exploration and time limit are taken up by whoever opens the run."""
+        """Continue from :meth:`state_dict`; ``setup`` takes up exploration and time limit."""
         self.steps = state["steps"]
         self.budget = state["budget"]
         self.curve = Curve(**state["curve"]) if state["curve"] else None
         self.annealing = state["annealing"]
-        self.ends_at = state.get("ends_at")  # since 0007-early-stopping
+        self.ends_at = state["ends_at"]

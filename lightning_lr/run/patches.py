@@ -18,27 +18,32 @@ NOTHING = object()
 """The object had no attribute of its own by that name: its class has it."""
 
 
-def patch(owner: Any, name: str, ours: Callable[..., Any], undo: ExitStack) -> None:
+def patch(owner: Any, name: str, ours: Callable[..., Any], undo: ExitStack) -> Callable[[], None]:
     """Call ``ours`` in place of a method of one object, until ``undo`` is closed.
 
     Args:
         owner: the object; its class stays as it is.
         name: of the method.
         ours: what is called. To call the former method, get it before: ``getattr(owner, name)``.
-        undo: all patches of a fit, say.
+        undo: all patches of one fit, undone in reverse.
+
+    Returns:
+        Undoes this one before; a second call does no harm.
 
     >>> class Net:
     ...     def step(self):
     ...         return "plain"
     >>> net, undo = Net(), ExitStack()
-    >>> patch(net, "step", lambda: "ours", undo)
+    >>> before = patch(net, "step", lambda: "ours", undo)
     >>> net.step()
     'ours'
     >>> undo.close()
     >>> net.step(), vars(net)
     ('plain', {})
     """
-    undo.callback(_Patch(owner, name, ours).undo)
+    put = _Patch(owner, name, ours)
+    undo.callback(put.undo)
+    return put.undo
 
 
 def patched_with(owner: Any, name: str, kind: type[T]) -> T | None:
@@ -52,7 +57,7 @@ def patched_with(owner: Any, name: str, kind: type[T]) -> T | None:
 
 
 class _Patch:
-    """Stands on the object; once undone it calls what was there before, for whoever still holds it."""
+    """Stands on the object; once undone it calls what was there before, if another patch still calls it."""
 
     def __init__(self, owner: Any, name: str, ours: Callable[..., Any]) -> None:
         self.owner, self.name, self.lasts = owner, name, True

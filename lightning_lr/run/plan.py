@@ -1,23 +1,32 @@
-"""Whether a run explores at its start and is annealed at its end: what the user said, and what this Trainer allows."""
+"""Whether a run explores at its start and is annealed at its end: decided by options and Trainer, then begun."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
 
-from lightning_lr.engine.lr_search.plan import plan_exploration
+from lightning_lr.engine.lr_search.plan import Exploration, plan_exploration
+from lightning_lr.engine.lr_search.range_test import LOWEST
+from lightning_lr.engine.schedule import Curve
 from lightning_lr.errors import UnsupportedError
 from lightning_lr.run.distributed import Ranks
+from lightning_lr.run.fit_run import FitRun
+from lightning_lr.run.options import ControllerOptions
 from lightning_lr.run.readings.reduction_format import pack_budget, unpack_budget
-from lightning_lr.run.trainer.early_stopping import stops_early
+from lightning_lr.run.search_run import PART, LRSearch, saved_plan
+from lightning_lr.run.trainer.batch_cache import BatchCache
+from lightning_lr.run.trainer.other_callbacks import is_a, pause_judging, stops_early
 from lightning_lr.run.trainer.strategies import against_restoring
 from lightning_lr.run.trainer.time_budget import FIRST
-from lightning_lr.run.trainer.trainer_adapter import budget_of, steps_between_validations, steps_taken, timers_of
-
-if TYPE_CHECKING:
-    from lightning_lr.callbacks.controller import LearningRateController
+from lightning_lr.run.trainer.trainer_adapter import (
+    batches_that_stepped,
+    budget_of,
+    steps_between_validations,
+    timers_of,
+)
 
 
 @dataclass(frozen=True)
@@ -47,43 +56,44 @@ class RunPlan:
     timed: bool = False
 
 
-def plan_run(
-    callback: LearningRateController, trainer: Any, ranks: Ranks, state: Mapping[str, Any] | None = None
-) -> RunPlan:
+# --- decided ----------------------------------------------------------------------------------------------------------
+
+
+def plan_run(options: ControllerOptions, trainer: Any, ranks: Ranks, state: Mapping[str, Any] | None = None) -> RunPlan:
     """What the arguments ask for, or what is best where they leave it open.
 
     Args:
-        callback: whose arguments.
+        options: of the callback.
         trainer: with its optimizers set up.
         ranks: the processes that train together.
-        state: of the session that is resumed, which may be in the middle of its exploration.
+        state: of the run that is resumed, which may be in the middle of its exploration.
 
     Raises:
         UnsupportedError: where ``find_lr=True`` or ``anneal=True`` is asked of a Trainer that cannot.
     """
     timed = bool(timers_of(trainer))
     # Rank 0's: where the ranks' data differ in length, each would lay its own curve.
-    own = [pack_budget(budget_of(trainer, steps_taken(trainer))), steps_between_validations(trainer)]
+    own = [pack_budget(budget_of(trainer, batches_that_stepped(trainer))), steps_between_validations(trainer)]
     agreed, validation = ranks.from_rank_zero(own)
     budget = unpack_budget(agreed)
     plan = plan_exploration(None if timed else budget)
-    against_finding = _against_finding(callback, trainer)
+    against_finding = _against_finding(options, trainer)
     if plan is not None and not against_finding and _begun(trainer, state or {}):
         against_finding = "the run has begun before"  # comes last: resumed before its first check, a run says the same
-    against_annealing = _against_annealing(callback, trainer, timed or budget is not None)
-    searches = not against_finding if callback.find_lr == "auto" else bool(callback.find_lr)
-    anneals = not against_annealing if callback.anneal == "auto" else bool(callback.anneal)
-    if callback.find_lr is True and _one_optimizer_missing(trainer):
+    against_annealing = _against_annealing(options, trainer, timed or budget is not None)
+    searches = not against_finding if options.find_lr == "auto" else bool(options.find_lr)
+    anneals = not against_annealing if options.anneal == "auto" else bool(options.anneal)
+    if options.find_lr is True and _one_optimizer_missing(trainer):
         raise UnsupportedError(
             f"Expected one optimizer for `find_lr=True` but got {len(trainer.optimizers)}. Leave it out."
         )
     not_restored = against_restoring(trainer.strategy, trainer.optimizers)
-    if callback.find_lr is True and not_restored:
+    if options.find_lr is True and not_restored:
         raise UnsupportedError(
             f"Expected weights that can be put back for `find_lr=True` but got {not_restored}. Leave it out, and "
             "find the rate beforehand."
         )
-    if callback.anneal is True and budget is None and not timed:
+    if options.anneal is True and budget is None and not timed:
         raise UnsupportedError(
             "Expected a known budget for `anneal=True`: give the Trainer max_epochs, max_steps or max_time."
         )
@@ -97,7 +107,7 @@ def plan_run(
         found += f"; the first {FIRST} steps tell how many the time allows"
         curved += ", by an estimate that each check renews"
     without = f"none: {against_annealing or 'anneal=False'}"
-    ends_early = anneals or (callback.anneal == "auto" and not _against_annealing(callback, trainer, known=True))
+    ends_early = anneals or (options.anneal == "auto" and not _against_annealing(options, trainer, known=True))
     open_ended = False
     if ends_early and any(map(stops_early, trainer.callbacks)):
         curved += "; or from where EarlyStopping has run out of patience"
@@ -120,27 +130,29 @@ def plan_run(
 
 def _begun(trainer: Any, state: Mapping[str, Any]) -> bool:
     """Whether steps were taken already, and not in an exploration that goes on."""
-    return bool(steps_taken(trainer)) and not (state.get("searching") or state.get("waiting_for_budget"))
+    return bool(batches_that_stepped(trainer)) and not (state.get("searching") or state.get("waiting_for_budget"))
 
 
-def _against_finding(callback: LearningRateController, trainer: Any) -> str:
+def _against_finding(options: ControllerOptions, trainer: Any) -> str:
     """Why a run does not explore, whose user did not ask for it; empty where nothing speaks against it."""
-    if callback.find_lr is False:
+    if options.find_lr is False:
         return "find_lr=False"
-    if not callback.settings.policy.searches:
-        return f"policy {callback.settings.policy.name!r} does not explore"
+    if options.snapshots is None:
+        return "snapshots=False"
+    if not options.settings.policy.searches:
+        return f"policy {options.settings.policy.name!r} does not explore"
     if trainer.lr_scheduler_configs:
         return "the schedule is the user's own"
     if _one_optimizer_missing(trainer):
         return "it takes one optimizer"
-    if any(type(callback).__name__ == "LearningRateFinder" for callback in trainer.callbacks):
+    if any(is_a(callback, "LearningRateFinder") for callback in trainer.callbacks):
         return "LearningRateFinder has found a rate already"
     return against_restoring(trainer.strategy, trainer.optimizers)
 
 
-def _against_annealing(callback: LearningRateController, trainer: Any, known: bool) -> str:
-    if not callback.settings.policy.anneals:
-        return f"policy {callback.settings.policy.name!r} does not anneal"
+def _against_annealing(options: ControllerOptions, trainer: Any, known: bool) -> str:
+    if not options.settings.policy.anneals:
+        return f"policy {options.settings.policy.name!r} does not anneal"
     if trainer.lr_scheduler_configs:
         return "the schedule is the user's own"
     return "" if known else "the budget is unknown"
@@ -148,3 +160,80 @@ def _against_annealing(callback: LearningRateController, trainer: Any, known: bo
 
 def _one_optimizer_missing(trainer: Any) -> bool:
     return len([optimizer for optimizer in trainer.optimizers if optimizer.param_groups]) != 1
+
+
+# --- begun ------------------------------------------------------------------------------------------------------------
+
+
+def begin_plan(
+    fit_run: FitRun,
+    run_plan: RunPlan,
+    trainer: Any,
+    module: Any,
+    state: Mapping[str, Any],
+    checkpointed: Mapping[str, Any],
+) -> None:
+    """Begin to explore, and lay the curve over the budget, where this run does so; a resumed run goes on."""
+    lr_schedule, exploring = fit_run.lr_schedule, state.get("searching")
+    if state:
+        _move_end(fit_run, run_plan, state)
+    if run_plan.timed and (not state or state.get("waiting_for_budget")):
+        lr_schedule.on_budget_known = partial(_begin, fit_run, run_plan, trainer, module)
+        lr_schedule.budget_known_at = lr_schedule.steps + FIRST
+        if run_plan.searches and not fit_run.options.dry_run and fit_run.groups.rates():
+            # The very start is restored after the sweep: until then each step is as small as the sweep's first.
+            lr_schedule.resume_callbacks = pause_judging(trainer.callbacks, fit_run.undo)
+            fit_run.groups.set_part(PART, 1.0)
+            fit_run.groups.set_part(PART, LOWEST / next(iter(fit_run.groups.rates().values())).applied)
+    elif not state:
+        _begin(fit_run, run_plan, trainer, module, run_plan.budget)
+    elif exploring and not fit_run.options.dry_run:
+        lr_search = _explore(fit_run, saved_plan(exploring), trainer, module)
+        lr_search.load_state_dict(exploring)
+        lr_search.load_batches(_of_rank(checkpointed.get("batches"), ranks=fit_run.ranks))
+
+
+def _begin(fit_run: FitRun, run_plan: RunPlan, trainer: Any, module: Any, budget: int | None) -> None:
+    """Begin to explore, and lay the curve over the budget, where this run does so."""
+    if fit_run.options.dry_run:
+        return
+    lr_schedule = fit_run.lr_schedule
+    if lr_schedule.resume_callbacks is not None:
+        lr_schedule.resume()
+        fit_run.groups.set_part(PART, 1.0)
+    if run_plan.anneals and budget is not None:
+        lr_schedule.curve = Curve(first=lr_schedule.steps, budget=budget)
+    plan = plan_exploration(budget) if run_plan.searches else None
+    if plan is not None and fit_run.groups.rates():
+        _explore(fit_run, plan, trainer, module)
+
+
+def _explore(fit_run: FitRun, plan: Exploration, trainer: Any, module: Any) -> LRSearch:
+    """Begin to explore; callbacks that judge wait for its end."""
+    lr_schedule, batches = fit_run.lr_schedule, partial(BatchCache, module, fit_run.undo)
+    lr_schedule.lr_search = LRSearch(plan, fit_run.groups, fit_run.ranks, fit_run.restore_start, batches)
+    lr_schedule.resume_callbacks = pause_judging(trainer.callbacks, fit_run.undo)
+    return lr_schedule.lr_search
+
+
+def _move_end(fit_run: FitRun, run_plan: RunPlan, state: Mapping[str, Any]) -> None:
+    """A run that is resumed with more epochs, or more time, has another end: its curve is laid anew."""
+    lr_schedule = fit_run.lr_schedule
+    if lr_schedule.time_budget is None:
+        budget = lr_schedule.shortened(run_plan.budget)
+        moved = budget is not None and budget != lr_schedule.budget
+        lr_schedule.budget = budget
+    else:
+        moved = lr_schedule.time_budget.load_state_dict(state["time_budget"]) if state.get("time_budget") else True
+        if moved:
+            lr_schedule.agree_on_budget()
+    lr_schedule.budget_changed()
+    if moved and lr_schedule.curve is not None and lr_schedule.budget is not None:
+        lr_schedule.curve = replace(lr_schedule.curve, budget=lr_schedule.budget, bend=None)
+        lr_schedule.annealing = lr_schedule.steps >= lr_schedule.curve.anneals_from
+        fit_run.say(f"The budget is now {lr_schedule.budget} steps: the learning rate falls to zero at that end.")
+
+
+def _of_rank(batches: list[Any] | None, ranks: Ranks) -> Any:
+    """This rank's own batches; where a checkpoint has not those of all ranks, each goes on with fresh ones."""
+    return batches[ranks.rank] if batches is not None and len(batches) == ranks.world_size else None

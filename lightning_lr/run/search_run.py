@@ -78,7 +78,7 @@ class LRSearch:
             return False
         total, count = self.ranks.sum([sum(self._pending), float(len(self._pending))])
         self._pending = []
-        # A step without a loss tells nothing: it ends its part, as a loss that is no number does.
+        # A step without a loss ends its part, as a NaN or infinite loss does.
         mean = total / count if count else float("nan")
         return self._swept(mean) if self.level is None else self._branched(mean)
 

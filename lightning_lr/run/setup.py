@@ -5,10 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from lightning_lr.callbacks._compat import say, warn
-from lightning_lr.engine.engine import DecisionEngine
 from lightning_lr.engine.history.direction import doubt
 from lightning_lr.engine.journal import header_line
 from lightning_lr.engine.log_tags import prefix_of
@@ -20,113 +18,120 @@ from lightning_lr.optim.controlled_groups import ControlledGroups
 from lightning_lr.optim.lr_scale import LRScale
 from lightning_lr.run.distributed import Ranks
 from lightning_lr.run.fit_run import FitRun
-from lightning_lr.run.layout import lay_out
 from lightning_lr.run.lr_schedule import LRSchedule
+from lightning_lr.run.options import ControllerOptions
 from lightning_lr.run.patches import patch
-from lightning_lr.run.plan import plan_run
+from lightning_lr.run.plan import begin_plan, plan_run
 from lightning_lr.run.readings.check_reader import CheckReader
 from lightning_lr.run.readings.probes import Probes, memory_of_ranks
 from lightning_lr.run.run_summary import run_summary
-from lightning_lr.run.trainer.early_stopping import anneal_before_stopping, give_patience
+from lightning_lr.run.trainer.other_callbacks import anneal_before_stopping, averaged_models_of, reset_patience
 from lightning_lr.run.trainer.strategies import against_restoring
 from lightning_lr.run.trainer.time_budget import time_budget_of
-from lightning_lr.run.trainer.trainer_adapter import budget_of, steps_taken
-from lightning_lr.run.trainer.trainer_state import may_validate
-from lightning_lr.snapshot.averaged_models import averaged_models_of
+from lightning_lr.run.trainer.trainer_adapter import (
+    batches_that_stepped,
+    budget_of,
+    can_stop_early,
+    checks_at_epoch_end,
+    may_validate,
+)
 from lightning_lr.snapshot.files import SnapshotFile
 from lightning_lr.snapshot.shards import params
 from lightning_lr.snapshot.snapshot import Snapshot
 
-if TYPE_CHECKING:
-    from lightning_lr.callbacks.controller import LearningRateController
+Say = Callable[[str], None]
+"""Shows a sentence to the user, on rank 0."""
 
 
 def build_run(
-    callback: LearningRateController,
+    options: ControllerOptions,
+    owner: str,
     trainer: Any,
     module: Any,
     state: Mapping[str, Any],
     checkpointed: Mapping[str, Any],
+    say: Say,
+    warn: Say,
 ) -> FitRun:
     """Everything that a fit works with.
 
     Args:
-        callback: its arguments.
+        options: of the callback.
+        owner: name of the callback among several: its scale in the parameter groups stands under it.
         trainer: the Trainer, at ``on_train_start``: optimizers and their states are there.
         module: the LightningModule.
         state: the callback's state from a checkpoint; empty for a new run.
         checkpointed: what :func:`to_checkpoint` added to that checkpoint.
+        say: prints a sentence.
+        warn: warns with a sentence.
     """
-    settings = _settings_for(callback, trainer)
+    settings = _settings_for(options, trainer, warn)
     ranks = Ranks.of(trainer.strategy)
-    run_plan = plan_run(callback, trainer, ranks, state)
-    summary = run_summary(callback, settings, run_plan, trainer)
-    groups = ControlledGroups(
-        callback.state_key, callback.optimizers, settings.min_lr, settings.max_lr, read_only=callback.dry_run
-    )
+    run_plan = plan_run(options, trainer, ranks, state)
+    summary = run_summary(options, settings, run_plan, trainer)
+    groups = ControlledGroups(owner, options.param_groups, settings.min_lr, settings.max_lr, read_only=options.dry_run)
     fit_run = FitRun(
+        options=options,
         settings=settings,
-        core=DecisionEngine(settings),
         groups=groups,
         ranks=ranks,
         reader=CheckReader(settings, ranks),
         lr_schedule=LRSchedule(
             groups,
             ranks,
-            steps=steps_taken(trainer),
+            steps=batches_that_stepped(trainer),
             budget=run_plan.budget,
             limits=partial(budget_of, trainer),
             time_budget=time_budget_of(trainer) if run_plan.timed else None,
             # Not before `min_epochs`, nor `min_steps`.
-            may_end=lambda: run_plan.open_ended and bool(trainer.fit_loop._can_stop_early),
+            may_end=lambda: run_plan.open_ended and can_stop_early(trainer),
         ),
-        journal=_open_journal(callback, trainer, ranks, state, header_line(settings, summary)),
-        log=DecisionLog(trainer.loggers, prefix_of(callback.name), warn, settings.detectors),
+        journal=_open_journal(options, trainer, ranks, state, header_line(settings, summary), warn),
+        log=DecisionLog(trainer.loggers, prefix_of(options.name), warn, settings.detectors),
         summary=summary,
-        say=say if callback.verbose else _silent,
-        dry_run=callback.dry_run,
-        check_every=callback.check_every_n_steps,
+        say=say if options.verbose else _silent,
         validation=run_plan.validation,
         validates=may_validate(trainer),
-        checked_at=steps_taken(trainer),
-        counted=trainer.global_step,
+        checked_at=batches_that_stepped(trainer),
+        global_step=trainer.global_step,
     )
     fit_run.rescan(trainer)
     if not fit_run.groups.rates():
         warn("No optimizer has a learning rate that could be changed: decisions are only recorded.")
     _hide_scale_in_module(fit_run, module)
     first = fit_run.groups.optimizers[0] if fit_run.groups.optimizers else None
-    fit_run.reader.probes = Probes.attached(callback.probes, module, first, trainer.precision_plugin.val_step_context)
+    fit_run.reader.probes = Probes.attached(options.probes, module, first, trainer.precision_plugin.val_step_context)
     file: SnapshotFile | None = None
-    if (settings.policy.restores or run_plan.searches) and not callback.dry_run:
+    if (settings.policy.restores or run_plan.searches) and not options.dry_run:
         scaler = getattr(trainer.precision_plugin, "scaler", None)
-        if callback.snapshot_folder is not None:
-            file = SnapshotFile(callback.snapshot_folder, ranks.rank, warn)
+        if options.snapshots is not None and options.snapshots.folder is not None:
+            file = SnapshotFile(options.snapshots.folder, ranks.rank, warn)
             fit_run.undo.callback(file.remove)
         fit_run.take_snapshot = partial(_take, module, trainer, scaler, file)
         fit_run.restore_snapshot = partial(_restore, module, trainer, scaler)
-    _continue(fit_run, state, checkpointed, file)
-    if run_plan.ends_early and groups.rates() and not callback.dry_run:
-        anneal_before_stopping(fit_run, trainer)  # before an exploration suspends those callbacks for a while
-    lay_out(fit_run, run_plan, trainer, module, state, checkpointed)
+    _continue(fit_run, state, checkpointed, file, warn)
+    if run_plan.ends_early and groups.rates() and not options.dry_run:
+        anneal_before_stopping(fit_run, trainer)  # before an exploration pauses those callbacks for a while
+    begin_plan(fit_run, run_plan, trainer, module, state, checkpointed)
     if ranks.rank == 0:
-        fit_run.log.card(set_up_card(summary), step=trainer.fit_loop.epoch_loop._batches_that_stepped)
+        fit_run.log.card(set_up_card(summary), step=batches_that_stepped(trainer))
     return fit_run
 
 
-def to_checkpoint(fit_run: FitRun, save_snapshot: bool, together: bool = True) -> dict[str, Any]:
+def to_checkpoint(fit_run: FitRun, options: ControllerOptions, together: bool = True) -> dict[str, Any]:
     """What a checkpoint carries beside the callback's own state: tensors, and what differs between ranks.
 
     Args:
         fit_run: of the fit.
-        save_snapshot: whether to carry the snapshot.
-        together: whether all ranks are here; after an exception they are not, and nobody may wait for them.
+        options: of the callback.
+        together: whether all ranks are here; after an exception they are not, and no rank may wait for them.
     """
-    snapshot = fit_run.snapshot.payload() if save_snapshot and fit_run.snapshot is not None else None
+    carries = options.snapshots is not None and options.snapshots.in_checkpoint
+    snapshot = fit_run.snapshot.payload() if carries and fit_run.snapshot is not None else None
     carried: dict[str, Any] = {
         "readings": fit_run.reader.of_ranks() if together else [],
         "snapshot": snapshot,
-        # Tells which of several files belongs to this checkpoint.
+        # Which of several files belongs to this checkpoint.
         "token": [fit_run.lr_schedule.steps, fit_run.snapshot_check],
         "probes": memory_of_ranks(fit_run.reader.probes, fit_run.ranks) if together else [],
     }
@@ -137,11 +142,11 @@ def to_checkpoint(fit_run: FitRun, save_snapshot: bool, together: bool = True) -
     return carried
 
 
-def _settings_for(callback: LearningRateController, trainer: Any) -> Settings:
+def _settings_for(options: ControllerOptions, trainer: Any, warn: Say) -> Settings:
     """The settings, without what this Trainer cannot give."""
-    settings = callback.settings
+    settings = options.settings
     against = against_restoring(trainer.strategy, trainer.optimizers)
-    if against and callback.restore_best:
+    if against and options.restore_best:
         raise UnsupportedError(
             f"Expected weights that can be put back for `restore_best=True` but got {against}. Leave it out: then the "
             "learning rate is cut without restoring."
@@ -149,7 +154,7 @@ def _settings_for(callback: LearningRateController, trainer: Any) -> Settings:
     if against and settings.policy.restores:
         warn(f"Nothing can be put back here ({against}): where {settings.policy.name!r} restores, it only reduces.")
         settings = replace(settings, policy=settings.policy.tuned(restores=False))
-    if settings.train_monitor and not callback.checks_on_train_epoch_end:
+    if settings.train_monitor and not checks_at_epoch_end(trainer):
         warn(
             f"Checks are made after each validation, where `{settings.train_monitor}` still holds the value of the "
             "epoch before: the loss of `training_step` is used in its place."
@@ -163,7 +168,7 @@ def _settings_for(callback: LearningRateController, trainer: Any) -> Settings:
 
 
 def _continue(
-    fit_run: FitRun, state: Mapping[str, Any], checkpointed: Mapping[str, Any], file: SnapshotFile | None
+    fit_run: FitRun, state: Mapping[str, Any], checkpointed: Mapping[str, Any], file: SnapshotFile | None, warn: Say
 ) -> None:
     """From the checkpoint where there was one, else from the start."""
     if state:
@@ -198,7 +203,7 @@ def _restore(module: Any, trainer: Any, scaler: Any, snapshot: Snapshot) -> tupl
         if gradient is not None:
             # In the middle of an accumulation it is a gradient of the weights that went, and may be no number.
             gradient.zero_()
-    give_patience(trainer.callbacks)
+    reset_patience(trainer.callbacks)
     return notes
 
 
@@ -213,14 +218,14 @@ def _hide_scale_in_module(fit_run: FitRun, module: Any) -> None:
 
 
 def _open_journal(
-    callback: LearningRateController, trainer: Any, ranks: Ranks, state: Mapping[str, Any], header: str
+    options: ControllerOptions, trainer: Any, ranks: Ranks, state: Mapping[str, Any], header: str, warn: Say
 ) -> JournalFile:
     """On rank 0 the file; on the others nothing is written."""
-    if ranks.rank:
+    if ranks.rank or options.journal is False:
         return JournalFile(None, header, warn)
-    path = journal_path(callback.journal, trainer.loggers, trainer.default_root_dir, callback.name)
+    path = journal_path(options.journal, trainer.loggers, trainer.default_root_dir, options.name)
     former = state.get("journal")
-    if callback.journal is not None and former and former.get("path") != str(path):
+    if options.journal is not None and former and former.get("path") != str(path):
         former = None  # the user asks for another file: the one of the former run stays as it is
     return JournalFile.resumed(former, path, header, warn)
 

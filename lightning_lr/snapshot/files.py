@@ -50,8 +50,8 @@ class SnapshotFile:
             number, name = tempfile.mkstemp(".pt", f"lr_snapshot-rank{rank}-", folder)
         except OSError as error:
             raise ArgumentError(
-                f"Expected `snapshot_folder` to be a folder that can be written to but got {str(folder)!r} ({error}). "
-                "Name another one, or leave it out: then snapshots are kept in memory."
+                f"Expected `folder` of Snapshots to be a folder that can be written to but got {str(folder)!r} "
+                f"({error}). Name another one, or leave it out: then snapshots are kept in memory."
             ) from error
         os.close(number)
         self.path = Path(name)

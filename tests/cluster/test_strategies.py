@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from lightning_lr import Snapshots
 from lightning_lr.engine.journal import read_line
 from tests.helpers.ranks import run_on_ranks
 from tests.helpers.strategy_runs import STEPS, Leave, Outcome, Task, best_epoch, checkpoints, train
@@ -54,7 +55,7 @@ CASES = [
 def both(request: Any, tmp_path_factory: pytest.TempPathFactory) -> Both:
     strategy, size, *in_files = request.param
     folder = tmp_path_factory.mktemp("strategy")
-    snapshots = {"snapshot_folder": folder / "snapshots"} if in_files else {}
+    snapshots = {"snapshots": Snapshots(folder / "snapshots")} if in_files else {}
 
     def on_all(**options: Any) -> list[Outcome]:
         def run(rank: int) -> Outcome:

@@ -167,7 +167,7 @@ def test_controller_knows_a_split_group_by_its_name(tmp_path):
             ]
             return torch.optim.SGD(groups, lr=1e-4)
 
-    layerwise, controller = quick(step=0.0, trust=None), eager(ratio=0.5, optimizers=["body"])
+    layerwise, controller = quick(step=0.0, trust=None), eager(ratio=0.5, param_groups=["body"])
     one, _ = fit([layerwise, controller], tmp_path, epochs=3, module=Named())
     rates = {group["name"]: group["lr"] for group in one.optimizers[0].param_groups}
     cut = rates["body/net.0"]

@@ -12,9 +12,9 @@ import torch
 from torch.utils.data import DataLoader
 
 from lightning_lr import LearningRateController
+from lightning_lr.callbacks import controller
 from lightning_lr.engine.policies.policy import Policy, Response
 from lightning_lr.errors import ArgumentError, MissingMetricError
-from lightning_lr.run import setup
 from tests.helpers.scripted import Endless, Scripted, data, eager, trainer
 
 HALF = {"val_check_interval": 0.5}
@@ -76,7 +76,7 @@ def test_several_loaders(options):
 
 # --- arguments --------------------------------------------------------------------------------------------------------
 
-CHOICE = "Expected `optimizers` to be a list of indices and names of parameter groups"
+CHOICE = "Expected `param_groups` to be a list of indices of optimizers and names of parameter groups"
 # arguments → the sentence, or its beginning
 ARGUMENTS = [
     ({"monitor": ""}, "Expected `monitor` to be a metric name or a list of them but got ''."),
@@ -156,18 +156,26 @@ ARGUMENTS = [
         "Expected no `find_lr=True` with `dry_run=True`, which changes no learning rate. Leave one of them out.",
     ),
     ({"dry_run": True, "anneal": True}, "Expected no `anneal=True` with `dry_run=True`, which"),
-    ({"optimizers": "body"}, f"{CHOICE} but got 'body'."),
-    ({"optimizers": []}, f"{CHOICE} but got []."),
-    ({"optimizers": 0}, f"{CHOICE} but got 0."),
-    ({"optimizers": [1.5]}, f"{CHOICE} but got [1.5]."),
+    ({"param_groups": "body"}, f"{CHOICE} but got 'body'."),
+    ({"param_groups": []}, f"{CHOICE} but got []."),
+    ({"param_groups": 0}, f"{CHOICE} but got 0."),
+    ({"param_groups": [1.5]}, f"{CHOICE} but got [1.5]."),
+    ({"detectors": "plateau"}, "Expected `detectors` to be a list of detectors but got 'plateau'."),
+    ({"detectors": [1]}, "Expected `detectors` to be a list of detectors but got 1 in it. Derive it from"),
     ({"dry_run": "yes"}, "Expected `dry_run` to be True or False but got 'yes'."),
     ({"verbose": None}, "Expected `verbose` to be True or False but got None."),
-    ({"save_snapshot": 1}, "Expected `save_snapshot` to be True or False but got 1."),
+    ({"snapshots": 1}, "Expected `snapshots` to be True, False or Snapshots(...) but got 1."),
+    (
+        {"snapshots": False, "restore_best": True},
+        "Expected snapshots with `restore_best=True` but got snapshots=False: without a snapshot nothing can be",
+    ),
+    (
+        {"snapshots": False, "find_lr": True},
+        "Expected snapshots with `find_lr=True` but got snapshots=False: without a snapshot nothing can be restored.",
+    ),
     ({"probes": 1}, "Expected `probes` to be a list of NeuronCoherence(), UpdateRatio(), GradientDisparity() and "),
-    ({"journal": ""}, "Expected `journal` to be a path or None but got ''."),
-    ({"journal": True}, "Expected `journal` to be a path or None but got True."),
-    ({"snapshot_folder": 3}, "Expected `snapshot_folder` to be a path or None but got 3."),
-    ({"snapshot_folder": ""}, "Expected `snapshot_folder` to be a path or None but got ''."),
+    ({"journal": ""}, "Expected `journal` to be a path, False or None but got ''."),
+    ({"journal": True}, "Expected `journal` to be a path, False or None but got True."),
     ({"name": ""}, "Expected `name` to be a word without slashes or None but got ''."),
     ({"name": "a/b"}, "Expected `name` to be a word without slashes or None but got 'a/b'."),
     ({"name": 1}, "Expected `name` to be a word without slashes or None but got 1."),
@@ -288,7 +296,7 @@ TRAINERS = [
 def test_trainers(monkeypatch, model, train, val, options, checks, alone):
     """One check a validation, no more and no fewer; where no metric can come it says that the training loss is used."""
     said: list[str] = []
-    monkeypatch.setattr(setup, "say", said.append)
+    monkeypatch.setattr(controller, "say", said.append)
     control = eager(verbose=True)
     trainer(control, None, **options).fit(model(), train(), val and val())
     assert control.state_dict().get("checks", 0) == checks
@@ -338,7 +346,7 @@ def test_a_mode_that_does_not_go_with_the_name(recwarn, monitor, mode, said):
     found = [str(warning.message) for warning in recwarn if "counts as better" in str(warning.message)]
     assert len(found) == len(said)
     assert all(re.search(pattern, sentence) for pattern, sentence in zip(said, found, strict=True))
-    assert control.settings.mode == mode
+    assert control.options.settings.mode == mode
 
 
 def test_overfit_batches_is_said():

@@ -126,7 +126,7 @@ def test_two_controllers_both_anneal() -> None:
 
     stopping = EarlyStopping("val_score", patience=2)
     both = [
-        LearningRateController("val_score", name=name, optimizers=[at], patience=50, verbose=False)
+        LearningRateController("val_score", name=name, param_groups=[at], patience=50, verbose=False)
         for at, name in enumerate("ab")
     ]
     recorder = recorded.run(recorded.SmallManual(two), [*both, stopping], max_epochs=40)

@@ -117,7 +117,7 @@ LINES = [
         id="recipe",
     ),
     pytest.param(
-        [*CONTROL, "--trainer.callbacks.monitor=[a,b]", "--trainer.callbacks.optimizers=[0,body]"],
+        [*CONTROL, "--trainer.callbacks.monitor=[a,b]", "--trainer.callbacks.param_groups=[0,body]"],
         "(monitor=['a', 'b'], ",
         id="lists",
     ),
@@ -180,7 +180,7 @@ CONFIG = {
     "_target_": "lightning_lr.LearningRateController",
     "monitor": ["val_loss", "val_acc"],
     "min_lr": [1e-5, 1e-6],
-    "optimizers": [0, "body"],
+    "param_groups": [0, "body"],
     "patience": 2,
     "policy": {
         "_target_": "lightning_lr.Policy",
@@ -205,15 +205,15 @@ def test_hydra():
     written = LearningRateController(
         ["val_loss", "val_acc"],
         min_lr=[1e-5, 1e-6],
-        optimizers=[0, "body"],
+        param_groups=[0, "body"],
         patience=2,
         policy=Policy("mine", {Condition.PLATEAU: Response(Action.REDUCE, 0.2, 3)}),
     )
     assert repr(control) == repr(written)
-    assert control.settings == written.settings
-    assert list(control.optimizers) == [0, "body"]
-    assert type(control.settings.min_lr) is tuple
-    assert pickle.loads(pickle.dumps(control)).settings == written.settings
+    assert control.options.settings == written.options.settings
+    assert list(control.options.param_groups) == [0, "body"]
+    assert type(control.options.settings.min_lr) is tuple
+    assert pickle.loads(pickle.dumps(control)).options.settings == written.options.settings
 
 
 def test_words_of_a_policy_may_be_plain_strings():
@@ -262,7 +262,7 @@ def test_copies(copied, when):
         copies.append(copied(control))
     twin = copies[-1]
     assert repr(twin) == repr(control)
-    assert twin.settings == control.settings
+    assert twin.options.settings == control.options.settings
     assert len(pickle.dumps(twin)) < 40_000
     assert [d.check for d in twin.decisions] == {"new": [], "during": [0, 1], "after": [0, 1, 2]}[when]
     Trainer(max_epochs=2, callbacks=[twin], **QUIET).fit(module_of(PACKAGES[0])())

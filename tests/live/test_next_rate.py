@@ -10,10 +10,7 @@ from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import Callback
 
 from lightning_lr import LearningRateController
-from lightning_lr.engine.schedule import Curve
 from lightning_lr.optim.controlled_groups import ControlledGroups
-from lightning_lr.run.distributed import Ranks
-from lightning_lr.run.lr_schedule import LRSchedule
 from tests.helpers.scripted import QUIET, Scripted, data, eager
 
 FALLS = {"val_loss": [2.0 / (1 + i) for i in range(400)]}
@@ -47,18 +44,6 @@ def test_whoever_looks_before_us_sees_the_rate_that_the_step_will_use(why, argum
     assert len(module.used) == 500
     assert early.seen[accumulated - 1 :: accumulated] == module.used, why
     assert arguments or len(set(module.used)) > 200, "the rate did move"
-
-
-def test_in_a_long_end_the_rate_is_that_of_the_curve_at_each_step():
-    optimizer, groups = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=0.1), ControlledGroups("ours")
-    groups.scan([optimizer], [])
-    lr_schedule = LRSchedule(groups, Ranks(), curve=Curve(first=0, budget=100_000), annealing=True)
-    next_action_step = 0.0
-    for begin in (60_000, 98_000):
-        for lr_schedule.steps in range(begin, begin + 200):
-            if lr_schedule.steps >= next_action_step:
-                next_action_step = lr_schedule.before_batch()
-            assert optimizer.param_groups[0]["lr"] == 0.1 * lr_schedule.curve.at(lr_schedule.steps)
 
 
 class Writes(Scripted):

@@ -135,9 +135,9 @@ def test_bit_for_bit(arguments, model, options):
     silent = {} if arguments.get("policy") == "exponential" else {"patience": 99}
     control = LearningRateController(find_lr=False, anneal=False, verbose=False, **silent, **arguments)
     watched, plain = traces([control], model, options), traces([], model, options)
-    acted = [decision for decision in control.decisions if not control.dry_run]
+    acted = [decision for decision in control.decisions if not control.options.dry_run]
     assert acted == []
-    assert control.dry_run == bool(control.decisions)
+    assert control.options.dry_run == bool(control.decisions)
     assert [a == b for a, b in zip(watched, plain, strict=True)] == [True] * len(plain)
 
 

@@ -121,7 +121,7 @@ CHOICES = (
 @pytest.mark.parametrize(("chosen", "controlled"), CHOICES, ids=[str(chosen) for chosen, _ in CHOICES])
 def test_only_the_chosen_rates_are_scaled(chosen: Any, controlled: set[str]) -> None:
     """By index or by the name of a group, with manual optimization; decisions name only those."""
-    ours = controller(optimizers=chosen)
+    ours = controller(param_groups=chosen)
     done = run(SmallManual(gan), [ours], ours)
     assert set(ours.scale) == controlled == set(ours.decisions[0].old_lr)
     last = dict(zip(("lr-SGD", "lr-Adam/body", "lr-Adam/head"), done.used[-2] + done.used[-1], strict=True))
@@ -143,7 +143,7 @@ BAD = (
 def test_a_choice_that_does_not_exist(chosen: Any, message: str) -> None:
     """The error says what there is."""
     with pytest.raises(ArgumentError) as error:
-        fit(SmallManual(gan), [controller(optimizers=chosen)])
+        fit(SmallManual(gan), [controller(param_groups=chosen)])
     assert str(error.value) == message
 
 

@@ -14,7 +14,7 @@ from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint
 
 from lightning_lr import LayerwiseLearningRate, LearningRateController
 from lightning_lr.run.patches import patch
-from lightning_lr.run.trainer.pause_callbacks import PausedCallbacks
+from lightning_lr.run.trainer.other_callbacks import pause_judging
 from tests.helpers.scripted import Scripted, data, trainer
 from tests.live.test_exploration import Regression, fit, lr_search
 
@@ -187,8 +187,8 @@ def test_a_foreign_one_between_two_of_ours() -> None:
 def test_a_suspended_callback_can_be_copied(tmp_path: Any) -> None:
     """A copy is made of a callback in the midst of a fit, by whoever spawns processes or keeps a trainer's state."""
     saving = ModelCheckpoint(tmp_path, monitor="val_loss")
-    paused_callbacks = PausedCallbacks([saving])
+    resume = pause_judging([saving], ExitStack())
     assert pickle.loads(pickle.dumps(saving)).monitor == "val_loss"
     assert copy.deepcopy(saving).monitor == "val_loss"
-    paused_callbacks.end()
+    resume()
     assert not {"on_train_batch_end", "on_train_epoch_end", "on_validation_end"} & vars(saving).keys()

@@ -10,7 +10,7 @@ import torch
 from lightning.pytorch import Callback
 from torch import nn
 
-from lightning_lr import LearningRateController
+from lightning_lr import LearningRateController, Snapshots
 from lightning_lr.errors import ArgumentError
 from lightning_lr.snapshot import files as snapshot_files
 from lightning_lr.snapshot.files import SnapshotFile
@@ -43,7 +43,7 @@ def test_a_rejected_raise_leaves_nothing(case: str, tmp_path: Path) -> None:
     folder = tmp_path / "new" / "folder"
     looks, given = Looks(folder), options()
     given["callbacks"] = [*given.get("callbacks", ()), looks]
-    assert_undone(train(cls, given, tmp_path, snapshot_folder=folder).states, parts)
+    assert_undone(train(cls, given, tmp_path, snapshots=Snapshots(folder)).states, parts)
     assert looks.seen == [["lr_snapshot-rank0"]] * len(looks.seen)
     assert files(folder) == []
 
@@ -60,7 +60,7 @@ def test_each_rank_has_its_own(tmp_path: Path) -> None:
         looks = Looks(folder)
         strategy = DDPStrategy(process_group_backend="gloo", broadcast_buffers=False)
         given = {"strategy": strategy, "devices": 2, "callbacks": [looks]}
-        return train(cls, given, tmp_path, snapshot_folder=folder).states, looks.seen[3]
+        return train(cls, given, tmp_path, snapshots=Snapshots(folder)).states, looks.seen[3]
 
     ranks = run_on_ranks(run, 2, timeout=100)
     for states, seen in ranks:
@@ -107,14 +107,14 @@ def test_the_file_goes_also_after_an_error(tmp_path: Path) -> None:
             assert files(tmp_path) == ["lr_snapshot-rank0"]
             raise ZeroDivisionError
 
-    controller = LearningRateController(snapshot_folder=tmp_path, find_lr=False, verbose=False)
+    controller = LearningRateController(snapshots=Snapshots(tmp_path), find_lr=False, verbose=False)
     with pytest.raises(ZeroDivisionError):
         trainer([controller], max_epochs=3, num_sanity_val_steps=0).fit(Broken(), data(), data(1))
     assert files(tmp_path) == []
 
 
 def test_a_policy_that_restores_nothing_has_no_file(tmp_path: Path) -> None:
-    controller = LearningRateController(policy="conservative", snapshot_folder=tmp_path / "none", verbose=False)
+    controller = LearningRateController(policy="conservative", snapshots=Snapshots(tmp_path / "none"), verbose=False)
     trainer([controller], max_epochs=1).fit(Scripted(), data(), data(1))
     assert not (tmp_path / "none").exists()
 
@@ -122,7 +122,9 @@ def test_a_policy_that_restores_nothing_has_no_file(tmp_path: Path) -> None:
 def test_a_folder_that_is_a_file_is_refused(tmp_path: Path) -> None:
     taken = tmp_path / "taken"
     taken.write_text("mine")
-    controller = LearningRateController(snapshot_folder=taken, verbose=False)
-    with pytest.raises(ArgumentError, match="(?s)`snapshot_folder` to be a folder .* but got .*taken.*kept in memory"):
+    controller = LearningRateController(snapshots=Snapshots(taken), verbose=False)
+    with pytest.raises(
+        ArgumentError, match="(?s)`folder` of Snapshots to be a folder .* but got .*taken.*kept in memory"
+    ):
         trainer([controller], max_epochs=1).fit(Scripted(), data(), data(1))
     assert taken.read_text() == "mine"

@@ -107,7 +107,7 @@ def trained(ours: Counted, model: LightningModule, folder: Path) -> Counted:
     )
     batches = torch.randn(STEPS, 2, 4, generator=torch.Generator().manual_seed(0))
     trainer.fit(model, DataLoader(batches, batch_size=None), DataLoader(batches[:1], batch_size=None))  # type: ignore[arg-type]
-    assert all(ours.steps[phase] > EVERY for phase in PHASES[str(ours.settings.policy.name)])
+    assert all(ours.steps[phase] > EVERY for phase in PHASES[str(ours.options.settings.policy.name)])
     return ours
 
 

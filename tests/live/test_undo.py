@@ -16,7 +16,7 @@ from lightning.pytorch.strategies import DDPStrategy
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from lightning_lr import LearningRateController
+from lightning_lr import LearningRateController, Snapshots
 from lightning_lr.engine.policies import Policy, Response
 from lightning_lr.metrics.probe import Probe
 from tests.helpers.ranks import run_on_ranks
@@ -170,7 +170,7 @@ def test_a_rejected_raise_leaves_nothing(case: str, tmp_path: Path) -> None:
 def test_after_a_resume(where: str, tmp_path: Path) -> None:
     """Killed while the raise is on probation: the checkpoint carries the state before it."""
     made, options, parts = CASES["amp"]
-    arguments = {"snapshot_folder": tmp_path / "snapshots"} if where == "file" else {}
+    arguments = {"snapshots": Snapshots(tmp_path / "snapshots")} if where == "file" else {}
 
     def saving() -> dict[str, Any]:
         kept = callbacks.ModelCheckpoint(tmp_path, "{epoch}", save_top_k=-1, save_on_train_epoch_end=True)

@@ -15,7 +15,7 @@ import torch
 from lightning.pytorch.callbacks import Callback, LearningRateFinder
 from torch.optim import lr_scheduler
 
-from lightning_lr import LearningRateController
+from lightning_lr import LearningRateController, Snapshots
 from lightning_lr.engine.journal import read_line
 from tests.helpers import resume
 from tests.helpers.resume import FIRM, Model, Recorder, Run, Trace, When, in_fork, killed, resumed, train, unkilled
@@ -161,7 +161,7 @@ def test_a_checkpoint_without_our_state_starts_afresh_at_its_rates(tmp_path: Pat
 
 
 def test_without_the_snapshot_it_cuts_and_says_so(tmp_path: Path, expected: Trace) -> None:
-    run = Run(tmp_path, case=CASES[0], arguments={"save_snapshot": False})
+    run = Run(tmp_path, case=CASES[0], arguments={"snapshots": Snapshots(in_checkpoint=False)})
     checkpoint = killed(run, EPOCH_END)
     assert [v["snapshot"] for k, v in torch.load(checkpoint, weights_only=True).items() if "lightning_lr" in k] == [
         None

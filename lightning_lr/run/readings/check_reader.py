@@ -17,7 +17,7 @@ from lightning_lr.run.readings import reduction_format
 from lightning_lr.run.readings.fresh_metrics import FreshMetrics, is_pattern, matching, missing_metric
 from lightning_lr.run.readings.loss_window import LossWindow
 from lightning_lr.run.readings.probes import Probes
-from lightning_lr.run.trainer.trainer_state import TrainerState
+from lightning_lr.run.trainer.trainer_adapter import TrainerState
 
 
 @dataclass
@@ -58,7 +58,7 @@ class CheckReader:
 
     @property
     def knows_monitors(self) -> bool:
-        """Whether it is settled what is watched: the journal's header tells of it, before its first line."""
+        """Whether it is settled what is watched: the journal's header says so, before its first line."""
         return self.watches_training or bool(self.seen)
 
     def found(self, logged: Mapping[str, Any]) -> list[str]:

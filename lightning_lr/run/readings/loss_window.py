@@ -2,8 +2,7 @@
 
 ``float(loss)`` at every step stalls the queue of a GPU. Here a step only puts its detached loss into a list; every
 256 of them are stacked into one tensor, on the device and asynchronously; and a check reads all at once, with one
-synchronization however many steps there were. A step costs the host about a microsecond, and its share of the stacking
-as much again; to read a loss of the CPU at once, which makes nobody wait, was measured: it takes longer.
+synchronization however many steps there were.
 
 What is kept is bounded: at most 32 blocks of equally many steps, each with the sum of its finite losses and two
 counts. A long window has longer blocks, not more. All three numbers, and the header, can be added over ranks, so
@@ -84,11 +83,10 @@ class LossWindow:
             accumulation: ``trainer.accumulate_grad_batches`` at this step. Lightning divides the loss by it, and
                 it may change in mid-run, so it is multiplied back step by step, when the values are read.
         """
-        # As `loss_of`, once more: this is one of the few things that are done at each step.
-        loss = outputs.get("loss") if isinstance(outputs, dict) else outputs
-        if not isinstance(loss, Tensor) or loss.numel() != 1:
+        loss = loss_of(outputs)
+        if loss is None:
             return
-        self._pending.append(loss.detach() if loss.requires_grad else loss)
+        self._pending.append(loss)
         self._factors.append(accumulation)
         if len(self._pending) == CHUNK:
             self._chunks.append(_joined(self._pending))
@@ -173,7 +171,7 @@ def window_from_totals(totals: Sequence[float], world_size: int) -> TrainWindow 
 
     Ranks normally take the same steps. Should one have left out a loss that another counted, their blocks may
     differ in size and cannot be laid upon each other: then there is one block, the mean. The square in the header
-    tells: sizes are equal exactly if the mean of the squares is the square of the mean.
+    shows it: sizes are equal exactly if the mean of the squares is the square of the mean.
 
     Args:
         totals: the element-wise sum over the ranks.

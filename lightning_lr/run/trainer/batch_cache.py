@@ -8,6 +8,7 @@ is handed a kept one in place of the fetched one.
 from __future__ import annotations
 
 import inspect
+from collections.abc import Callable
 from contextlib import ExitStack
 from typing import Any
 
@@ -25,17 +26,18 @@ class BatchCache:
 
     Args:
         module: the LightningModule whose ``training_step`` is wrapped until :meth:`detach`.
+        undo: the patches of the fit.
 
     Attributes:
         kept: the batches of the first branch; ``None`` where they cannot be kept.
     """
 
-    def __init__(self, module: Any) -> None:
+    def __init__(self, module: Any, undo: ExitStack) -> None:
         self.module = module
         self.kept: list[Any] | None = []
         self.place: int | None = None
         self._bytes = 0
-        self._undo = ExitStack()
+        self._give_back: Callable[[], None] = lambda: None
         inner = module.training_step
         if "dataloader_iter" in inspect.signature(inner).parameters:
             self.kept = None  # the step fetches its batches itself
@@ -44,7 +46,7 @@ class BatchCache:
         def training_step(batch: Any, *args: Any, **kwargs: Any) -> Any:
             return inner(self._exchanged(batch), *args, **kwargs)
 
-        patch(module, "training_step", training_step, self._undo)
+        self._give_back = patch(module, "training_step", training_step, undo)
 
     def rewind(self) -> None:
         """From here on the kept batches come again, from the first."""
@@ -52,7 +54,7 @@ class BatchCache:
 
     def detach(self) -> None:
         """Give ``training_step`` back as it was, and let the batches go; calling it twice does no harm."""
-        self._undo.close()
+        self._give_back()
         self.kept = None
 
     def state_dict(self) -> dict[str, Any]:

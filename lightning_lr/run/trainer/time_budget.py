@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from lightning_lr.run.trainer.trainer_adapter import steps_an_epoch, timers_of
+from lightning_lr.run.trainer.trainer_adapter import steps_an_epoch, stops_at_epoch_end, timers_of
 
 FIRST = 12
 """Steps before the first estimate: enough for a mean, few enough to be charged to any budget."""
@@ -20,7 +20,7 @@ WARM = 4
 """Steps that are not counted at the start: kernels are chosen then, and loaders fill their queues."""
 
 MEMORY = 2000
-"""Steps after which the sums are halved: a pace that changed an hour ago must not be told for ever."""
+"""Steps after which the sums are halved: a speed of an hour ago must not count for ever."""
 
 
 @dataclass
@@ -137,9 +137,9 @@ class TimeBudget:
 
 
 def time_budget_of(trainer: Any) -> TimeBudget:
-    """The pace by the Timer that ends the run first."""
+    """The time limit of the Timer that ends the run first."""
     timer = min(timers_of(trainer), key=lambda timer: float(timer.time_remaining()))
     epoch = steps_an_epoch(trainer)
-    ends_late = str(getattr(timer, "_interval", "step")).endswith("epoch") and math.isfinite(epoch)
+    ends_late = stops_at_epoch_end(timer) and math.isfinite(epoch)
     limit = round(timer.time_elapsed() + timer.time_remaining(), 3)  # as it was given: the clock went on in between
     return TimeBudget(timer.time_elapsed, limit, whole=int(epoch) if ends_late else 0)

@@ -1,13 +1,111 @@
-"""How many steps a run has by the Trainer's limits in epochs and steps (a time limit: ``time_budget``)."""
+"""What is read from a Trainer: its private attributes, its state at a check, and how many steps it will run.
+
+This file alone touches a private attribute of Lightning. Each has a function of its own, which names the versions whose
+source was read. A time limit in steps: ``time_budget``.
+"""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 from typing import Any
+
+# --- private attributes -----------------------------------------------------------------------------------------------
+
+
+def batches_that_stepped(trainer: Any) -> int:
+    """Batches after which the optimizers stepped: the x-axis of Lightning's own logs.
+
+    ``global_step`` counts each optimizer's step in manual optimization; curves of one run would then not line up.
+    ``_TrainingEpochLoop._batches_that_stepped``, read in 2.5.0 and 2.6.6.
+    """
+    return int(getattr(trainer.fit_loop.epoch_loop, "_batches_that_stepped", trainer.global_step))
+
+
+def can_stop_early(trainer: Any) -> bool:
+    """Whether ``min_epochs`` and ``min_steps`` are reached. ``_FitLoop._can_stop_early``, read in 2.5.0 and 2.6.6."""
+    return bool(trainer.fit_loop._can_stop_early)
+
+
+def logged_once_an_epoch(trainer: Any) -> frozenset[str]:
+    """What ``training_step`` logs with ``on_epoch``: the first validation within an epoch precedes its first value.
+
+    ``_TrainingEpochLoop._results``, read in 2.5.0 and 2.6.6.
+    """
+    results = getattr(trainer.fit_loop.epoch_loop, "_results", None) or {}
+    logged = {result.meta.name for result in results.values() if result.meta.on_epoch}
+    return frozenset(logged | {f"{name}_epoch" for name in logged})
+
+
+def stops_at_epoch_end(timer: Any) -> bool:
+    """Whether a Timer ends the run at the end of an epoch only. ``Timer._interval``, read in 2.5.0 and 2.6.6."""
+    return str(getattr(timer, "_interval", "step")).endswith("epoch")
+
+
+def plain_optimizer(optimizer: Any) -> Any:
+    """The optimizer inside a LightningOptimizer. ``LightningOptimizer._optimizer``, read in 2.5.0 and 2.6.6."""
+    return getattr(optimizer, "_optimizer", optimizer)
+
+
+# --- a check ----------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class TrainerState:
+    """When a check happens, and what the Trainer has logged by then.
+
+    Attributes:
+        epoch: epoch that the values belong to, from 0.
+        step: position on the loggers' x-axis that the metrics of this check have.
+        logged: ``trainer.callback_metrics``.
+        validates: whether a validation runs in this fit that may log something.
+        coming: metrics that are logged, and have their value at the end of the epoch.
+    """
+
+    epoch: int
+    step: int
+    logged: Mapping[str, Any]
+    validates: bool
+    coming: Collection[str] = ()
+
+    @classmethod
+    def of(cls, trainer: Any, epoch_over: bool) -> TrainerState:
+        """Now. At the end of an epoch the metrics are logged one step back, as Lightning's own are.
+
+        Args:
+            trainer: in a hook of ``fit``.
+            epoch_over: whether the training epoch has ended.
+        """
+        steps = batches_that_stepped(trainer)
+        return cls(
+            epoch=trainer.current_epoch,
+            step=max(0, steps - 1) if epoch_over else steps,
+            logged=trainer.callback_metrics,
+            validates=may_validate(trainer),
+            coming=logged_once_an_epoch(trainer),
+        )
+
+
+def may_validate(trainer: Any) -> bool:
+    """Whether a validation may log something; with ``barebones`` nothing can be logged."""
+    return bool(trainer.enable_validation and not trainer.barebones)
+
+
+def checks_at_epoch_end(trainer: Any) -> bool:
+    """Whether a check is made at the end of each training epoch, not after each validation.
+
+    If validation runs once an epoch, its values and the epoch's training loss belong together.
+    """
+    once = trainer.val_check_interval == 1.0 and trainer.check_val_every_n_epoch == 1
+    return bool(once or not trainer.enable_validation)
+
+
+# --- budget -----------------------------------------------------------------------------------------------------------
 
 
 def budget_of(trainer: Any, steps: int = 0) -> int | None:
-    """Optimizer steps of the whole run, by ``max_epochs`` and ``max_steps``; ``None`` where neither tells.
+    """Optimizer steps of the whole run, by ``max_epochs`` and ``max_steps``; ``None`` if neither limits it.
 
     A step is a batch after which the optimizers stepped. In manual optimization ``max_steps`` counts each optimizer's
     step, and the module may step as seldom as it likes: how often is known from the steps that were taken.
@@ -39,41 +137,6 @@ def steps_between_validations(trainer: Any) -> float:
     if epochs is None:
         return float(every)
     return float(max(every, (epochs - 1) * epoch) if every < epoch else epochs * epoch)
-
-
-def steps_taken(trainer: Any) -> int:
-    """Batches after which the optimizers stepped: the loggers' x-axis.
-
-    It is private, but ``global_step`` counts every optimizer in manual optimization, and curves of one run would not
-    lie above each other.
-    """
-    return int(getattr(trainer.fit_loop.epoch_loop, "_batches_that_stepped", trainer.global_step))
-
-
-def step_count(trainer: Any) -> Any:
-    """What holds ``trainer.global_step``, as ``completed``: the Trainer itself asks six properties for it.
-
-    To be looked up anew now and then, since a module may change to manual optimization.
-    """
-    loop = trainer.fit_loop.epoch_loop
-    try:
-        if trainer.lightning_module.automatic_optimization:
-            return loop.automatic_optimization.optim_progress.optimizer.step.total
-        return loop.manual_optimization.optim_step_progress.total
-    except AttributeError:  # a loop of the user's own, or of another Lightning
-        return _GlobalStep(trainer)
-
-
-class _GlobalStep:
-    """``trainer.global_step`` itself."""
-
-    def __init__(self, trainer: Any) -> None:
-        self._trainer = trainer
-
-    @property
-    def completed(self) -> int:
-        """As the Trainer counts."""
-        return int(self._trainer.global_step)
 
 
 def timers_of(trainer: Any) -> list[Any]:
