@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from lightning_lr.callbacks._compat import DualCallback, say, warn
 from lightning_lr.engine.detectors.base import Detector
-from lightning_lr.engine.policies import Policy
+from lightning_lr.engine.policies import AutoPolicy, ConservativePolicy, ExponentialPolicy, HalvingPolicy, Policy
 from lightning_lr.engine.records import Decision
 from lightning_lr.engine.settings import settings_from
 from lightning_lr.engine.text import plural
@@ -31,6 +31,16 @@ if TYPE_CHECKING:
 
 __all__ = ["LearningRateController"]
 
+PolicyOrName = (
+    Literal["auto", "conservative", "halving", "exponential"]
+    | Policy
+    | AutoPolicy
+    | ConservativePolicy
+    | HalvingPolicy
+    | ExponentialPolicy
+)
+"""A policy, or the name of one. Each class by itself: a command line accepts no subclass of a dataclass."""
+
 
 class LearningRateController(DualCallback):
     r"""Watches training and validation, diagnoses what is wrong, and changes the learning rate.
@@ -45,8 +55,10 @@ class LearningRateController(DualCallback):
         mode: ``"min"`` if a lower value of the monitor is better, ``"max"`` if a higher one is. Default ``"min"``.
         policy: what is done about each condition. Default ``"auto"``: finds the learning rate, anneals it, and restores
             the best state on overfitting and divergence. ``"conservative"`` only reduces; ``"halving"`` and
-            ``"exponential"`` follow a plain recipe of epochs. Pass a policy object to change its numbers, for example
-            :class:`~lightning_lr.Policy`.
+            ``"exponential"`` change the learning rate after a number of epochs. Pass an
+            :class:`~lightning_lr.AutoPolicy`, :class:`~lightning_lr.ConservativePolicy`,
+            :class:`~lightning_lr.HalvingPolicy` or :class:`~lightning_lr.ExponentialPolicy` to change their numbers, or
+            a :class:`~lightning_lr.Policy` with responses of your own.
         patience: checks in a row with a plateau or overfitting before the learning rate is reduced, ≥ 1. Default
             ``None``: the policy's own (2 or 3). Raise it if the monitor is noisy. Not for policies that count epochs.
         cooldown: checks after a change of the learning rate without another, ≥ 0. Default 0. Raise it if the monitor
@@ -110,7 +122,7 @@ class LearningRateController(DualCallback):
         monitor: str | Sequence[str] = "val_loss",
         mode: Literal["min", "max"] = "min",
         *,
-        policy: Literal["auto", "conservative", "halving", "exponential"] | Policy = "auto",
+        policy: PolicyOrName = "auto",
         patience: int | None = None,
         cooldown: int = 0,
         factor: float | None = None,
@@ -131,10 +143,6 @@ class LearningRateController(DualCallback):
         verbose: bool = True,
         journal: Literal[False] | str | os.PathLike[str] | None = None,
         name: str | None = None,
-        rel_delta: float = 1e-3,
-        warmup_checks: int = 0,
-        epochs: int | None = None,
-        ratio: float | None = None,
     ) -> None:
         super().__init__()
         settings = settings_from(
@@ -150,10 +158,6 @@ class LearningRateController(DualCallback):
             train_monitor=train_monitor,
             vote=vote,
             restore_best=restore_best,
-            rel_delta=rel_delta,
-            warmup_checks=warmup_checks,
-            epochs=epochs,
-            ratio=ratio,
             detectors=detectors,
         )
         self.options = ControllerOptions(

@@ -73,7 +73,7 @@ class DecisionEngine:
         self._by_condition = {detector.condition: detector for detector in self.detectors}
         self.conditions = sorted({Condition.HEALTHY, *(d.condition for d in (*default_detectors(), *self.detectors))})
         self.history = RunHistory(
-            settings.monitors, settings.mode, settings.train_monitor, settings.min_delta, settings.rel_delta
+            settings.monitors, settings.mode, settings.train_monitor, settings.min_delta, settings.policy.rel_delta
         )
         self.gates = Gates(settings)
         self.epoch_state = EpochState()

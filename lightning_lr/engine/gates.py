@@ -67,8 +67,8 @@ class GateState:
 
 def warm_up(asked: Proposal, state: GateState, settings: Settings) -> str:
     """The first checks of a run make no adjustment (``warmup_checks``)."""
-    left = settings.warmup_checks - state.checks
-    return text.warm_up(left, settings.warmup_checks) if left > 0 and not asked.urgent else ""
+    left = settings.policy.warmup_checks - state.checks
+    return text.warm_up(left, settings.policy.warmup_checks) if left > 0 and not asked.urgent else ""
 
 
 def cooldown(asked: Proposal, state: GateState, settings: Settings) -> str:

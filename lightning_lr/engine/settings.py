@@ -12,9 +12,8 @@ from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Any, TypeVar
 
-from lightning_lr.engine.detectors import checked_detectors
-from lightning_lr.engine.detectors.base import Detector
-from lightning_lr.engine.policies import PRESETS, EpochPolicy, Policy
+from lightning_lr.engine.detectors import Detector, checked_detectors
+from lightning_lr.engine.policies import PRESETS, Policy
 from lightning_lr.engine.policies.epochs import refuse_for_epochs
 from lightning_lr.engine.vocabulary import Mode, Vote
 from lightning_lr.errors import ArgumentError, check_integer, check_number
@@ -33,9 +32,7 @@ class Settings:
         train_monitor: logged metric that stands for training; ``None`` for the loss of ``training_step``.
         vote: how many monitors must agree.
         min_delta: least absolute change that counts as improvement, ≥ 0.
-        rel_delta: least change relative to |best|, ≥ 0. 1e-3: ten times torch's, below what anyone would report.
         cooldown: checks after an adjustment without another.
-        warmup_checks: checks at the start without an adjustment.
         min_lr: lower bound of the applied learning rate, one number or one a parameter group.
         max_lr: upper bound, likewise; ``None`` for none.
         detectors: the user's own, beside the built-in ones.
@@ -47,9 +44,7 @@ class Settings:
     train_monitor: str | None = None
     vote: Vote = Vote.MAJORITY
     min_delta: float = 0.0
-    rel_delta: float = 1e-3
     cooldown: int = 0
-    warmup_checks: int = 0
     min_lr: float | tuple[float, ...] = 0.0
     max_lr: float | tuple[float, ...] | None = None
     detectors: tuple[Detector, ...] = ()
@@ -74,20 +69,20 @@ def settings_from(
     cooldown: Any = 0,
     factor: Any = None,
     min_delta: Any = 0.0,
-    rel_delta: Any = 1e-3,
     min_lr: Any = 0.0,
     max_lr: Any = None,
     train_monitor: Any = None,
     vote: Any = "majority",
     restore_best: Any = None,
-    warmup_checks: Any = 0,
+    detectors: Any = (),
+    rel_delta: Any = None,
+    warmup_checks: Any = None,
     epochs: Any = None,
     ratio: Any = None,
-    detectors: Any = (),
 ) -> Settings:
     """The settings, checked: of the callback's arguments, and of the command line's ``--set``.
 
-    The defaults are those of the callback.
+    The defaults are those of the callback. The last four are numbers of the policy, which ``--set`` may name as well.
 
     Raises:
         ArgumentError: if an argument cannot work.
@@ -98,12 +93,13 @@ def settings_from(
     Traceback (most recent call last):
     lightning_lr.errors.ArgumentError: Expected `patience` to be an integer ≥ 1 but got 0.
     """
-    chosen = _epochs(_policy(policy), epochs, ratio).tuned(
+    numbers = {"rel_delta": rel_delta, "warmup_checks": warmup_checks, "epochs": epochs, "ratio": ratio}
+    chosen = _with_numbers(_policy(policy), **numbers).tuned(
         patience=None if patience is None else check_integer("patience", patience, 1),
         factor=None if factor is None else check_number("factor", factor, above=0.0, below=1.0),
         restores=_flag("restore_best", restore_best),
     )
-    refuse_for_epochs(chosen, cooldown=cooldown or None, warmup_checks=warmup_checks or None)
+    refuse_for_epochs(chosen, cooldown=cooldown or None)
     low, high = _bound("min_lr", min_lr, zero=True), _bound("max_lr", max_lr)
     _ordered(low, high)
     return Settings(
@@ -113,9 +109,7 @@ def settings_from(
         train_monitor=None if train_monitor is None else _name("train_monitor", train_monitor),
         vote=_word("vote", Vote, vote),
         min_delta=check_number("min_delta", min_delta),
-        rel_delta=check_number("rel_delta", rel_delta),
         cooldown=check_integer("cooldown", cooldown, 0),
-        warmup_checks=check_integer("warmup_checks", warmup_checks, 0),
         min_lr=0.0 if low is None else low,
         max_lr=high,
         detectors=checked_detectors(detectors, chosen.responses),
@@ -132,13 +126,14 @@ def _policy(policy: Any) -> Policy:
     )
 
 
-def _epochs(policy: Policy, epochs: Any, ratio: Any) -> Policy:
-    given = {name: value for name, value in (("epochs", epochs), ("ratio", ratio)) if value is not None}
-    if given and not isinstance(policy, EpochPolicy):
-        raise ArgumentError(
-            f"Expected `{next(iter(given))}` only with policy='halving' or 'exponential' but got it with "
-            f"{policy.name!r}. Leave it out or choose one of these policies."
-        )
+def _with_numbers(policy: Policy, **numbers: Any) -> Policy:
+    given = {name: value for name, value in numbers.items() if value is not None}
+    for name in given:
+        if not hasattr(policy, name):
+            raise ArgumentError(
+                f"Expected `{name}` only with policy='halving' or 'exponential' but got it with {policy.name!r}. Leave "
+                "it out or choose one of these policies."
+            )
     return replace(policy, **given) if given else policy
 
 

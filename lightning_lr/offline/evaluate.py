@@ -181,7 +181,7 @@ def run_alarms(run: Run, onset: str, condition: str | None) -> list[Alarms]:
     """
     settings, detectors = run.settings, _detectors(condition)
     history = RunHistory(
-        settings.monitors, settings.mode, settings.train_monitor, settings.min_delta, settings.rel_delta
+        settings.monitors, settings.mode, settings.train_monitor, settings.min_delta, settings.policy.rel_delta
     )
     seen, epochs = [], []
     for line in run.lines():

@@ -29,6 +29,7 @@ from typing import Any
 
 import torch
 
+from lightning_lr.engine.policies import HalvingPolicy
 from tests.helpers.ranks import RankError, run_on_ranks
 from tests.helpers.strategy_runs import STEPS, Outcome, Task, checkpoints, every_steps, train
 
@@ -36,7 +37,7 @@ NAN = float("nan")
 PLAIN: dict[str, Any] = {"find_lr": False, "anneal": False}
 KINDS: dict[str, tuple[Task, dict[str, Any]]] = {
     "conservative": (Task([1.0, 0.9, 0.8, 0.7], epochs=10), {"policy": "conservative", "patience": 2}),
-    "halving": (Task(epochs=8), {"policy": "halving", "epochs": 2}),
+    "halving": (Task(epochs=8), {"policy": HalvingPolicy(epochs=2)}),
     "explored": (Task(epochs=34, lr=1e-4, samples=8), {}),  # one batch: its loss falls in the sweep
     "overfitting": (Task(epochs=14, lr=0.03, noise=1.0, samples=24, hidden=64), PLAIN),
     "divergence": (Task(epochs=12, lr=3.0, noise=1.0), PLAIN),

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from lightning_lr.engine.policies import HalvingPolicy
 from tests.helpers.ranks import run_on_ranks
 from tests.helpers.strategy_runs import Outcome, Task, train
 
@@ -32,7 +33,7 @@ SCENARIOS: dict[str, tuple[Task, dict[str, Any], set[tuple[str, str]]]] = {
         {"policy": "conservative", "patience": 2},
         {("reduce", "divergence")},
     ),
-    "halving": (Task(epochs=8), {"policy": "halving", "epochs": 2}, {("reduce", "healthy")}),
+    "halving": (Task(epochs=8), {"policy": HalvingPolicy(epochs=2)}, {("reduce", "healthy")}),
     "auto, explored": (Task(epochs=34, lr=1e-4, noise=0.3), {}, {("explore", "healthy"), ("anneal", "healthy")}),
     "auto, overfitting": (
         Task(epochs=14, lr=0.03, noise=1.0, samples=24, hidden=64),

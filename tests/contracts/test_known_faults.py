@@ -14,7 +14,7 @@ from lightning.pytorch.strategies import DDPStrategy
 
 from lightning_lr import LearningRateController
 from lightning_lr.engine.engine import DecisionEngine
-from lightning_lr.engine.policies import Policy, Response
+from lightning_lr.engine.policies import ExponentialPolicy, Policy, Response
 from lightning_lr.engine.records import Decision
 from lightning_lr.engine.settings import Settings
 from lightning_lr.engine.vocabulary import Action, Condition, Mode
@@ -29,7 +29,7 @@ def table(condition: Condition, response: Response) -> Policy:
 
 def controller(**arguments: Any) -> LearningRateController:
     """Cuts at the checks 1, 3, 5 and 7."""
-    plain = {"policy": "exponential", "epochs": 2, "ratio": 0.5, "verbose": False}
+    plain = {"policy": ExponentialPolicy(epochs=2, ratio=0.5), "verbose": False}
     return LearningRateController("val_score", **{**plain, **arguments})
 
 
@@ -53,7 +53,7 @@ PLATEAU_3 = table(Condition.PLATEAU, Response(Action.REDUCE, 0.5, patience=3))
 
 @pytest.mark.parametrize(("mode", "value"), [(m, v) for m in Mode for v in (1.0, -1.0)])
 def test_a_constant_metric_is_a_plateau_whatever_its_sign(mode, value):
-    assert actions(Settings(mode=mode, rel_delta=0.1, policy=PLATEAU_3), [value] * 4) == "...r"
+    assert actions(Settings(mode=mode, policy=replace(PLATEAU_3, rel_delta=0.1)), [value] * 4) == "...r"
 
 
 # --- One NaN deafens -----------------------------------------------------------------------------------------------

@@ -7,6 +7,7 @@ import inspect
 import io
 import pkgutil
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from lightning_lr import LearningRateController
 from lightning_lr.callbacks.layerwise import LayerwiseLearningRate
 from lightning_lr.engine.lr_search.plan import Exploration
 from lightning_lr.engine.lr_search.range_test import Sweep
+from lightning_lr.engine.policies import ExponentialPolicy
 from lightning_lr.engine.records import Decision
 from lightning_lr.engine.schedule import Curve
 from lightning_lr.engine.settings import Settings
@@ -44,7 +46,7 @@ from tests.helpers.recorded import Small, fit
 
 
 def controller(**arguments: Any) -> LearningRateController:
-    plain = {"policy": "exponential", "epochs": 2, "ratio": 0.5, "verbose": False}
+    plain = {"policy": ExponentialPolicy(epochs=2, ratio=0.5), "verbose": False}
     return LearningRateController("val_score", **{**plain, **arguments})
 
 
@@ -142,7 +144,7 @@ def journal_from(state: Any, folder: Path) -> JournalFile:
 
 
 def trained(folder: Path) -> LearningRateController:
-    ours = controller(policy="auto", epochs=None, ratio=None)
+    ours = controller(policy="auto")
     fit(Small(plain_sgd), [ours], max_epochs=3)
     return ours
 
@@ -186,7 +188,9 @@ def begun_sweep(_: Path) -> LRSearch:
     groups = ControlledGroups("us")
     groups.scan([torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=0.1)], [])
     plan = Exploration(Sweep(20, lowest=1e-5, highest=1.0), branch_steps=12)
-    lr_search = LRSearch(plan, groups, Ranks(), restore=lambda: None, batches=lambda: BatchCache(Small(plain_sgd)))
+    lr_search = LRSearch(
+        plan, groups, Ranks(), restore=lambda: None, batches=lambda: BatchCache(Small(plain_sgd), ExitStack())
+    )
     for number in range(50):  # the sweep, a branch, and the beginning of the next, each step made of two batches
         lr_search.before_batch()
         lr_search.after_batch(torch.tensor(1.5), divided=1, stepped=number % 2 == 0)
@@ -195,7 +199,7 @@ def begun_sweep(_: Path) -> LRSearch:
 
 def kept_batches(_: Path) -> BatchCache:
     module = Small(plain_sgd)
-    batches = BatchCache(module)
+    batches = BatchCache(module, ExitStack())
     for value in (1.0, 2.0):
         module.training_step((torch.full((4, 4), value), torch.zeros(4, 1)), 0)
     batches.rewind()
@@ -282,14 +286,12 @@ TRIPS: dict[type, RoundTrip] = {
     LayerwiseRun: RoundTrip(layerwise_run_state, lambda state: state, resumed(layerwise_run_state)),
     LayerwiseLearningRate: RoundTrip(tuned_layers, state_of, loaded(layerwise)),
     LRScale: RoundTrip(cut_control, lambda made: made.state("us"), control_from),
-    LearningRateController: RoundTrip(
-        trained, state_of, loaded(lambda: controller(policy="auto", epochs=None, ratio=None))
-    ),
+    LearningRateController: RoundTrip(trained, state_of, loaded(lambda: controller(policy="auto"))),
     LossWindow: RoundTrip(fed_window, state_of, loaded(LossWindow)),
     FreshMetrics: RoundTrip(fed_metrics, state_of, loaded(lambda: FreshMetrics(["val_loss", "acc"]))),
     TimeBudget: RoundTrip(used_time_budget, state_of, loaded(lambda: TimeBudget(lambda: 0.0, 60.0))),
     CheckReader: RoundTrip(fed_reader, state_of, loaded(lambda: CheckReader(Settings(), Ranks()))),
-    BatchCache: RoundTrip(kept_batches, state_of, loaded(lambda: BatchCache(Small(plain_sgd)))),
+    BatchCache: RoundTrip(kept_batches, state_of, loaded(lambda: BatchCache(Small(plain_sgd), ExitStack()))),
     FitRun: RoundTrip(fit_run_state, lambda state: state, resumed(fit_run_state)),
     Snapshot: RoundTrip(a_snapshot, lambda made: made.payload(), lambda state, _: Snapshot.from_payload(state)),
 }

@@ -24,7 +24,7 @@ from lightning_lr.engine.engine import DecisionEngine
 from lightning_lr.engine.gates import Gates
 from lightning_lr.engine.history.metric_history import MetricHistory
 from lightning_lr.engine.history.run_history import RunHistory
-from lightning_lr.engine.policies import PRESETS, Policy, Response
+from lightning_lr.engine.policies import PRESETS, AutoPolicy, Policy, Response
 from lightning_lr.engine.records import Decision, Diagnosis, Finding, MetricView, Rate, Reading
 from lightning_lr.engine.settings import Settings
 from lightning_lr.engine.vocabulary import Action, Condition, Mode, Verdict
@@ -112,7 +112,7 @@ def feed_layers(rule: LayerRule, value: float | None) -> object:
     return rule.update([layers] * rule.window, [0.1, 0.2, 0.3])
 
 
-SETTINGS = Settings(monitors=("val_loss", "val_loss_b"), cooldown=1, warmup_checks=2, rel_delta=0.01)
+SETTINGS = Settings(monitors=("val_loss", "val_loss_b"), cooldown=1, policy=AutoPolicy(warmup_checks=2, rel_delta=0.01))
 STREAMS: Mapping[type, Stream] = {
     MetricHistory: Stream(
         lambda: MetricHistory("val_loss", -1, 0.01, 0.01),
@@ -120,7 +120,7 @@ STREAMS: Mapping[type, Stream] = {
         [*enumerate(SERIES)],
     ),
     RunHistory: Stream(lambda: RunHistory(("val_loss", "val_loss_b")), feed_history, READINGS),
-    Gates: Stream(lambda: Gates(Settings(cooldown=2, warmup_checks=3)), feed_gates, READINGS),
+    Gates: Stream(lambda: Gates(Settings(cooldown=2, policy=AutoPolicy(warmup_checks=3))), feed_gates, READINGS),
     LayerRule: Stream(lambda: LayerRule(["a", "b", "c"], step=0.5), feed_layers, SERIES),
     DecisionEngine: Stream(lambda: DecisionEngine(SETTINGS), DecisionEngine.check, READINGS),
 }

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from lightning_lr.engine.decisions import from_table
 from lightning_lr.engine.engine import DecisionEngine
 from lightning_lr.engine.gates import GATES, Gates
-from lightning_lr.engine.policies import PRESETS, Policy, Response
+from lightning_lr.engine.policies import PRESETS, AutoPolicy, Policy, Response
 from lightning_lr.engine.records import Decision, Diagnosis, Finding, Reading
 from lightning_lr.engine.settings import Settings
 from lightning_lr.engine.vocabulary import Action, Condition, Verdict
@@ -102,7 +102,7 @@ def test_cooldown(why, cooldown, patience, script, expected):
     ],
 )
 def test_warmup_checks(why, warmup, patience, script, expected):
-    assert timeline(Gates(Settings(warmup_checks=warmup)), script, patience) == expected, why
+    assert timeline(Gates(Settings(policy=AutoPolicy(warmup_checks=warmup))), script, patience) == expected, why
 
 
 @pytest.mark.parametrize(
@@ -111,7 +111,7 @@ def test_warmup_checks(why, warmup, patience, script, expected):
         ({}, 3, ["1 of 3 checks in a row", "2 of 3 checks in a row", ""]),
         ({}, 1, ["", "", ""]),
         ({"cooldown": 2}, 1, ["", "cooling down, 2 checks left", "cooling down, 1 check left", ""]),
-        ({"warmup_checks": 2}, 1, ["2 of 2 warm-up checks left", "1 of 2 warm-up checks left", ""]),
+        ({"policy": AutoPolicy(warmup_checks=2)}, 1, ["2 of 2 warm-up checks left", "1 of 2 warm-up checks left", ""]),
     ],
 )
 def test_a_hold_says_what_it_waits_for(settings, patience, why):
@@ -132,7 +132,7 @@ def test_conditions_are_counted_apart():
 
 def test_waiting_is_counted_in_validations():
     # validation · between · between · validation: two of three warm-up checks
-    gates = Gates(Settings(cooldown=2, warmup_checks=3))
+    gates = Gates(Settings(cooldown=2, policy=AutoPolicy(warmup_checks=3)))
     reasons = [asked(gates, diagnosis("y"), 1, train_only).reason for train_only in (False, True, True, False)]
     assert [reason.partition("; ")[2].split()[0] for reason in reasons] == ["3", "2", "2", "2"]
     assert asked(gates, diagnosis("!"), 9, train_only=True).action is Action.REDUCE
@@ -145,7 +145,7 @@ def test_between_validations_nothing_is_warmed_up_that_was_not_asked_to():
 
 
 def test_an_urgent_condition_waits_for_nothing():
-    gates = Gates(Settings(cooldown=5, warmup_checks=5))
+    gates = Gates(Settings(cooldown=5, policy=AutoPolicy(warmup_checks=5)))
     asked(gates, diagnosis("!"))
     assert asked(gates, diagnosis("!"), patience=9).action is Action.REDUCE
 
@@ -160,7 +160,7 @@ def test_every_gate_says_what_it_is_for(gate):
 def test_two_adjustments_that_are_not_urgent_are_never_closer_than_cooldown_and_patience(
     script, patience, cooldown, warmup
 ):
-    line = timeline(Gates(Settings(cooldown=cooldown, warmup_checks=warmup)), script, patience)
+    line = timeline(Gates(Settings(cooldown=cooldown, policy=AutoPolicy(warmup_checks=warmup))), script, patience)
     calm = [check for check, (act, letter) in enumerate(zip(line, script, strict=True)) if act == "A" and letter != "!"]
     assert all(later - earlier >= max(cooldown + 1, patience) for earlier, later in pairwise(calm))
     assert all(check >= warmup for check in calm)

@@ -11,13 +11,13 @@ from lightning_lr import LearningRateController
 from lightning_lr.engine.bounds import bounded
 from lightning_lr.engine.engine import DecisionEngine
 from lightning_lr.engine.journal import entry_line, header_line
-from lightning_lr.engine.policies import Policy, Response
+from lightning_lr.engine.policies import AutoPolicy, Policy, Response
 from lightning_lr.engine.records import Adjustment, Branch, Decision, Rate, Reading, TrainWindow, Trial
 from lightning_lr.engine.settings import settings_from
 from lightning_lr.engine.vocabulary import Action, Condition, Event
 from lightning_lr.metrics import UpdateRatio
 
-__all__ = ["Action", "Condition", "EngineRun", "Policy", "Response", "UpdateRatio", "controller"]
+__all__ = ["Action", "AutoPolicy", "Condition", "EngineRun", "Policy", "Response", "UpdateRatio", "controller"]
 controller = LearningRateController
 CONDITIONS = DecisionEngine(settings_from()).conditions
 

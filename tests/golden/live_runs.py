@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from lightning.pytorch.callbacks import EarlyStopping, LambdaCallback
 
-from tests.golden.adapter import UpdateRatio, controller
+from tests.golden.adapter import AutoPolicy, UpdateRatio, controller
 from tests.golden.training import NOISE, Clock, Saved, Scripted, falling, fit, series
 
 NAN = float("nan")
@@ -176,7 +176,8 @@ def more_is_better_with_probes(folder: Path) -> list[str]:
         logged=lambda epoch, lr_sum: {"train_acc": 0.5 + 0.05 * epoch},
     )
     arguments = {"monitor": "val_acc", "mode": "max", "train_monitor": "train_acc", "probes": [UpdateRatio()]}
-    return journal(folder, module, options={"max_epochs": 5}, find_lr=False, warmup_checks=1, cooldown=1, **arguments)
+    arguments["policy"] = AutoPolicy(warmup_checks=1)
+    return journal(folder, module, options={"max_epochs": 5}, find_lr=False, cooldown=1, **arguments)
 
 
 # --- checkpoints ------------------------------------------------------------------------------------------------------

@@ -20,7 +20,15 @@ from lightning_lr.engine.bounds import bounded
 from lightning_lr.engine.detectors import default_detectors
 from lightning_lr.engine.detectors.base import Detector
 from lightning_lr.engine.engine import DecisionEngine
-from lightning_lr.engine.policies import PRESETS, AutoPolicy, ExponentialPolicy, HalvingPolicy, Policy, Response
+from lightning_lr.engine.policies import (
+    PRESETS,
+    AutoPolicy,
+    EpochPolicy,
+    ExponentialPolicy,
+    HalvingPolicy,
+    Policy,
+    Response,
+)
 from lightning_lr.engine.records import Decision, Finding, MetricViews, Rate, Reading, TrainWindow
 from lightning_lr.engine.settings import Settings
 from lightning_lr.engine.vocabulary import Action, Condition, Mode, Verdict, Vote
@@ -228,18 +236,19 @@ def settings_of(draw: st.DrawFn, monitors: Sequence[str] = ("val_loss",)) -> Set
         st.builds(HalvingPolicy, epochs=st.integers(1, 4), ratio=st.floats(0.1, 0.9)),
         st.builds(ExponentialPolicy, epochs=st.integers(1, 4), ratio=st.floats(0.1, 0.9)),
     )
+    policy = replace(draw(policies), rel_delta=draw(st.sampled_from([0.0, 1e-3])))
+    if not isinstance(policy, EpochPolicy):
+        policy = replace(policy, warmup_checks=draw(st.integers(0, 3)))
     lows: list[float | tuple[float, ...]] = [0.0, 1e-3, (1e-3, 1e-4)]
     highs: list[float | tuple[float, ...] | None] = [None, 1.0, (2.0, 1.0)]
     return Settings(
         monitors=tuple(monitors),
         mode=draw(st.sampled_from(Mode)),
-        policy=draw(policies),
+        policy=policy,
         train_monitor=draw(st.none() | st.sampled_from(["train_loss", "train_acc"])),
         vote=draw(st.sampled_from(Vote)),
         min_delta=draw(st.sampled_from([0.0, 0.01])),
-        rel_delta=draw(st.sampled_from([0.0, 1e-3])),
         cooldown=draw(st.integers(0, 3)),
-        warmup_checks=draw(st.integers(0, 3)),
         min_lr=draw(st.sampled_from(lows)),
         max_lr=draw(st.sampled_from(highs)),
     )

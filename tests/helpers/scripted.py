@@ -11,6 +11,7 @@ from lightning.pytorch import LightningModule, Trainer
 from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 
 from lightning_lr import LearningRateController
+from lightning_lr.engine.policies import ExponentialPolicy
 
 QUIET: dict[str, Any] = {
     "accelerator": "cpu",
@@ -87,7 +88,7 @@ def trainer(callbacks: Any, folder: Path | None = None, **options: Any) -> Train
     return Trainer(callbacks=callbacks, **{**QUIET, "default_root_dir": folder, **options})
 
 
-def eager(monitor: str | Sequence[str] = "val_loss", **arguments: Any) -> LearningRateController:
-    """A controller that halves the rate at every check, whatever the detectors think of the run."""
-    plain = {"policy": "exponential", "epochs": 1, "ratio": 0.5, "verbose": False}
+def eager(monitor: str | Sequence[str] = "val_loss", ratio: float = 0.5, **arguments: Any) -> LearningRateController:
+    """A controller that multiplies the rate at every check, whatever the detectors find."""
+    plain = {"policy": ExponentialPolicy(ratio=ratio), "verbose": False}
     return LearningRateController(monitor, **{**plain, **arguments})

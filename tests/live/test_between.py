@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from lightning_lr import LearningRateController
+from lightning_lr.engine.policies import AutoPolicy, HalvingPolicy
 from lightning_lr.offline.cli import main
 from lightning_lr.run.distributed import Ranks
 from tests.helpers.ranks import run_on_ranks
@@ -104,7 +105,9 @@ def test_nothing_that_rests_on_validation_changes(tmp_path: Path) -> None:
     for every in (0, EVERY):
         folder = tmp_path / str(every)
         model = Trains(falls)
-        control = fit(model, folder, epochs=8, check_every_n_steps=every, warmup_checks=1, cooldown=1)
+        control = fit(
+            model, folder, epochs=8, check_every_n_steps=every, policy=AutoPolicy(warmup_checks=1), cooldown=1
+        )
         validated = [line for line in readings(folder) if line["reading"]["metrics"]]
         assert len(validated) == 8
         acts = [(d.action, d.condition, d.epoch, d.factor) for d in control.decisions]
@@ -143,8 +146,9 @@ def test_a_run_without_validation_checks_within_its_epochs(tmp_path: Path) -> No
 
 def test_a_recipe_makes_none(tmp_path: Path) -> None:
     """It counts epochs, and has no answer to anything between."""
-    control = LearningRateController(policy="halving", epochs=1, verbose=False)
-    control.check_every_n_steps = EVERY  # as the default would be in an epoch that is long enough
+    control = LearningRateController(policy=HalvingPolicy(epochs=1), verbose=False)
+    # As the default would be in an epoch that is long enough.
+    object.__setattr__(control.options, "check_every_n_steps", EVERY)
     settings = {"max_epochs": 2, "num_sanity_val_steps": 0}
     trainer([control], tmp_path, **settings).fit(Trains(falls), data(EPOCH), data(1))
     assert [line["event"] for line in readings(tmp_path)] == ["check", "check"]

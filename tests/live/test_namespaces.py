@@ -112,7 +112,7 @@ LINES = [
         id="with-arguments",
     ),
     pytest.param(
-        [*CONTROL, "--trainer.callbacks.policy=halving", "--trainer.callbacks.epochs=4"],
+        [*CONTROL, "--trainer.callbacks.policy=HalvingPolicy", "--trainer.callbacks.policy.epochs=4"],
         "policy='halving')",
         id="recipe",
     ),

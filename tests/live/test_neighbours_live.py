@@ -12,6 +12,7 @@ from lightning.pytorch import callbacks as neighbours
 from torch.optim.swa_utils import get_ema_avg_fn
 
 from lightning_lr import LearningRateController
+from lightning_lr.engine.policies import ExponentialPolicy
 from tests.helpers.recorded import BATCHES, Recorder, Small, SmallManual, fit, run
 from tests.helpers.versions import skip_if_new
 from tests.live.test_schedulers_live import Memory
@@ -21,7 +22,7 @@ RATIO = 0.3
 
 def controller(**arguments: Any) -> LearningRateController:
     """Cuts at the checks 1, 3, 5 and 7."""
-    plain = {"policy": "exponential", "epochs": 2, "ratio": RATIO, "verbose": False}
+    plain = {"policy": ExponentialPolicy(epochs=2, ratio=RATIO), "verbose": False}
     return LearningRateController("val_score", **{**plain, **arguments})
 
 
@@ -128,7 +129,7 @@ def test_all_neighbours(left_out: str, first: bool, tmp_path: Path) -> None:
 
 def test_two_controllers_compose() -> None:
     """Their scales multiply, and each knows its own decisions alone."""
-    one, other = controller(name="one"), controller(name="other", epochs=3, ratio=0.5)
+    one, other = controller(name="one"), controller(name="other", policy=ExponentialPolicy(epochs=3, ratio=0.5))
     scaled, plain = run(Small(cosine), [one, other], one), run(Small(cosine))
     assert [d.check for d in one.decisions] == [1, 3, 5, 7]
     assert [d.check for d in other.decisions] == [2, 5]

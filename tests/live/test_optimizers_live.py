@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from lightning_lr import LearningRateController
+from lightning_lr.engine.policies import ExponentialPolicy
 from lightning_lr.errors import ArgumentError
 from tests.helpers.recorded import EPOCHS, Recorder, Small, SmallManual, fit, run
 
@@ -24,7 +25,7 @@ RATIO = 0.3
 
 def controller(**arguments: Any) -> LearningRateController:
     """Cuts at each check."""
-    plain = {"policy": "exponential", "epochs": 1, "ratio": RATIO, "verbose": False}
+    plain = {"policy": ExponentialPolicy(ratio=RATIO), "verbose": False}
     return LearningRateController("val_score", **{**plain, **arguments})
 
 
@@ -60,7 +61,7 @@ def test_every_optimizer_of_torch_uses_the_scaled_rate(cls: type[torch.optim.Opt
 @pytest.mark.parametrize("cls", CLASSES, ids=lambda cls: cls.__name__)
 def test_every_optimizer_of_torch_comes_back_from_a_loss_that_is_not_finite(cls: type[torch.optim.Optimizer]) -> None:
     """Weights and state of the last good check are restored, and training goes on from there."""
-    ours, module = controller(policy="auto", epochs=None, ratio=None), Tiny(cls, lost=(3,))
+    ours, module = controller(policy="auto"), Tiny(cls, lost=(3,))
     fit(module, [ours])
     assert [(d.action, d.epoch) for d in ours.decisions if d.condition == "non_finite"] == [("restore", 3)]
     assert all(torch.isfinite(parameter).all() for parameter in module.parameters())
@@ -89,7 +90,7 @@ def test_a_rate_that_is_a_tensor(name: str, make: Callable[[Any], torch.optim.Op
         schedulers = [torch.optim.lr_scheduler.ExponentialLR(optimizer, 0.9)] if scheduled else []
         return [optimizer], schedulers
 
-    ours = controller(epochs=3)
+    ours = controller(policy=ExponentialPolicy(epochs=3, ratio=RATIO))
     plain = run(Small(configure))
     seen.clear()
     scaled = run(Small(configure), [ours], ours)
@@ -185,7 +186,7 @@ def test_groups_that_join_in_mid_run(hook: str) -> None:
 @pytest.mark.filterwarnings("ignore:`LightningModule.configure_optimizers` returned `None`")
 def test_no_optimizer_at_all() -> None:
     """There is nothing to change: training goes on, and it is said once."""
-    ours = controller(policy="auto", epochs=None, ratio=None)
+    ours = controller(policy="auto")
     with pytest.warns(
         UserWarning, match="^lightning_lr: No optimizer has a learning rate that could be changed: decisi"
     ):

@@ -9,11 +9,12 @@ import torch
 from lightning.pytorch.plugins import MixedPrecision
 
 from lightning_lr import LearningRateController
+from lightning_lr.engine.policies import ExponentialPolicy
 from tests.helpers.recorded import BATCHES, EPOCHS, Small, run
 
 
 def controller(**arguments: Any) -> LearningRateController:
-    plain = {"policy": "exponential", "epochs": 2, "ratio": 0.3, "verbose": False}
+    plain = {"policy": ExponentialPolicy(epochs=2, ratio=0.3), "verbose": False}
     return LearningRateController("val_score", **{**plain, **arguments})
 
 

@@ -12,6 +12,7 @@ from lightning.pytorch.callbacks import LearningRateMonitor
 from lightning.pytorch.loggers.logger import Logger
 
 from lightning_lr import LearningRateController
+from lightning_lr.engine.policies import ExponentialPolicy
 from tests.helpers.recorded import BATCHES, EPOCHS, Recorder, Small, SmallManual, run
 from tests.helpers.schedulers import CASES, SchedulerCase
 
@@ -62,7 +63,7 @@ def reference(case: SchedulerCase, interval: str, accumulation: int, optimizatio
 
 
 def controller() -> LearningRateController:
-    return LearningRateController("val_score", policy="exponential", epochs=2, ratio=FACTOR, verbose=False)
+    return LearningRateController("val_score", policy=ExponentialPolicy(epochs=2, ratio=FACTOR), verbose=False)
 
 
 @pytest.mark.parametrize(("case", "interval", "accumulation", "optimization"), MATRIX, ids=named)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -129,8 +129,7 @@ def train(made: tuple[Any, Mapping[str, Any]], options: Mapping[str, Any], folde
     checkpoint = given.pop("checkpoint", None)
     ours = LearningRateController(
         train_monitor="train_score",
-        policy=RAISES,
-        warmup_checks=RAISED,
+        policy=replace(RAISES, warmup_checks=RAISED),
         probes=[TinySteps()],
         verbose=False,
         **arguments,

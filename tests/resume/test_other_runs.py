@@ -10,7 +10,8 @@ import pytest
 from torch.optim import lr_scheduler
 
 from lightning_lr.engine.journal import read_line
-from tests.helpers.resume import WHENS, Run, When, killed, resumed, unkilled
+from lightning_lr.engine.policies import HalvingPolicy
+from tests.helpers.resume import FIRM, WHENS, Run, When, killed, resumed, unkilled
 from tests.helpers.schedulers import CASES, SchedulerCase
 from tests.resume.test_killed_and_resumed import same
 
@@ -31,9 +32,9 @@ def row(name: str, *whens: When, short: bool = False, **fields: Any) -> list[Any
     [
         *row("a dry run", MID, END, arguments={"dry_run": True}),
         *row("the conservative policy", MID, END, arguments={"policy": "conservative"}),
-        *row("halving", MID, VALIDATION, END, arguments={"policy": "halving", "epochs": 3, "patience": None}),
+        *row("halving", MID, VALIDATION, END, arguments={"policy": HalvingPolicy(epochs=3), "patience": None}),
         *row("exponential", MID, END, arguments={"policy": "exponential", "patience": None}),
-        *row("cooldown and warm-up", MID, END, arguments={"cooldown": 3, "warmup_checks": 5}),
+        *row("cooldown and warm-up", MID, END, arguments={"cooldown": 3, "policy": replace(FIRM, warmup_checks=5)}),
         *row("no snapshot needed", MID, END, arguments={"restore_best": False}),
         *row("bounds", MID, END, arguments={"min_lr": [0.001, 0.01], "max_lr": 0.04}),
         *row("learning rates that are tensors", MID, END, tensor=True),

@@ -75,7 +75,7 @@ class EpochPolicy(Policy):
         super().__post_init__(patience, factor, restore_best, min_plateau_fraction)
         check_integer("epochs", self.epochs, 1)
         check_number("ratio", self.ratio, above=0.0, below=1.0)
-        self._refuse_unused(responses=self.responses or None)
+        self._refuse_unused(responses=self.responses or None, warmup_checks=self.warmup_checks or None)
 
     def _refuse_unused(self, **unused: Any) -> None:
         refuse_for_epochs(self, **unused)

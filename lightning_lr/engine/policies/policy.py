@@ -83,6 +83,9 @@ class Policy:
         max_failed_restores: restores in a row without a new best after which training is stopped. The reductions
             multiply: 0.3⁴ is below a hundredth of the rate, and a run that cannot better its best state at a hundredth
             of the rate has nothing left to gain.
+        rel_delta: least change of a monitor relative to |best| that counts as improvement, ≥ 0. 1e-3: ten times the
+            default of ``ReduceLROnPlateau``, and below what is reported of a result.
+        warmup_checks: checks at the start of a run without a change, ≥ 0; divergence and NaN are acted on at once.
 
     Args:
         patience: checks in a row, for every response that waits at all (those at once stay so); the plateau then waits
@@ -107,6 +110,8 @@ class Policy:
     restore_best_at_end: bool = False
     anneal_on_plateau: bool = False
     max_failed_restores: int = 4
+    rel_delta: float = 1e-3
+    warmup_checks: int = 0
     patience: InitVar[int | None] = None
     factor: InitVar[float | None] = None
     restore_best: InitVar[bool | None] = None
@@ -120,6 +125,8 @@ class Policy:
         min_plateau_fraction: float | None,
     ) -> None:
         check_integer("max_failed_restores", self.max_failed_restores, 1)
+        check_number("rel_delta", self.rel_delta)
+        check_integer("warmup_checks", self.warmup_checks, 0)
         responses = {Condition(condition): response for condition, response in self.responses.items()}
         for condition, response in responses.items():
             changes: dict[str, object] = {}

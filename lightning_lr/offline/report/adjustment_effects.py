@@ -57,7 +57,7 @@ def _effect(summary: RunSummary, place: int, reviews: dict[int, Review]) -> Adju
 def _reviews(summary: RunSummary) -> dict[int, Review]:
     """Check of each change that is no recorded decision → its review."""
     of = summary.settings
-    history = RunHistory(of.monitors, of.mode, of.train_monitor, of.min_delta, of.rel_delta)
+    history = RunHistory(of.monitors, of.mode, of.train_monitor, of.min_delta, of.policy.rel_delta)
     found: dict[int, Review] = {}
     pending: PendingReview | None = None
     for place, line in enumerate(summary.lines):
