@@ -12,7 +12,8 @@ from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Any, TypeVar
 
-from lightning_lr.engine.detectors import Detector, checked_detectors
+from lightning_lr.engine.detectors import checked_detectors
+from lightning_lr.engine.detectors.base import Detector
 from lightning_lr.engine.policies import PRESETS, Policy
 from lightning_lr.engine.policies.epochs import refuse_for_epochs
 from lightning_lr.engine.vocabulary import Mode, Vote
