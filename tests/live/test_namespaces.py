@@ -12,7 +12,7 @@ import pytest
 import torch
 
 import lightning_lr
-from lightning_lr import LearningRateController, Policy
+from lightning_lr import LearningRateController, Policy, Snapshots
 from lightning_lr.engine.policies import Response
 from lightning_lr.engine.vocabulary import Action, Condition
 from tests.helpers.scripted import QUIET, data, eager
@@ -140,6 +140,29 @@ def test_command_line(tmp_path, monkeypatch, package, line, shown):
     made = cli(module_of(package), run=False, save_config_callback=None)
     (control,) = [one for one in made.trainer.callbacks if isinstance(one, LearningRateController)]
     assert shown in repr(control)
+
+
+# option on the command line → attribute of the options, its value
+OPTIONS = [
+    pytest.param("journal=false", "journal", False, id="no-journal"),
+    pytest.param("journal=lr.jsonl", "journal", "lr.jsonl", id="journal"),
+    pytest.param("snapshots=false", "snapshots", None, id="no-snapshots"),
+    pytest.param("snapshots.in_checkpoint=false", "snapshots", Snapshots(in_checkpoint=False), id="snapshots"),
+    pytest.param("snapshots={folder: kept}", "snapshots", Snapshots("kept"), id="snapshots-in-a-folder"),
+    pytest.param("param_groups=[0,body]", "param_groups", [0, "body"], id="param-groups"),
+]
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+@pytest.mark.parametrize(("option", "name", "value"), OPTIONS)
+def test_options_of_the_command_line(tmp_path, monkeypatch, package, option, name, value):
+    """Each kind of value arrives as what it means, not as its text."""
+    monkeypatch.chdir(tmp_path)
+    cli = importlib.import_module(f"{package}.cli").LightningCLI
+    monkeypatch.setattr("sys.argv", ["train.py", *CONTROL, f"--trainer.callbacks.{option}", *RUN])
+    made = cli(module_of(package), run=False, save_config_callback=None)
+    (control,) = [one for one in made.trainer.callbacks if isinstance(one, LearningRateController)]
+    assert getattr(control.options, name) == value
 
 
 @pytest.mark.parametrize("package", PACKAGES)

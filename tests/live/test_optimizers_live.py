@@ -132,10 +132,10 @@ def test_only_the_chosen_rates_are_scaled(chosen: Any, controlled: set[str]) -> 
 
 
 BAD = (
-    ([2], "Expected `optimizers` to hold indices below 2 or names of parameter groups ('body', 'head') but got 2."),
+    ([2], "Expected `param_groups` to hold indices below 2 or names of parameter groups ('body', 'head') but got 2."),
     (
         ["hed"],
-        "Expected `optimizers` to hold indices below 2 or names of parameter groups ('body', 'head') but got 'hed'.",
+        "Expected `param_groups` to hold indices below 2 or names of parameter groups ('body', 'head') but got 'hed'.",
     ),
 )
 
