@@ -6,6 +6,7 @@ import importlib
 import json
 import re
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -67,7 +68,7 @@ def test_a_detector_of_the_users_own_acts_in_a_run(tmp_path, monkeypatch, capsys
     names = own()
     exec(BLOCKS["own"], names)
     callback = names["callback"]
-    callback.journal = "lr_journal.jsonl"
+    callback.options = replace(callback.options, journal="lr_journal.jsonl")
     fit = trainer([callback], tmp_path, logger=[CSVLogger("log"), TensorBoardLogger("board")], max_epochs=4)
     fit.fit(Scripted({"val_loss": STUCK}), data(), data())
 
