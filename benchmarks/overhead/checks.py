@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import io
 import math
 import random
@@ -111,8 +112,10 @@ def grown_bytes(check: int, checks: int = 2000) -> int:
     tracemalloc.start()
     try:
         core.run(150)  # what fills the windows was then made while it is watched
+        gc.collect()
         before = tracemalloc.get_traced_memory()[0]
         core.run(checks)
+        gc.collect()
         return tracemalloc.get_traced_memory()[0] - before
     finally:
         tracemalloc.stop()
