@@ -111,7 +111,7 @@ def grown_bytes(check: int, checks: int = 2000) -> int:
     core.check = check
     tracemalloc.start()
     try:
-        core.run(150)  # what fills the windows was then made while it is watched
+        core.run(650)  # what fills windows and caches was then made while it is watched
         gc.collect()
         before = tracemalloc.get_traced_memory()[0]
         core.run(checks)
