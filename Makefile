@@ -37,11 +37,11 @@ test-soak: $(VENV)/.stamp-dev  ## 200 small runs, killed at random and resumed: 
 	$(BIN)/python -m tests.cluster.soak $(ARGS)
 
 test-lowest: $(LOWEST)/.stamp  ## core and live with the least versions that pyproject.toml names
-	$(LOWEST)/bin/python -m pytest tests/core tests/offline tests/live tests/layerwise tests/contracts \
-	    tests/equivalence $(ARGS)
+	$(LOWEST)/bin/python -m pytest tests/engine tests/offline tests/run tests/optim tests/snapshot \
+	    tests/loggers tests/callbacks tests/layerwise tests/contracts tests/equivalence $(ARGS)
 
 test-core: $(CORE)/.stamp  ## core and offline, in an environment that has no torch
-	$(CORE)/bin/python -m pytest $(wildcard tests/core tests/offline) tests/test_architecture.py \
+	$(CORE)/bin/python -m pytest tests/engine tests/offline tests/layerwise/test_rule.py tests/test_architecture.py \
 	    lightning_lr/engine lightning_lr/offline lightning_lr/errors.py $(ARGS)
 
 test-tab: $(VENV)/.stamp-dev  ## the TensorBoard tab in a real Chromium, which it installs where apt-get is at hand

@@ -47,6 +47,7 @@ html_copy_source = False
 # The menu: caption → patterns of pages. A page that is added to a folder is picked up by itself.
 MENU = {
     "Start": ["architecture.md", "glossary.md", "*.md"],
+    "How to": ["how-to/*.md"],
     "Detectors": ["detectors/index.md", "detectors/*.md"],
     "Metrics": ["metrics/index.md", "metrics/*.md"],
     "Decisions": ["decisions/index.md", "decisions/*.md"],

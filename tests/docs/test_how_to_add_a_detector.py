@@ -24,7 +24,7 @@ from tests.helpers.readings import Run
 from tests.helpers.scripted import Scripted, data, trainer
 
 DOCS = Path(__file__).parents[2] / "docs"
-PAGE = (DOCS / "how-to-add-a-detector.md").read_text(encoding="utf-8")
+PAGE = (DOCS / "how-to" / "add-a-detector.md").read_text(encoding="utf-8")
 BLOCKS = dict(re.findall(r"<!-- run: (\S+) -->\n```python\n(.*?)```", PAGE, re.DOTALL))
 STUCK = [2.303, 2.295, 2.304, 2.303, 2.3]
 

@@ -1,6 +1,6 @@
 """live ≡ replay, through real Trainers and through the curves whose end is known.
 
-The fixtures of ``tests/helpers/replays.py`` ask the same of every run of tests/live and tests/resume.
+The fixtures of ``tests/helpers/replays.py`` ask the same of every run of tests/run and tests/resume.
 """
 
 from __future__ import annotations

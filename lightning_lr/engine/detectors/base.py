@@ -21,7 +21,7 @@ MARKS = frozenset(
 
 
 class Detector(ABC):
-    """Base class of all detectors; how to write one stands in docs/how-to-add-a-detector.md.
+    """Base class of all detectors; how to write one stands in docs/how-to/add-a-detector.md.
 
     A subclass sets the class attributes. Two detectors of the same condition must agree on all of them.
 

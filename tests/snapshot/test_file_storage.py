@@ -17,9 +17,9 @@ from lightning_lr.snapshot.files import SnapshotFile
 from lightning_lr.snapshot.snapshot import Snapshot
 from tests.helpers.ranks import run_on_ranks
 from tests.helpers.scripted import Scripted, data, trainer
-from tests.live.test_snapshot import everything, made
-from tests.live.test_snapshot import train as steps
-from tests.live.test_undo import CASES, assert_undone, train
+from tests.snapshot.test_snapshot import everything, made
+from tests.snapshot.test_snapshot import train as steps
+from tests.snapshot.test_undone_raise import CASES, assert_undone, train
 
 
 def files(folder: Path) -> list[str]:

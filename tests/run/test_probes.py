@@ -18,7 +18,7 @@ from lightning_lr.errors import ArgumentError
 from tests.helpers.ranks import run_on_ranks
 from tests.helpers.scripted import trainer
 from tests.helpers.versions import ANY_CHECKPOINT
-from tests.live.test_no_trace import WORSE, Real, learnable, traces
+from tests.run.test_no_trace import WORSE, Real, learnable, traces
 
 
 def probes(**options: Any) -> list[Any]:

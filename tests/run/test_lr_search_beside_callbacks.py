@@ -10,7 +10,7 @@ import torch
 from lightning.pytorch.callbacks import Callback, EarlyStopping, LearningRateFinder, ModelCheckpoint
 
 from tests.helpers.versions import skip_if_new
-from tests.live.test_exploration import Regression, fit, lr_search
+from tests.run.test_lr_search import Regression, fit, lr_search
 
 SHORT = {"limit_train_batches": 10, "max_epochs": 40}
 """400 steps in epochs of 10: the sweep of at most 50 spans several validations."""

@@ -22,8 +22,8 @@ from lightning_lr.metrics.probe import Probe
 from tests.helpers.ranks import run_on_ranks
 from tests.helpers.scripted import QUIET
 from tests.helpers.versions import ANY_CHECKPOINT, skip_if_new
-from tests.live.test_exploration import Regression, fit, lr_search
-from tests.live.test_snapshot import fingerprint
+from tests.run.test_lr_search import Regression, fit, lr_search
+from tests.snapshot.test_snapshot import fingerprint
 
 RAISES = Policy("raises", {"slow_progress": Response("raise", 2.0), "divergence": Response("restore", 0.3)})
 """Nothing but the raise, and a policy that restores at all, so that there are snapshots."""

@@ -15,7 +15,7 @@ from lightning_lr import LearningRateController
 from lightning_lr.engine.policies import ExponentialPolicy
 from tests.helpers.recorded import BATCHES, Recorder, Small, SmallManual, fit, run
 from tests.helpers.versions import skip_if_new
-from tests.live.test_schedulers_live import Memory
+from tests.optim.test_schedulers_in_a_trainer import Memory
 
 RATIO = 0.3
 

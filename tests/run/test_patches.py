@@ -16,7 +16,7 @@ from lightning_lr import LayerwiseLearningRate, LearningRateController
 from lightning_lr.run.patches import patch
 from lightning_lr.run.trainer.other_callbacks import pause_judging
 from tests.helpers.scripted import Scripted, data, trainer
-from tests.live.test_exploration import Regression, fit, lr_search
+from tests.run.test_lr_search import Regression, fit, lr_search
 
 
 def counting(plain: Callable[..., Any], calls: list[int]) -> Callable[..., Any]:
