@@ -13,9 +13,10 @@ from itertools import pairwise
 from typing import Any
 
 from lightning_lr.engine.decisions import Proposal, from_finding
+from lightning_lr.engine.journal import JournalLine
 from lightning_lr.engine.policies.policy import Response
-from lightning_lr.engine.records import Decision, Finding, MetricView, Reading, Review
-from lightning_lr.engine.vocabulary import Action, Condition, Verdict
+from lightning_lr.engine.records import Decision, Finding, JournalEntry, MetricView, Reading, Review
+from lightning_lr.engine.vocabulary import Action, Condition, Event, Verdict
 
 REVIEW_CHECKS = 3
 """Checks after which a change is reviewed, and before it that it is compared with: as many as a plateau takes. The
@@ -129,3 +130,15 @@ def undo(review: Review | None, reading: Reading) -> Proposal | None:
     )
     action = Action.REDUCE if reading.snapshot_check is None else Action.RESTORE
     return from_finding(reading, finding, Response(action, 1 / review.factor), f"review of check {review.check}")
+
+
+def is_carried_out(line: JournalEntry | JournalLine) -> bool:
+    """Whether a decision to scale or restore changed anything; nothing changes in a dry run."""
+    changed = line.adjustment.restored or line.adjustment.rates != line.reading.rates
+    return changed or not {"scale", "restore"}.intersection(line.decision.steps)
+
+
+def is_reviewed(line: JournalEntry | JournalLine) -> bool:
+    """Whether a review follows: not that of a first learning rate, of the planned end, of a stop, or in a dry run."""
+    at_check = line.event in (Event.CHECK, Event.TRAIN_CHECK)
+    return at_check and line.decision.action is not Action.STOP and is_carried_out(line)

@@ -162,6 +162,22 @@ def test_the_review_of_the_journal_counts():
     assert effect.sentence == "helped: gain of val_loss a check 0.1 before, 0.7 in the 3 since"
 
 
+@pytest.mark.parametrize(("event", "action", "sentence"), [
+    (Event.SEARCH, Action.EXPLORE, ""),
+    (Event.ANNEAL, Action.ANNEAL, ""),
+    (Event.EARLY_ANNEAL, Action.ANNEAL, ""),
+    (Event.TRAIN_CHECK, Action.REDUCE, "not known: too few checks came after it"),
+    (Event.CHECK, Action.ANNEAL, "not known: too few checks came after it"),
+    (Event.CHECK, Action.STOP, "training ended"),
+])  # fmt: skip
+def test_only_what_is_reviewed_can_lack_a_review(event, action, sentence):
+    """The first learning rate and the planned end are no answers to a condition: there is nothing to say of them."""
+    last = line(1, 1.0, 0.1, PLATEAU)
+    last = replace(last, event=event, decision=replace(last.decision, action=action))
+    (effect,) = adjustment_effects(summarize([line(0, 1.0, 0.1), last], settings_from()))
+    assert effect.sentence == sentence
+
+
 def test_a_schedule_that_is_not_ours_makes_changes_too():
     assert summary_of(*[(1.0, 0.1)] * 3, *[(1.0, 0.05)] * 3, *[(1.0, 0.049)] * 3).changes == (2,)
 
@@ -211,6 +227,22 @@ def test_the_margin_of_the_rate_that_was_found(tmp_path, capsys):
         assert f"The exploration kept 0.029. Its {said}" in text
         assert outside in text
         assert "how the whole run would have ended at these rates was not measured" in text
+
+
+def test_a_paragraph_without_a_review_ends_with_its_reason(tmp_path, capsys, monkeypatch):
+    engine, lines = DecisionEngine(settings_from()), [header_line(settings_from(), {})]
+    for check in range(2):
+        reading = Reading(
+            check, check, check, {"val_loss": 1.0} if check == 0 else {}, rates={"lr": Rate(0.1, 1.0, 0.1)}
+        )
+        event = Event.ANNEAL if check else Event.CHECK
+        lines.append(entry_line(engine.entry(event, reading, engine.replay(event, reading), Adjustment(reading.rates))))
+    (tmp_path / "lr_journal.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    monkeypatch.setattr(report, "WIDE", 500)
+    assert main(["report", str(tmp_path)]) == 0
+    out = capsys.readouterr().out
+    assert "\ncheck 1 · epoch 1 · anneal" in out
+    assert "what it brought" not in out
 
 
 def test_the_page_fetches_nothing(tmp_path, capsys):

@@ -10,8 +10,9 @@ import math
 from dataclasses import dataclass
 
 from lightning_lr.engine.history.run_history import RunHistory
+from lightning_lr.engine.journal import JournalLine
 from lightning_lr.engine.records import Review
-from lightning_lr.engine.review import PendingReview
+from lightning_lr.engine.review import PendingReview, is_carried_out, is_reviewed
 from lightning_lr.engine.vocabulary import Action, Event
 from lightning_lr.offline.report.run_summary import RunSummary
 
@@ -24,7 +25,7 @@ class AdjustmentEffect:
         place: position of the check after which it was made.
         old_rate: of the first group; NaN if unknown.
         new_rate: likewise.
-        sentence: what it brought.
+        sentence: what it brought; empty if it is no change that is reviewed.
     """
 
     place: int
@@ -37,21 +38,24 @@ def adjustment_effects(summary: RunSummary) -> list[AdjustmentEffect]:
     """Every change of a run with what it brought."""
     recorded = {line.review.check: line.review for line in summary.lines if line.review is not None}
     reviews = {**_reviews(summary), **recorded}
-    return [_effect(summary, place, reviews) for place in summary.changes]
+    return [_effect(summary, place, reviews.get(summary.lines[place].decision.check)) for place in summary.changes]
 
 
-def _effect(summary: RunSummary, place: int, reviews: dict[int, Review]) -> AdjustmentEffect:
+def _effect(summary: RunSummary, place: int, review: Review | None) -> AdjustmentEffect:
     line, later = summary.lines[place], summary.rates[place + 1 : place + 2]
     new = next(iter(line.adjustment.rates.values())).applied if line.adjustment.rates else math.nan
-    brought = "not known: too few checks came after it"
-    if line.decision.action is Action.STOP:
-        brought = "training ended"
-    elif line.event is not Event.CHECK and line.decision.check not in reviews:
-        brought = "not reviewed"
-    elif line.decision.check in reviews:
-        brought = reviews[line.decision.check].brought
     new_rate = later[0] if later and math.isfinite(later[0]) else new
-    return AdjustmentEffect(place, summary.rates[place], new_rate, brought)
+    return AdjustmentEffect(place, summary.rates[place], new_rate, _sentence(line, review))
+
+
+def _sentence(line: JournalLine, review: Review | None) -> str:
+    if not is_carried_out(line):
+        return "nothing: it was not carried out"
+    if line.decision.action is Action.STOP:
+        return "training ended"
+    if not is_reviewed(line):
+        return ""
+    return "not known: too few checks came after it" if review is None else review.brought
 
 
 def _reviews(summary: RunSummary) -> dict[int, Review]:
@@ -61,9 +65,10 @@ def _reviews(summary: RunSummary) -> dict[int, Review]:
     found: dict[int, Review] = {}
     pending: PendingReview | None = None
     for place, line in enumerate(summary.lines):
-        if line.event is not Event.CHECK:
+        if line.event not in (Event.CHECK, Event.TRAIN_CHECK):
             continue
-        monitor, changed = history.update(line.reading).monitors[0], place in summary.changes
+        monitor = history.update(line.reading, line.event is Event.TRAIN_CHECK).monitors[0]
+        changed = place in summary.changes
         pending = pending and pending.counted(monitor)
         if pending and pending.checks and (pending.is_due or changed):
             found[pending.check] = pending.review(monitor)

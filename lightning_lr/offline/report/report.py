@@ -98,7 +98,7 @@ def show(report: Report) -> None:
     elif report.effects:
         for check, epoch, what, rates, why, brought in report.rows:
             terminal.say(out, f"check {check} · epoch {epoch} · {what} · {rates}", style="bold")
-            terminal.say(out, why, f"{HEADS[-1]}: {brought}", indent=4)
+            terminal.say(out, why, *([f"{HEADS[-1]}: {brought}"] if brought else []), indent=4)
         terminal.say(out, "")
     else:
         terminal.say(out, "", UNCHANGED)
