@@ -14,16 +14,19 @@ from lightning_lr.engine.detectors.base import Detector
 from lightning_lr.engine.history.run_history import TRAIN_LOSS
 from lightning_lr.engine.journal import plain
 from lightning_lr.engine.records import JournalEntry
+from lightning_lr.engine.review import is_reviewed
 from lightning_lr.engine.vocabulary import Action, Event
 from lightning_lr.tensorboard_plugin.pages import (
     CHECKS,
     DECISIONS,
     PLUGIN,
+    REVIEWS,
     CheckRow,
     PageName,
     Paging,
     checks_page,
     decisions_page,
+    reviews_page,
 )
 
 
@@ -41,6 +44,7 @@ class TabData:
         self.session = time.time_ns() // 1_000_000
         self.checks: Paging[CheckRow] = Paging()
         self.decisions: Paging[dict[str, Any]] = Paging()
+        self.reviews: Paging[dict[str, Any]] = Paging()
 
     def write(self, entry: JournalEntry, number: int, experiments: Sequence[Any]) -> None:
         """The pages that one check makes.
@@ -55,6 +59,9 @@ class TabData:
         if entry.decision.action is not Action.HOLD:
             due = self.decisions.add(decision_record(entry, number, self.detectors))
             pages += [(DECISIONS, place, decisions_page(decisions)) for place, decisions in due]
+        if entry.review is not None:
+            known = {"check": entry.review.check, "at": entry.reading.check, "brought": entry.review.brought}
+            pages += [(REVIEWS, place, reviews_page(reviews)) for place, reviews in self.reviews.add(known)]
         for kind, place, text in pages:
             summary = _summary(PageName(self.prefix, kind, self.session, place).tag, text)
             for experiment in experiments:
@@ -84,10 +91,11 @@ def _train_value(entry: JournalEntry) -> float:
 
 
 def decision_record(entry: JournalEntry, number: int, detectors: Sequence[Detector]) -> dict[str, Any]:
-    """A decision as the journal writes it, with its number, its look, and what was noted when it was applied."""
+    """A decision as the journal writes it: with its number, its look, notes, and whether a review is to follow."""
     record: dict[str, Any] = plain(entry.decision)
     color, mark = look_of(entry.decision.condition, detectors)
-    return {"number": number, **record, "color": color, "mark": mark, "notes": list(entry.adjustment.notes)}
+    look = {"color": color, "mark": mark}
+    return {"number": number, **record, **look, "notes": list(entry.adjustment.notes), "reviewed": is_reviewed(entry)}
 
 
 def _summary(tag: str, text: str) -> Any:

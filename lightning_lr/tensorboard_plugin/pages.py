@@ -1,7 +1,8 @@
 """What the tab's summaries are called and what stands in them: all that the writer and the reader must agree on.
 
-A run's checks and decisions travel in pages, each a tensor summary that holds one JSON text. TensorBoard keeps but a
-sample of each tag's values, of which only the newest is sure; so whatever must not be lost is the newest under its tag:
+A run's checks, decisions and reviews travel in pages, each a tensor summary that holds one JSON text. TensorBoard
+keeps but a sample of each tag's values, of which only the newest is sure; so whatever must not be lost is the newest
+under its tag:
 
 - ten checks share one *recent* tag, which is written again at each of them;
 - after ten such tags their hundred checks go into one *page* of their own, written once, and the ten tags start anew.
@@ -29,6 +30,7 @@ PAGE = 100
 
 CHECKS = "checks"
 DECISIONS = "decisions"
+REVIEWS = "reviews"
 
 MOST_RATES = 16
 """Learning rates in one row: the chart of a hundred parameter groups could not be read, nor its file be small."""
@@ -40,7 +42,7 @@ class PageName:
 
     Attributes:
         prefix: what all tags of a controller begin with.
-        kind: checks or decisions.
+        kind: checks, decisions or reviews.
         session: start of the fit in milliseconds; later ones are larger.
         place: ``p0000100`` for a page (number of its first row), ``r3`` for a recent tag.
     """
@@ -70,7 +72,7 @@ class PageName:
         """
         prefix, found, rest = tag.rpartition("/tab/")
         parts = rest.split("/")
-        if not found or len(parts) != 3 or parts[0] not in (CHECKS, DECISIONS):
+        if not found or len(parts) != 3 or parts[0] not in (CHECKS, DECISIONS, REVIEWS):
             return None
         try:
             return cls(prefix, parts[0], int(parts[1], 16), parts[2])
@@ -164,6 +166,15 @@ def checks_page(rows: Sequence[CheckRow], train: str) -> str:
 def decisions_page(decisions: Sequence[Mapping[str, Any]]) -> str:
     """The text of a page of decisions, each as the journal writes it."""
     return _dump({"decisions": [_shortened(decision) for decision in decisions]})
+
+
+def reviews_page(reviews: Sequence[Mapping[str, Any]]) -> str:
+    """The text of a page of reviews. Each comes some checks after its decision, if need be in another session.
+
+    Args:
+        reviews: ``check`` of the decision, ``at`` which check it was known, and what the decision ``brought``.
+    """
+    return _dump({"reviews": list(reviews)})
 
 
 class PageError(ValueError):

@@ -16,7 +16,9 @@ from lightning_lr.engine.records import (
     MetricViews,
     Rate,
     Reading,
+    Review,
 )
+from lightning_lr.engine.review import REVIEW_CHECKS
 from lightning_lr.engine.vocabulary import Action, Condition
 from lightning_lr.loggers.tensorboard import TabData
 
@@ -65,6 +67,7 @@ class TabRun:
         self.decisions = 0
         self.rate = rate
         self.seed = seed
+        self.pending: Decision | None = None
         self.tab = TabData(prefix)
 
     def go(self, checks: int) -> TabRun:
@@ -93,7 +96,19 @@ class TabRun:
         reading = Reading(check, check, step, {self.monitor: value}, None, train, {"lr-SGD": old})
         views = MetricViews(check, (), MetricView("train_loss", 1, train, True, (), 2.5, train, check, 0, 0.01))
         diagnosis = Diagnosis(decision.condition, (), decision.reason)
-        return JournalEntry(reading, views, diagnosis, decision, Adjustment({"lr-SGD": new}))
+        review = self._review(check)
+        if decision.action is not Action.HOLD:
+            self.pending = decision
+        return JournalEntry(reading, views, diagnosis, decision, Adjustment({"lr-SGD": new}), review=review)
+
+    def _review(self, check: int) -> Review | None:
+        """Of the last decision, three checks later."""
+        of = self.pending
+        if of is None or check < of.check + REVIEW_CHECKS:
+            return None
+        self.pending = None
+        helped, gains = of.action is not Action.RAISE, (0.012, 0.012, 0.001 * of.check)
+        return Review(of.check, of.action, of.condition, of.factor, self.monitor, helped, *gains, REVIEW_CHECKS)
 
     def _decide(self, check: int) -> Decision:
         condition, action, factor = Condition.HEALTHY, Action.HOLD, 1.0

@@ -10,6 +10,7 @@ import os
 import shutil
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,7 @@ from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 
+from lightning_lr.engine.vocabulary import Action
 from tests.helpers.tab_runs import TabRun, plain_run
 from tests.helpers.tab_server import serving
 
@@ -133,8 +135,10 @@ def logdir(tmp_path_factory):
     folder = tmp_path_factory.mktemp("runs")
     TabRun(folder / "first", every=7).go(60).close()
     TabRun(folder / "second", every=9, seed=1).go(40).close()
-    TabRun(folder / "resumed", every=10).go(60).close()
-    TabRun(folder / "resumed", every=10, checks=40).go(15).close()
+    run, again = TabRun(folder / "resumed", every=10).go(40), TabRun(folder / "resumed", every=10, checks=40)
+    again.pending = replace(run.pending, action=Action.RAISE)  # whose review says other things than the first fit's
+    run.go(20).close()
+    again.go(15).close()
     TabRun(folder / "quiet", every=0).go(5).close()
     TabRun(folder / "evil", every=5, monitor=EVIL).go(20).close()
     plain_run(folder / "plain")
@@ -189,16 +193,14 @@ def test_curves_above_rate_below_a_mark_on_both_at_each_decision(page):
         assert name in page.text(".legend")
 
 
-def test_hover_shows_the_sentence_the_evidence_and_what_followed(page):
+def test_hover_shows_the_sentence_the_evidence_and_the_review(page):
     page.choose("first").drawn("first", 60)
     page.point_at("first", 6)
     said = page.until(lambda: page.text(".hover:not([hidden])"), "the hover box")
     assert "divergence: val_loss did what it does at check 6 → restore, learning rate × 0.3 (lr-SGD 0.1 → 0.03)" in said
     assert "decision 1 · check 6 · epoch 6 · step 69" in said
-    assert all(part in said.lower() for part in ("evidence", "score", "0.42", "threshold", "afterwards"))
-    assert "7 checks until the next decision." in said
-    assert "val_loss: 2." in said
-    assert "a check (before: −0.0" in said
+    assert all(part in said.lower() for part in ("evidence", "score", "0.42", "threshold", "what it brought"))
+    assert "helped: gain of val_loss a check 0.012 before, 0.006 in the 3 since (known at check 9)." in said
     page.point_at("first", 10)
     said = page.until(lambda: "check 10 ·" in page.text(".hover") and page.text(".hover"), "the numbers of a check")
     assert all(name in said for name in ("train_loss", "val_loss", "lr-SGD"))
@@ -260,6 +262,10 @@ def test_a_resumed_run_is_what_the_later_fit_says(page):
     """Checks 0 to 59, then again from 40 to 54: the old 40 to 59 were undone by going back to the checkpoint."""
     page.choose("resumed").drawn("resumed", 55)
     assert page.js("return document.querySelector('.plot').dataset.decisions") == "5"
+    page.all(".table tbody tr")[3].click()
+    assert "decision 4 · check 39" in page.text(".story")
+    assert "did not help: gain of val_loss" in page.text(".story")  # of a decision of the first fit, by the second
+    assert "(known at check 42)" in page.text(".story")
 
 
 def test_empty_states_say_how_to_get_data(page):
@@ -311,13 +317,15 @@ def test_without_plotly_the_tab_says_what_is_missing(browser, logdir):
 def test_a_live_run_is_followed(page, logdir, server):
     """New checks, a new decision and a new run appear by themselves; zoom and choice stay; only news are fetched."""
     page.choose("second").drawn("second", 40)
-    run = TabRun(logdir / "third", every=10).go(25)
+    run = TabRun(logdir / "third", every=10).go(21)
     page.until(lambda: "third" in page.text(".runs"), "the new run in the list")
-    page.choose("third").drawn("third", 25)
+    page.choose("third").drawn("third", 21)
     page.all(".table tbody tr")[1].click()
+    assert "Not known yet: too few checks have followed." in page.text(".story")
     page.js("Plotly.relayout(document.querySelector('.plot'), {'xaxis.range': [50, 150]})")
-    run.go(20).close()
+    run.go(24).close()
     page.drawn("third", 45)
+    assert "did not help: gain of val_loss a check 0.012 before" in page.text(".story")
     assert page.js("return document.querySelector('.plot').dataset.decisions") == "4"
     assert page.text("tr.chosen").split()[0] == "2"
     assert page.js("return document.querySelector('.plot')._fullLayout.xaxis.range") == [50, 150]

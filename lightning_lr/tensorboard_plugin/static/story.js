@@ -1,7 +1,6 @@
-// One decision in full: the sentence, the change of the rate, the evidence, and what happened afterwards. The hover box
-// and the panel below the chart show the same.
+// One decision in full: the sentence, the change of the rate, the evidence, and what it brought. The hover box and the
+// panel below the chart show the same.
 
-import { afterwards } from "./afterwards.js";
 import { shape, words } from "./conditions.js";
 import { element, number } from "./dom.js";
 
@@ -17,9 +16,15 @@ export function story(timeline, decision) {
     ...notes.map((note) => element("p", { class: "note" }, note)),
     evidence.length ? element("h4", {}, "Evidence") : null,
     element("dl", {}, evidence.map(([name, value]) => element("div", {}, element("dt", {}, words(name)), element("dd", {}, number(value))))),
-    element("h4", {}, "Afterwards"),
-    ...afterwards(timeline, decision).map((line) => element("p", { class: "after" }, line)),
+    ...brought(timeline.reviews.get(decision.check), decision),
   ].filter((node) => node !== null);
+}
+
+// The engine's review, known some checks later; nothing where none is to come.
+function brought(review, decision) {
+  if (!review && !decision.reviewed) return [];
+  const line = review ? `${review.brought} (known at check ${review.at}).` : "Not known yet: too few checks have followed.";
+  return [element("h4", {}, "What it brought"), element("p", { class: "brought" }, line)];
 }
 
 // "0.1 → 0.05", of the first group where all changed alike.

@@ -17,7 +17,8 @@ export class Timeline {
     this.drawn = null;
   }
 
-  // {checks: [{check, epoch, step, train, metrics, rates}], decisions, monitors, rates, train, before, ratesLeftOut}
+  // {checks: [{check, epoch, step, train, metrics, rates}], decisions, reviews: check of a decision → {at, brought},
+  // monitors, rates, train, before, ratesLeftOut}
   read() {
     this.drawn ??= this.merge();
     return this.drawn;
@@ -26,6 +27,7 @@ export class Timeline {
   merge() {
     const checks = new Map();
     const decisions = new Map();
+    const reviews = new Map();
     const names = { monitors: new Set(), rates: new Set() };
     let train = "train_loss";
     let ratesLeftOut = 0;
@@ -35,6 +37,7 @@ export class Timeline {
       for (const known of [checks, decisions]) {
         for (const check of known.keys()) if (check >= start) known.delete(check);
       }
+      for (const [check, review] of reviews) if (review.at >= start) reviews.delete(check);
       for (const page of session.checks) {
         page.monitors.forEach((name) => names.monitors.add(name));
         page.rates.forEach((name) => names.rates.add(name));
@@ -47,10 +50,14 @@ export class Timeline {
       for (const page of session.decisions) {
         for (const decision of page.decisions) decisions.set(decision.check, decision);
       }
+      for (const page of session.reviews) {
+        for (const review of page.reviews) reviews.set(review.check, review);
+      }
     }
     return {
       checks: [...checks.values()].sort((a, b) => a.check - b.check),
       decisions: [...decisions.values()].sort((a, b) => a.check - b.check),
+      reviews,
       monitors: [...names.monitors],
       rates: [...names.rates],
       train: names.monitors.has(train) ? null : train,
@@ -63,7 +70,7 @@ export class Timeline {
   sessions() {
     const found = new Map();
     for (const page of this.pages.values()) {
-      if (!found.has(page.session)) found.set(page.session, { number: page.session, checks: [], decisions: [] });
+      if (!found.has(page.session)) found.set(page.session, { number: page.session, checks: [], decisions: [], reviews: [] });
       found.get(page.session)[page.kind].push(page);
     }
     return [...found.values()].filter((session) => session.checks.length).sort((a, b) => a.number - b.number);
