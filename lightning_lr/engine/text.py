@@ -165,6 +165,11 @@ def reviewed(check: int, action: str, brought: str) -> str:
     return f"the {'reduction' if action == 'reduce' else action} of check {check} {brought}"
 
 
+def review_known(check: int, epoch: int, review: str) -> str:
+    """What the console says when the review of a change is known."""
+    return f"check {check} · epoch {epoch} · {review}"
+
+
 def brought(monitor: str, helped: bool, gains: tuple[float, float | None, float], checks: int) -> str:
     """What a change brought.
 

@@ -1,4 +1,4 @@
-"""The decisions of a run that changed something, the newest of them kept."""
+"""The decisions of a run that changed something, and what each brought; the newest of them kept."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from lightning_lr.engine.journal import decision_from, plain
-from lightning_lr.engine.records import Decision
+from lightning_lr.engine.records import Decision, Review
 
 LONGEST = 1000
 """Decisions kept in memory; the journal has all."""
@@ -20,21 +20,34 @@ monitors, the callback's own state stays under 64 KB."""
 class DecisionHistory:
     """A list of decisions that forgets its oldest, and knows how many there were.
 
+    Attributes:
+        kept: the newest decisions.
+        forgotten: how many came before them.
+        brought: check of a decision → what it brought, of those that are kept and have been reviewed.
+
     >>> history = DecisionHistory()
     >>> len(history), history.kept
     (0, [])
     """
 
-    def __init__(self, kept: Iterable[Decision] = (), forgotten: int = 0) -> None:
+    def __init__(
+        self, kept: Iterable[Decision] = (), forgotten: int = 0, brought: Mapping[int, str] | None = None
+    ) -> None:
         self.kept = list(kept)
         self.forgotten = forgotten
+        self.brought = dict(brought or {})
 
     def add(self, decision: Decision) -> None:
         """Append one."""
         self.kept.append(decision)
         if len(self.kept) > LONGEST:
-            del self.kept[0]
+            self.brought.pop(self.kept.pop(0).check, None)
             self.forgotten += 1
+
+    def add_review(self, review: Review) -> None:
+        """Note what one of the decisions brought."""
+        if any(decision.check == review.check for decision in self.kept):
+            self.brought[review.check] = review.brought
 
     def __len__(self) -> int:
         """How many there were, the forgotten ones included."""
@@ -48,7 +61,7 @@ class DecisionHistory:
         saved: list[dict[str, Any]] = []
         room = SAVED_BYTES
         for decision in reversed(self.kept):
-            record = plain(decision)
+            record = {**plain(decision), "brought": self.brought.get(decision.check)}
             room -= len(json.dumps(record))
             if room < 0:
                 break
@@ -58,4 +71,6 @@ class DecisionHistory:
     @classmethod
     def from_state(cls, state: Mapping[str, Any]) -> DecisionHistory:
         """Continue from :meth:`state_dict`."""
-        return cls([decision_from(record) for record in state["kept"]], state["forgotten"])
+        kept = state["kept"]
+        brought = {record["check"]: record["brought"] for record in kept if record["brought"] is not None}
+        return cls([decision_from(record) for record in kept], state["forgotten"], brought)

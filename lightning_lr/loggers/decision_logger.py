@@ -1,8 +1,8 @@
 """Journal entries → what the loggers show. Nothing is decided here.
 
 Every logger gets the numbers; TensorBoard also gets texts: a set-up card once, and the table of all decisions, written
-again at each event, since it shows but a sample of a tag's texts, of which only the newest is sure; and the data of
-its tab "Learning rate". What others get in place of the texts: :mod:`~lightning_lr.loggers.tables`.
+again at each decision and each review, since it shows but a sample of a tag's texts, of which only the newest is sure;
+and the data of its tab "Learning rate". What others get in place of the texts: :mod:`~lightning_lr.loggers.tables`.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from lightning_lr.engine.log_tags import CONDITION
 from lightning_lr.engine.records import JournalEntry, MetricView
 from lightning_lr.engine.vocabulary import Action
 from lightning_lr.loggers.decision_history import DecisionHistory
-from lightning_lr.loggers.tables import HEADS, DecisionTables, decision_row, is_a, markdown_table, newest, tables_due
+from lightning_lr.loggers.tables import HEADS, DecisionTables, is_a, markdown_table, tables_due
 
 if TYPE_CHECKING:
     from lightning_lr.loggers.tensorboard import TabData
@@ -48,11 +48,11 @@ class DecisionLog:
         self._text("setup", text, step)
 
     def write(self, entry: JournalEntry, history: DecisionHistory, step: int) -> None:
-        """The numbers of one check, and the table where something was decided.
+        """The numbers of one check, and the table if something was decided or reviewed.
 
         Args:
             entry: the check.
-            history: the decisions so far, this one included.
+            history: the decisions so far, with this one and this review.
             step: position on the loggers' x-axis.
         """
         numbers = {f"{self.prefix}/{name}": value for name, value in entry_numbers(entry).items()}
@@ -61,12 +61,14 @@ class DecisionLog:
         if self.tab is not None:
             boards = [logger.experiment for logger in self.loggers if is_tensorboard(logger)]
             self.tab.write(entry, len(history), boards)
-        if entry.decision.action is Action.HOLD:
+        reviewed = [] if entry.review is None else [entry.review.check]
+        decided = [] if entry.decision.action is Action.HOLD else [entry.decision.check]
+        if not (reviewed or decided):
             return
-        table = markdown_table(HEADS, map(decision_row, newest(history)), right=3)
-        for name in tables_due(history):
-            self._text(name, table, step)
-        self.tables.write(history, step)
+        if self.tab is not None:
+            for name, rows in tables_due(history).items():
+                self._text(name, markdown_table(HEADS, rows, right=3), step)
+        self.tables.write(history, [*reviewed, *decided], step)
         for logger in self.loggers:
             # Else an event would stay in memory for up to two minutes, and be lost in a crash, which it may explain.
             logger.save()

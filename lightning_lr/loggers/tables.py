@@ -1,18 +1,19 @@
 """The table of decisions where TensorBoard is not: W&B, MLflow and Comet, each in the form that it shows.
 
-- W&B: a table ``lr_controller/decisions``, logged again at each decision with the last hundred.
+- W&B: a table ``lr_controller/decisions``, logged again with the last hundred at each decision and at each review.
 - MLflow: an artifact ``lr_controller/decisions.csv``, which its page shows as a table; written over in the same way.
-- Comet: one text a decision, and the row as its metadata; nothing is written twice.
+- Comet: one text a decision and one a review, each with the decision's row as its metadata; nothing is written twice.
 
-In the first two, each full hundred is written once more under a number, so that what is stored grows linearly. Any
-other logger has no table: it gets the numbers, as all do.
+In the first two, each full hundred is written once more under a number, so that what is stored grows linearly: when the
+next decision comes, since what the last one brought is known by then. Any other logger has no table: it gets the
+numbers, as all do.
 """
 
 from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from lightning_lr.engine.records import Decision
@@ -22,18 +23,23 @@ from lightning_lr.loggers.decision_history import DecisionHistory
 PAGE = 100
 """Decisions in one table."""
 
-HEADS = ("check", "epoch", "step", "condition", "action", "learning rate", "why")
+HEADS = ("check", "epoch", "step", "condition", "action", "learning rate", "why", "brought")
 
 Row = list[Any]
-Writer = Callable[[Any, list[str], list[Row], int], None]
-"""Logger, names of the tables, their common rows, step."""
+Writer = Callable[[Any, Mapping[str, list[Row]], list[Row], int], None]
+"""Logger, the rows of each table, the rows of what was decided or reviewed now, step."""
 
 
-def decision_row(decision: Decision) -> Row:
-    """One decision as plain cells, in the order of :data:`HEADS`."""
+def decision_row(decision: Decision, brought: str = "") -> Row:
+    """One decision as plain cells, in the order of :data:`HEADS`.
+
+    Args:
+        decision: the decision.
+        brought: what it brought, once that is known.
+    """
     rates = lr_changes(decision.old_lr, decision.new_lr) or "none"
     place = [decision.check, decision.epoch, decision.step]
-    return [*place, str(decision.condition), str(decision.action), rates, decision.reason]
+    return [*place, str(decision.condition), str(decision.action), rates, decision.reason, brought]
 
 
 def markdown_table(heads: Sequence[str], rows: Iterable[Sequence[Any]], right: int = 0) -> str:
@@ -43,20 +49,22 @@ def markdown_table(heads: Sequence[str], rows: Iterable[Sequence[Any]], right: i
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
-def newest(history: DecisionHistory) -> list[Decision]:
-    """What one table holds."""
-    return history.kept[-PAGE:]
+def newest_rows(history: DecisionHistory) -> list[Row]:
+    """One row for each of the newest decisions: a page, and the decision after it."""
+    newest = history.kept[-PAGE - 1 :]
+    return [decision_row(decision, history.brought.get(decision.check, "")) for decision in newest]
 
 
-def tables_due(history: DecisionHistory) -> list[str]:
-    """Names of the tables that the newest decision makes, of one content: the one to look at, and a page that is full.
+def tables_due(history: DecisionHistory) -> dict[str, list[Row]]:
+    """The rows of each table that a decision or a review makes: of the one to look at, and of a page that is full.
 
     >>> from lightning_lr.loggers.decision_history import DecisionHistory
-    >>> tables_due(DecisionHistory(forgotten=99)), tables_due(DecisionHistory(forgotten=200))
+    >>> list(tables_due(DecisionHistory(forgotten=200))), list(tables_due(DecisionHistory(forgotten=201)))
     (['decisions'], ['decisions', 'decisions/page_002'])
     """
-    count = len(history)
-    return ["decisions", *([f"decisions/page_{count // PAGE:03d}"] if count % PAGE == 0 else [])]
+    rows, (full, more) = newest_rows(history), divmod(len(history), PAGE)
+    page = {f"decisions/page_{full:03d}": rows[:-1]} if full and more == 1 else {}
+    return {"decisions": rows[-PAGE:], **page}
 
 
 class DecisionTables:
@@ -76,20 +84,23 @@ class DecisionTables:
         self.warn = warn
         self.writers = [(logger, write) for logger in loggers if (write := _writer(logger)) is not None]
 
-    def write(self, history: DecisionHistory, step: int) -> None:
-        """Show the newest decision, after it was added to the history.
+    def write(self, history: DecisionHistory, checks: Collection[int], step: int) -> None:
+        """Show what was decided or reviewed, after it was added to the history.
 
         Args:
             history: the decisions so far.
+            checks: those of the decisions that are new, or whose review is.
             step: position on the loggers' x-axis.
         """
-        rows = [decision_row(decision) for decision in newest(history)] if self.writers else []
-        names = [f"{self.prefix}/{name}" for name in tables_due(history)]
-        self.writers = [pair for pair in self.writers if self._written(*pair, names, rows, step)]
+        if not self.writers:
+            return
+        tables = {f"{self.prefix}/{name}": rows for name, rows in tables_due(history).items()}
+        news = [row for row in newest_rows(history) if row[0] in checks]
+        self.writers = [pair for pair in self.writers if self._written(*pair, tables, news, step)]
 
-    def _written(self, logger: Any, write: Writer, names: list[str], rows: list[Row], step: int) -> bool:
+    def _written(self, logger: Any, write: Writer, tables: Mapping[str, list[Row]], news: list[Row], step: int) -> bool:
         try:
-            write(logger, names, rows, step)
+            write(logger, tables, news, step)
         except Exception as error:  # whatever a service's client may raise
             kind = type(logger).__name__
             self.warn(f"{kind} took no table of decisions ({error}); it goes on with the numbers alone.")
@@ -106,21 +117,21 @@ def _writer(logger: Any) -> Writer | None:
     return next((write for name, write in WRITERS.items() if is_a(logger, name)), None)
 
 
-def _wandb(logger: Any, names: list[str], rows: list[Row], step: int) -> None:
-    for name in names:
+def _wandb(logger: Any, tables: Mapping[str, list[Row]], news: list[Row], step: int) -> None:
+    for name, rows in tables.items():
         logger.log_table(name, columns=list(HEADS), data=rows, step=step)
 
 
-def _mlflow(logger: Any, names: list[str], rows: list[Row], step: int) -> None:
-    for name in names:
+def _mlflow(logger: Any, tables: Mapping[str, list[Row]], news: list[Row], step: int) -> None:
+    for name, rows in tables.items():
         text = io.StringIO()
         csv.writer(text, lineterminator="\n").writerows([HEADS, *rows])
         logger.experiment.log_text(logger.run_id, text.getvalue(), f"{name}.csv")
 
 
-def _comet(logger: Any, names: list[str], rows: list[Row], step: int) -> None:
-    *cells, why = rows[-1]
-    logger.experiment.log_text(why, step=step, metadata=dict(zip(HEADS, cells, strict=False)))
+def _comet(logger: Any, tables: Mapping[str, list[Row]], news: list[Row], step: int) -> None:
+    for *cells, why, brought in news:
+        logger.experiment.log_text(brought or why, step=step, metadata=dict(zip(HEADS, cells, strict=False)))
 
 
 WRITERS: dict[str, Writer] = {"WandbLogger": _wandb, "MLFlowLogger": _mlflow, "CometLogger": _comet}

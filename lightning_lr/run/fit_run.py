@@ -24,6 +24,7 @@ from lightning_lr.engine.policies import EpochPolicy
 from lightning_lr.engine.records import Adjustment, Decision, Reading, Trial
 from lightning_lr.engine.schedule import early_end, open_end
 from lightning_lr.engine.settings import Settings
+from lightning_lr.engine.text import review_known
 from lightning_lr.engine.vocabulary import Action, Event, Mode
 from lightning_lr.loggers.decision_history import DecisionHistory
 from lightning_lr.loggers.decision_logger import DecisionLog
@@ -335,6 +336,14 @@ class FitRun:
         trainer_state: TrainerState,
         trial: Trial | None = None,
     ) -> None:
+        entry = self.core.entry(event, reading, decision, adjustment, trial)
+        if self.options.dry_run:
+            entry = replace(entry, review=None)  # what was never changed has brought nothing
+        if entry.review is not None:
+            self.history.add_review(entry.review)
+            # A decision that undoes a raise says why itself.
+            if decision.action is Action.HOLD or str(entry.review) not in decision.reason:
+                self.say(review_known(reading.check, reading.epoch, str(entry.review)))
         if decision.action is not Action.HOLD:
             self.history.add(decision)
             self.say(str(decision) + (" (dry run)" if self.options.dry_run else ""))
@@ -342,7 +351,6 @@ class FitRun:
             self.say(note)
         if self.ranks.rank:
             return
-        entry = self.core.entry(event, reading, decision, adjustment, trial)
         self.journal.write(entry_line(entry))
         self.log.write(entry, self.history, trainer_state.step)
 

@@ -14,8 +14,11 @@ from typing import Any
 import pytest
 from lightning.pytorch.loggers import CometLogger, CSVLogger, Logger, MLFlowLogger, TensorBoardLogger, WandbLogger
 
-from lightning_lr.engine.vocabulary import Action
+from lightning_lr.engine.journal import read_line
+from lightning_lr.engine.records import Decision, Review
+from lightning_lr.engine.vocabulary import Action, Condition
 from lightning_lr.loggers import tables as decision_tables
+from lightning_lr.loggers.decision_history import DecisionHistory
 from lightning_lr.loggers.tables import HEADS
 from lightning_lr.offline.logs.sources import open_run
 from tests.helpers.scripted import Scripted, data, eager, trainer
@@ -149,13 +152,21 @@ def mlflow_tables(folder: Path, controller: Any) -> dict[str, list[list[Any]]]:
     return tables
 
 
+def rows_of(folder: Path, controller: Any) -> list[list[Any]]:
+    """What the table shall hold in the end: every decision, with the review that the journal has of it."""
+    journal = [line for path in folder.rglob("lr_journal.jsonl") for line in lines(path)[1:]]
+    reviews = [read_line(json.dumps(line)).review for line in journal if line.get("review")]
+    brought = {review.check: review.brought for review in reviews}
+    return [decision_tables.decision_row(one, brought.get(one.check, "")) for one in controller.decisions]
+
+
 @pytest.mark.parametrize("tables_after", [wandb_tables, mlflow_tables])
 def test_the_table_of_decisions(tmp_path, monkeypatch, tables_after):
     """The newest decisions in one table, each full page once more under its number; names of any kind stay whole."""
     monkeypatch.setattr(decision_tables, "PAGE", 3)
     control = eager(BAD)
     tables = tables_after(tmp_path, control)
-    rows = [decision_tables.decision_row(decision) for decision in control.decisions]
+    rows = rows_of(tmp_path, control)
     assert tables == {
         "lr_controller/decisions": rows[4:],
         "lr_controller/decisions/page_001": rows[:3],
@@ -163,6 +174,18 @@ def test_the_table_of_decisions(tmp_path, monkeypatch, tables_after):
     }
     assert rows[0][:6] == [0, 0, 1, "healthy", "reduce", "lr-SGD 0.1 → 0.05"]
     assert rows[0][6] == control.decisions[0].reason
+    assert rows[0][7] == f"helped: gain of {BAD} a check 0 before, 0.05 in the 1 since"
+    assert rows[-1][7] == ""
+
+
+def test_what_a_decision_brought_is_still_in_the_table_of_a_resumed_run():
+    history = DecisionHistory()
+    for check in (3, 7):
+        history.add(Decision(check, check, check, Action.REDUCE, Condition.PLATEAU, 0.5, {}, {}, "flat"))
+    history.add_review(Review(3, Action.REDUCE, Condition.PLATEAU, 0.5, "val_loss", True, 0.1, 0.1, 0.2, 3))
+    resumed = DecisionHistory.from_state(json.loads(json.dumps(history.state_dict())))
+    brought = [row[-1] for row in decision_tables.newest_rows(resumed)]
+    assert brought == ["helped: gain of val_loss a check 0.1 before, 0.2 in the 3 since", ""]
 
 
 def test_comet_gets_a_text_a_decision(tmp_path):
@@ -179,10 +202,13 @@ def test_comet_gets_a_text_a_decision(tmp_path):
     archive = zipfile.ZipFile(next(tmp_path.glob("*.zip")))
     sent = [json.loads(line) for line in archive.read("messages.json").splitlines()]
     texts = [m["payload"] for m in sent if m["payload"].get("upload_type") == "text-sample"]
-    rows = [decision_tables.decision_row(decision) for decision in control.decisions]
-    assert [archive.read(text["file_path"]).decode() for text in texts] == [row[-1] for row in rows]
-    assert [text["metadata"] for text in texts] == [dict(zip(HEADS[:-1], row[:-1], strict=True)) for row in rows]
-    assert [text["additional_params"]["step"] for text in texts] == [1, 3, 5, 7]
+    rows = rows_of(tmp_path, control)
+    said = [(rows[0], "why", 1)]  # at each further check, the review of the decision before, then the next decision
+    for before, row, step in zip(rows, rows[1:], [3, 5, 7], strict=False):
+        said += [(before, "brought", step), (row, "why", step)]
+    assert [archive.read(text["file_path"]).decode() for text in texts] == [row[HEADS.index(of)] for row, of, _ in said]
+    assert [text["metadata"] for text in texts] == [dict(zip(HEADS[:-2], row[:-2], strict=True)) for row, *_ in said]
+    assert [text["additional_params"]["step"] for text in texts] == [step for *_, step in said]
     metrics = {m["payload"]["metric"]["metricName"] for m in sent if "metric" in m["payload"]}
     assert {f"lr_controller/{name}" for name in ("lr/lr-SGD", "scale", "condition/healthy", f"{BAD}/best")} <= metrics
 

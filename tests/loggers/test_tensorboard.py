@@ -11,8 +11,13 @@ from lightning.pytorch.callbacks import LearningRateMonitor
 from lightning.pytorch.loggers import TensorBoardLogger
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from lightning_lr import LearningRateController
+from lightning_lr import ExponentialPolicy, LearningRateController
+from lightning_lr.engine.settings import settings_from
 from lightning_lr.loggers import tables as page_size
+from lightning_lr.offline.logs.sources import open_run
+from lightning_lr.offline.report.adjustment_effects import adjustment_effects
+from lightning_lr.offline.report.run_summary import summarize
+from lightning_lr.tensorboard_plugin.pages import read_page
 from tests.helpers.scripted import Scripted, data, eager, trainer
 
 STEADY = {"val_loss": [1.0 - 0.01 * i for i in range(20)]}
@@ -142,7 +147,7 @@ def test_table_and_card(tmp_path):
     assert len(told) == len(control.decisions) == 4
     for count, (step, table) in enumerate(told, start=1):
         head, _, *rows = table.splitlines()
-        assert head == "| check | epoch | step | condition | action | learning rate | why |"
+        assert head == "| check | epoch | step | condition | action | learning rate | why | brought |"
         assert len(rows) == count
         assert control.decisions[count - 1].step == step
         assert control.decisions[count - 1].reason in rows[-1]
@@ -153,6 +158,36 @@ def test_table_and_card(tmp_path):
     assert "| schedulers | none; the applied rate is the optimizer's own × scale |" in card
     assert "| on plateau |" not in card  # a recipe has no responses
     assert "condition" not in card
+
+
+def test_a_review_is_shown_where_its_decision_stands(tmp_path, monkeypatch):
+    """Three checks after the decision, at a check that decides nothing: on the console, in the table and in the tab."""
+    printed: list[str] = []
+    monkeypatch.setattr("lightning_lr.callbacks._compat.rank_zero_info", printed.append)
+    control = LearningRateController(policy=ExponentialPolicy(ratio=0.5, epochs=4))
+    events = fitted(tmp_path, Scripted(STEADY), [control], max_epochs=8)
+    brought = "helped: gain of val_loss a check 0.01 before, 0.01 in the 3 since"
+    (first, before), (second, table), _ = texts(events, "lr_controller/decisions")
+    assert (first, second) == (15, 27)
+    assert before.splitlines()[-1].endswith(" |  |")
+    assert table.splitlines()[2:] == [before.splitlines()[-1].replace(" |  |", f" | {brought} |")]
+    assert f"lightning_lr: check 6 · epoch 6 · the reduction of check 3 {brought}" in printed
+    (tag,) = [tag for tag in events.Tags()["tensors"] if tag.startswith("lr_controller/tab/reviews/")]
+    page = read_page(events.Tensors(tag)[-1].tensor_proto.string_val[0].decode())
+    assert page["reviews"] == [{"check": 3, "at": 6, "brought": brought}]
+
+
+def test_a_dry_run_has_brought_nothing(tmp_path, monkeypatch):
+    printed: list[str] = []
+    monkeypatch.setattr("lightning_lr.callbacks._compat.rank_zero_info", printed.append)
+    control = LearningRateController(policy="conservative", dry_run=True, journal=tmp_path / "journal.jsonl")
+    events = fitted(tmp_path, Scripted({"val_loss": [1.0, 0.8, *[0.7] * 9, 0.6, 0.5, 0.4]}), [control], max_epochs=14)
+    assert control.decisions
+    assert len(texts(events, "lr_controller/decisions")) == len(control.decisions)
+    assert not [line for line in printed if "did not help" in line or "helped" in line]
+    assert not [tag for tag in events.Tags()["tensors"] if "/tab/reviews/" in tag]
+    effects = adjustment_effects(summarize(open_run(tmp_path / "journal.jsonl").lines(), settings_from()))
+    assert {effect.sentence for effect in effects} == {"nothing: it was not carried out"}
 
 
 def test_a_second_fit_with_the_same_logger(tmp_path):
