@@ -14,6 +14,7 @@ from pygments.lexers.special import TextLexer
 from sphinx.application import Sphinx
 
 from lightning_lr import __version__
+from lightning_lr.engine.detectors import default_detectors
 
 DOCS = Path(__file__).resolve().parent
 PACKAGE = DOCS.parent / "lightning_lr"
@@ -107,14 +108,16 @@ def append_menu(app: Sphinx, docname: str, source: list[str]) -> None:
 
 
 def append_cards(app: Sphinx, docname: str, source: list[str]) -> None:
-    """The table of the detectors, from the heading and the first sentence of each card."""
+    """The table of the detectors: heading and first sentence of each card, precedence from the class."""
     if docname == "detectors/index":
-        rows = ["", "| card | what it sees |", "| --- | --- |"]
+        ranks = {type(d).__module__.rpartition(".")[2]: d.precedence for d in default_detectors()}
+        rows = ["", "| card | precedence | what it sees |", "| --- | --- | --- |"]
         for card in sorted(DOCS.glob("detectors/*.md")):
             text = card.read_text(encoding="utf-8")
             seen = re.search(r"\*\*What it sees\.\*\*\s+(.+?\.)(?:\s|$)", text, re.DOTALL)
             if seen:
-                rows.append(f"| [{text.splitlines()[0].lstrip('# ')}]({card.name}) | {' '.join(seen[1].split())} |")
+                title = text.splitlines()[0].lstrip("# ")
+                rows.append(f"| [{title}]({card.name}) | {ranks[card.stem]} | {' '.join(seen[1].split())} |")
         source[0] += "\n".join([*rows, ""])
 
 
