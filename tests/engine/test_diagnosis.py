@@ -18,6 +18,7 @@ from lightning_lr.engine.vocabulary import Condition, Verdict, Vote
 C = Condition
 DETECTORS = {detector.condition: detector for detector in default_detectors()}
 VOTED = {condition for condition, detector in DETECTORS.items() if detector.votes}
+VOCABULARY = [C(name.lower()) for name in vars(C) if name.isupper() and name != "HEALTHY"]
 PRECEDENCE = [
     C.NON_FINITE, C.DIVERGENCE, C.OVERFITTING, C.OSCILLATION, C.INCOHERENCE, C.LOSS_SPIKE, C.PLATEAU, C.SLOW_PROGRESS,
     C.IMPROVING,
@@ -40,9 +41,11 @@ def diagnose(findings, views, vote=Vote.MAJORITY):
 
 
 def test_the_votes_and_what_is_urgent():
-    assert sorted(PRECEDENCE) == sorted(DETECTORS)
-    assert {C.OVERFITTING, C.PLATEAU, C.IMPROVING} == VOTED
-    assert {c for c, detector in DETECTORS.items() if detector.urgent} == {C.NON_FINITE, C.DIVERGENCE}
+    """Of the conditions that the vocabulary names; the test of another one says it for that one."""
+    assert sorted(PRECEDENCE) == sorted(VOCABULARY)
+    assert {C.OVERFITTING, C.PLATEAU, C.IMPROVING} == VOTED.intersection(VOCABULARY)
+    urgent = {c for c, detector in DETECTORS.items() if detector.urgent}
+    assert urgent.intersection(VOCABULARY) == {C.NON_FINITE, C.DIVERGENCE}
 
 
 @pytest.mark.parametrize("detector", default_detectors(), ids=lambda detector: type(detector).__name__)

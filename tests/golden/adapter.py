@@ -19,7 +19,10 @@ from lightning_lr.metrics import UpdateRatio
 
 __all__ = ["Action", "AutoPolicy", "Condition", "EngineRun", "Policy", "Response", "UpdateRatio", "controller"]
 controller = LearningRateController
-CONDITIONS = DecisionEngine(settings_from()).conditions
+CONDITIONS = [Condition(name.lower()) for name in vars(Condition) if name.isupper()]
+"""Those that the vocabulary names, each of which has a recording."""
+UNRECORDED = frozenset(DecisionEngine(settings_from()).conditions) - frozenset(CONDITIONS)
+"""Those that a detector brings along; its own test says what it finds."""
 
 STEPS = 10
 """Optimizer steps from one check to the next."""
