@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from lightning_lr.callbacks._compat import DualCallback, say, warn
 from lightning_lr.engine.detectors.base import Detector
-from lightning_lr.engine.policies import AutoPolicy, ConservativePolicy, ExponentialPolicy, HalvingPolicy, Policy
+from lightning_lr.engine.policies import PolicyOrName
 from lightning_lr.engine.records import Decision
 from lightning_lr.engine.settings import settings_from
 from lightning_lr.engine.text import plural
@@ -30,16 +30,6 @@ if TYPE_CHECKING:
     from lightning_lr.run.fit_run import FitRun
 
 __all__ = ["LearningRateController"]
-
-PolicyOrName = (
-    Literal["auto", "conservative", "halving", "exponential"]
-    | Policy
-    | AutoPolicy
-    | ConservativePolicy
-    | HalvingPolicy
-    | ExponentialPolicy
-)
-"""A policy, or the name of one. Each class by itself: a command line accepts no subclass of a dataclass."""
 
 
 class LearningRateController(DualCallback):

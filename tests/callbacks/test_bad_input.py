@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader
 
 from lightning_lr import LearningRateController
 from lightning_lr.callbacks import controller
-from lightning_lr.engine.policies.policy import Policy, Response
+from lightning_lr.engine.policies import PRESETS, Policy, Response
 from lightning_lr.errors import ArgumentError, MissingMetricError
 from tests.helpers.scripted import Endless, Scripted, data, eager, trainer
 
@@ -87,7 +87,7 @@ ARGUMENTS = [
     ({"mode": None}, "Expected `mode` to be one of 'min', 'max' but got None."),
     (
         {"policy": "autos"},
-        "Expected `policy` to be a Policy or one of 'auto', 'conservative', 'halving', 'exponential' but got 'autos'. "
+        f"Expected `policy` to be a Policy or one of {', '.join(map(repr, PRESETS))} but got 'autos'. "
         "Did you mean 'auto'?",
     ),
     ({"policy": None}, "Expected `policy` to be a Policy or one of"),

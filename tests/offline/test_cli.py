@@ -13,6 +13,7 @@ import sys
 import jsonargparse
 import pytest
 
+from lightning_lr.engine.policies import PRESETS
 from lightning_lr.offline.cli import COMMANDS, EXAMPLES, main
 from tests.helpers.logs import plain_run, write_csv, write_events
 from tests.offline.test_sources import BAD, journal
@@ -46,8 +47,8 @@ WRONG = [
     (["replay", "RUN", "--set", "patience"], "Expected NAME=VALUE, as in patience=3, but got 'patience'."),
     (["replay", "RUN", "--set", "patienc=3"], "Expected the name of an argument but got 'patienc'. Did you mean 'patience'?"),
     (["replay", "RUN", "--set", "monitor=a"], "Expected --monitor to say what is watched but got 'monitor=a'."),
-    (["replay", "RUN", "--policy", "halvin"], "Expected `policy` to be a Policy or one of 'auto', 'conservative', 'halving', "
-     "'exponential' but got 'halvin'. Did you mean 'halving'?"),
+    (["replay", "RUN", "--policy", "halvin"], "Expected `policy` to be a Policy or one of "
+     f"{', '.join(map(repr, PRESETS))} but got 'halvin'. Did you mean 'halving'?"),
     (["replay", "RUN", "--set", "epochs=5"], "Expected `epochs` only with policy='halving' or 'exponential' but got it with "
      "'auto'. Leave it out or choose one of these policies."),
     (["replay", "RUN", "--monitor", "nope"], "Expected a metric 'nope' in RUN/metrics.csv but it logged lr-SGD, train_loss_epoch, "
