@@ -21,8 +21,11 @@ from lightning_lr.errors import LightningLRError
 WRONG = 2
 """Exit status if a run cannot be read, or an option cannot work; argparse uses the same."""
 
-DESCRIPTION = "Look at the learning-rate decisions of a training run, and replay any run that Lightning logged."
-RUN = "a journal (lr_journal.jsonl), a folder or metrics.csv of CSVLogger, or TensorBoard event files or their folder"
+DESCRIPTION = "Look at the learning-rate decisions of a training run, and replay any run, whatever tool logged it."
+RUN = (
+    "a journal (lr_journal.jsonl), TensorBoard event files, a table of metrics (CSVLogger of Lightning or Keras, fastai, "
+    "Ultralytics, W&B exports, by hand), trainer_state.json of Hugging Face, a W&B or MLflow run, or a folder with one"
+)
 
 COMMANDS = {
     "demo": "the engine's decisions on curves with a known end",
@@ -38,7 +41,8 @@ EXAMPLES = {
         "lightning-lr replay lightning_logs/version_0",
         "lightning-lr replay lightning_logs/version_0 --policy halving --set epochs=5",
         "lightning-lr replay run/ --set patience=3 --variant patience=8 --variant 'factor=0.5 cooldown=2'",
-        "lightning-lr replay metrics.csv --monitor val/acc --mode max --json",
+        "lightning-lr replay metrics.csv --monitor val/acc --json",
+        "lightning-lr replay lightning_logs --all",
     ),
     "report": (
         "lightning-lr report lightning_logs/version_0",
@@ -110,17 +114,16 @@ def _demo_options(parser: ArgumentParser) -> None:
 
 
 def _replay_options(parser: ArgumentParser) -> None:
-    _file(parser, "run", help=RUN)
+    _run_options(parser)
     _settings_options(parser)
     parser.add_argument(
         "--variant", action="append", default=[], metavar="SETTINGS", help="one more column: several NAME=VALUE"
     )
-    parser.add_argument("--json", action="store_true", help="print one JSON document")
     _watch_options(parser)
 
 
 def _report_options(parser: ArgumentParser) -> None:
-    _file(parser, "run", help=RUN)
+    _run_options(parser)
     _file(parser, "--html", metavar="FILE", help="write the report into one file that opens offline")
     _file(parser, "--png", metavar="FILE", help="write the figure")
     _watch_options(parser)
@@ -140,6 +143,12 @@ OPTIONS = {
     "report": _report_options,
     "evaluate": _evaluate_options,
 }
+
+
+def _run_options(parser: ArgumentParser) -> None:
+    _file(parser, "run", help=RUN)
+    parser.add_argument("--all", action="store_true", help="go through all runs of a folder, one after the other")
+    parser.add_argument("--json", action="store_true", help="print one JSON document")
 
 
 def _settings_options(parser: ArgumentParser) -> None:

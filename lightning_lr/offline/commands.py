@@ -6,17 +6,19 @@ import errno
 import io
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from lightning_lr.engine.settings import settings_from
 from lightning_lr.engine.text import plural
 from lightning_lr.engine.vocabulary import Action
-from lightning_lr.errors import ArgumentError
+from lightning_lr.errors import ArgumentError, JournalError, LogError, MissingMetricError
 from lightning_lr.offline.logs.run import Run, Watch
-from lightning_lr.offline.logs.sources import open_run
+from lightning_lr.offline.logs.sources import chosen_runs, find_runs, open_run
 from lightning_lr.offline.report import terminal
+
+Seen = TypeVar("Seen")
 
 
 def demo(options: Any) -> None:
@@ -42,42 +44,87 @@ def demo(options: Any) -> None:
 
 
 def replay(options: Any) -> None:
-    """A run decided once more, beside what really happened."""
+    """Each run decided once more, beside what really happened."""
     from lightning_lr.offline.replay import replay_report
     from lightning_lr.offline.replay.variants import variants_of
 
-    run = _run(options.run, options)
-    outcome = replay_report.outcome_of(run, variants_of(run, options.policy, options.set, options.variant))
-    if options.json:
-        terminal.console().out(replay_report.as_json(outcome), highlight=False)
-    else:
-        replay_report.show(outcome)
+    def outcome(run: Run) -> replay_report.Outcome:
+        return replay_report.outcome_of(run, variants_of(run, options.policy, options.set, options.variant))
+
+    _each(options, outcome, replay_report.as_document, replay_report.show)
 
 
 def report(options: Any) -> None:
-    """The decisions of a run, what each brought, which rates performed well, and advice."""
-    from lightning_lr.offline.report.report import report_of, show
+    """The decisions of each run, what each brought, which rates performed well, and advice."""
+    from lightning_lr.offline.report.report import Report, as_document, report_of, show
 
-    made = report_of(_run(options.run, options))
-    files: dict[str, bytes] = {}
-    if options.html:
-        from lightning_lr.offline.report.html_report import page
+    written: list[str] = []
 
-        files[options.html] = page(made).encode()
-    if options.png:
-        from lightning_lr.offline.report.figure import draw
+    def made(run: Run) -> Report:
+        report, files = report_of(run), {}
+        if options.html:
+            from lightning_lr.offline.report.html_report import page
 
-        drawn = io.BytesIO()
-        draw(made.summary.lines, detectors=made.run.settings.detectors).savefig(drawn, dpi=100, format="png")
-        files[options.png] = drawn.getvalue()
-    _write(files)
-    show(made)
-    terminal.say(terminal.console(), *(f"written: {file}" for file in files))
+            files[options.html] = page(report).encode()
+        if options.png:
+            from lightning_lr.offline.report.figure import draw
+
+            drawn = io.BytesIO()
+            draw(report.summary.lines, detectors=report.run.settings.detectors).savefig(drawn, dpi=100, format="png")
+            files[options.png] = drawn.getvalue()
+        _write(files)
+        written.extend(files)
+        return report
+
+    if options.all and (options.html or options.png):
+        raise ArgumentError("Expected one run for --html and --png but got --all.")
+    _each(options, made, as_document, show)
+    if not options.json:
+        terminal.say(terminal.console(), *(f"written: {file}" for file in written))
 
 
-def _run(path: str, options: Any) -> Run:
-    watch = Watch(tuple(options.monitor), options.mode, options.train, options.train_monitor, options.partial)
-    return open_run(path, watch)
+def _each(
+    options: Any, look: Callable[[Run], Seen], document: Callable[[Seen], Any], show: Callable[[Seen], None]
+) -> None:
+    """Look at the run of a path, or with ``--all`` at every run in a folder, and print what was seen."""
+    path, watch = Path(options.run), _watch(options)
+    if not options.all:
+        if not options.json:
+            _list_several(path)
+        seen = look(open_run(path, watch))
+        terminal.as_json(document(seen)) if options.json else show(seen)
+        return
+    out, documents, read = terminal.console(), [], 0
+    for found in find_runs(path):
+        try:
+            seen = look(found.open(watch))
+        except (LogError, JournalError, MissingMetricError) as error:
+            documents.append({"run": str(found.path), "error": str(error)})
+            terminal.say(out, *([] if options.json else [f"{found.path}: not read", str(error), ""]))
+            continue
+        read += 1
+        if options.json:
+            documents.append(document(seen))
+        else:
+            show(seen)
+            terminal.say(out, "")
+    if not read:
+        raise LogError(f"Expected a run that can be read in {path} but none of its {len(documents)} can be.")
+    if options.json:
+        terminal.as_json(documents)
+
+
+def _list_several(path: Path) -> None:
+    """The runs of a folder that holds several: one of them is to be named."""
+    runs = chosen_runs(path, find_runs(path))
+    if len(runs) > 1:
+        rows = [[str(run.path.relative_to(path)), run.reader.KIND] for run in runs]
+        terminal.console().print(terminal.table("", [f"{len(runs)} runs in {path}", "format"], rows))
+        terminal.say(terminal.console(), "Name one of them, or go through all with --all.")
+
+
+def _watch(options: Any) -> Watch:
+    return Watch(tuple(options.monitor), options.mode, options.train, options.train_monitor, options.partial)
 
 
 def _write(files: Mapping[str, bytes]) -> None:
@@ -104,7 +151,7 @@ def _evaluate_runs(options: Any) -> None:
         )
     rows, silent = [], []
     for place, path in enumerate(paths):
-        onset, run = onsets[place % len(onsets)], _run(path, options)
+        onset, run = onsets[place % len(onsets)], open_run(path, _watch(options))
         found = run_alarms(run, onset, options.condition)
         if not found:
             silent.append(f"{run.path} holds nothing that a detector of {options.condition} judges.")

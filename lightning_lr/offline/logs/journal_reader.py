@@ -16,7 +16,8 @@ from lightning_lr.errors import JournalError, MissingMetricError
 from lightning_lr.offline.logs.run import Run, Watch
 
 KIND = "journal"
-FILES = "lr_journal*.jsonl"
+FILES: tuple[str, ...] = ("lr_journal*.jsonl",)
+TOGETHER = True
 
 
 @dataclass(frozen=True)
@@ -35,8 +36,8 @@ class Journal:
 
 
 def recognizes(path: Path) -> bool:
-    """Any file of JSON lines; whether it is a journal is seen when it is read."""
-    return path.suffix == ".jsonl"
+    """Any file of JSON lines but W&B's; whether it is a journal is seen when it is read."""
+    return path.suffix == ".jsonl" and not path.name.startswith("wandb-")
 
 
 def read(paths: Sequence[Path], watch: Watch) -> Run:

@@ -5,9 +5,11 @@ A metric's name may hold rich's own markup, or bytes that steer a terminal; neit
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
+from lightning_lr.engine.journal import plain
 from lightning_lr.engine.records import Decision
 from lightning_lr.engine.text import arrow
 from lightning_lr.engine.vocabulary import Action, Condition
@@ -60,6 +62,11 @@ def table(title: str, heads: Sequence[str], rows: Iterable[Sequence[str]], right
     for row in rows:
         made.add_row(*(Text(safe(cell)) for cell in row))
     return made
+
+
+def as_json(document: Any) -> None:
+    """Print one JSON document; numbers that are not finite are words, as in a journal."""
+    console().out(json.dumps(plain(document), ensure_ascii=False, indent=2, allow_nan=False), highlight=False)
 
 
 def say(out: Console, *sentences: str, style: str = "", indent: int = 0) -> None:
