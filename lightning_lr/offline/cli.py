@@ -21,10 +21,10 @@ from lightning_lr.errors import LightningLRError
 WRONG = 2
 """Exit status if a run cannot be read, or an option cannot work; argparse uses the same."""
 
-DESCRIPTION = "Look at the learning-rate decisions of a training run, and replay any run, whatever tool logged it."
+DESCRIPTION = "Look at the learning-rate decisions of a training run, and replay any run that some tool logged."
 RUN = (
-    "a journal (lr_journal.jsonl), TensorBoard event files, a table of metrics (CSVLogger of Lightning or Keras, fastai, "
-    "Ultralytics, W&B exports, by hand), trainer_state.json of Hugging Face, a W&B or MLflow run, or a folder with one"
+    "a journal (lr_journal.jsonl), TensorBoard event files, a table of metrics (Lightning, Keras, fastai, "
+    "Ultralytics, W&B exports, by hand), Hugging Face's trainer_state.json, a W&B or MLflow run, or a folder with one"
 )
 
 COMMANDS = {

@@ -100,7 +100,7 @@ def test_replay_stands_beside_what_really_happened(tmp_path, capsys):
         ],
     )
     out = printed(capsys, "replay", tmp_path, "--set", "patience=2", "--variant", "policy=halving epochs=4")
-    assert "monitor val/loss, training loss not logged (by the rule" in out
+    assert "monitor val/loss (rule: the validation loss, a total before its parts); training loss not logged" in out
     assert "replayed with: patience=2; policy halving, epochs=4" in out
     assert "6 6 learning rate 0.1 → 0.01" in out
     assert "What replay cannot know: how the metrics would have changed." in out

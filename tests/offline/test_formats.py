@@ -1,9 +1,11 @@
 """Logs of other tools, as these write them: read with no option, the right monitor, the right rates.
 
-The kinds of fault: a log is refused that holds all that is needed; a part is watched in place of the whole; the training
-loss in place of a validation metric; a rate is not seen because it has another name; steps are taken for what they are
-not.
+The kinds of fault: a log is refused that holds all that is needed; a part is watched in place of the whole; the
+training loss in place of a validation metric; a rate is not seen because it has another name; steps are taken for what
+they are not.
 """
+
+# ruff: noqa: E501  (the rows of tables)
 
 from __future__ import annotations
 
@@ -96,13 +98,17 @@ def wandb_history(folder):
     files = folder / "wandb" / "run-1" / "files"
     files.mkdir(parents=True)
     (files / "wandb-summary.json").write_text('{"val": {"loss": 0.5}}')
-    lines = [{"val": {"loss": v}, "train": {"loss": t}, "lr": lr, "_step": 3 * e, "_runtime": 1} for e, (v, t, lr) in EPOCHS]
+    lines = [
+        {"val": {"loss": v}, "train": {"loss": t}, "lr": lr, "_step": 3 * e, "_runtime": 1} for e, (v, t, lr) in EPOCHS
+    ]
     (files / "wandb-history.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     return folder
 
 
 def keras_board(folder):
-    return write_events(folder, [(e, {"epoch_loss": t, "epoch_val_loss": v, "learning_rate": r}) for e, (v, t, r) in EPOCHS])
+    return write_events(
+        folder, [(e, {"epoch_loss": t, "epoch_val_loss": v, "learning_rate": r}) for e, (v, t, r) in EPOCHS]
+    )
 
 
 # what wrote it → files, monitor, training loss, rate
@@ -284,7 +290,10 @@ DATA = Path(os.environ.get("LIGHTNING_LR_DATA", "no_folder")) / "public_logs_dev
 
 
 def as_keras(folder, val, train):
-    rows = [(e, {"val_loss": v, **({"loss": t} if t is not None else {})}) for e, (v, t) in enumerate(zip(val, train, strict=True))]
+    rows = [
+        (e, {"val_loss": v, **({"loss": t} if t is not None else {})})
+        for e, (v, t) in enumerate(zip(val, train, strict=True))
+    ]
     names = ["epoch", "loss", "val_loss"]
     cells = [",".join([str(e), *(str(values.get(name, "")) for name in names[1:])]) for e, values in rows]
     (folder / "training.log").write_text("\n".join([",".join(names), *cells]) + "\n")
@@ -310,7 +319,8 @@ def as_mlflow(folder, val, train):
 @pytest.mark.skipif(not DATA.is_file(), reason="LIGHTNING_LR_DATA names no folder with public_logs_dev.jsonl.gz")
 @pytest.mark.parametrize("write", [as_keras, as_hugging_face, as_mlflow])
 def test_public_curves_in_three_formats(tmp_path, write):
-    curves = [json.loads(line) for line in gzip.open(DATA, "rt")]
+    with gzip.open(DATA, "rt") as file:
+        curves = [json.loads(line) for line in file]
     assert len(curves) == 63
     for curve in curves:
         folder = tmp_path / curve["id"]
@@ -320,4 +330,6 @@ def test_public_curves_in_three_formats(tmp_path, write):
         found = [line.reading for line in open_run(folder).lines()]
         known = [v for v in curve["val"] if v is not None]
         assert [v for r in found for v in r.metrics.values()] == pytest.approx(known, nan_ok=True)
-        assert [r.train.mean for r in found if r.train] == pytest.approx([t for t in train if t is not None], nan_ok=True)
+        assert [r.train.mean for r in found if r.train] == pytest.approx(
+            [t for t in train if t is not None], nan_ok=True
+        )

@@ -22,6 +22,7 @@ from lightning_lr.offline.demo import decided
 from lightning_lr.offline.report import report
 from lightning_lr.offline.report.adjustment_effects import adjustment_effects
 from lightning_lr.offline.report.advice import advice_of
+from lightning_lr.offline.report.conclusion import conclusion_of
 from lightning_lr.offline.report.figure import draw
 from lightning_lr.offline.report.figure_labels import GAP, placed
 from lightning_lr.offline.report.good_lr_range import good_lr_range
@@ -44,6 +45,10 @@ def summary_of(*checks):
     return summarize((line(number, *check) for number, check in enumerate(checks)), settings_from())
 
 
+def concluded(summary):
+    return conclusion_of(summary, [line.decision.condition for line in summary.lines])
+
+
 DIVERGENCE, PLATEAU = Condition.DIVERGENCE, Condition.PLATEAU
 TOO_HIGH = [
     (2.0, 1.0),
@@ -54,21 +59,23 @@ TOO_HIGH = [
     (0.9, 0.05),
     (0.85, 0.05),
 ]
-TOO_LOW = [(2.0, 0.001), (1.999, 0.001), (1.998, 0.001), (1.5, 0.01), (1.2, 0.01), (1.0, 0.01)]
+RAISED = [(2.0, 0.001), (1.999, 0.001), (1.998, 0.001), (1.5, 0.01), (1.2, 0.01), (1.0, 0.01)]
 
 RANGES = [
     (TOO_HIGH,
      "Rates from 0.05 to 0.1 performed well: each improved val_loss by more than 1 %. 0.1 brought most; lowered 2 times it still "
      "performed well. Above that, 1 did harm. No lower rate was tried: the margin on that side is not known.",
-     "The first rate was about 10 times too high; start at 0.1. val_loss still improved at the end: more epochs may bring more."),
-    (TOO_LOW,
+     "val_loss was still improving at the end (new best in the last 3 checks): more epochs may bring more. "
+     "The first rate was about 10 times too high; start at 0.1."),
+    (RAISED,
      "0.01 performed well: it improved val_loss by more than 1 %, as no rate next to it did. No higher rate was tried: the "
      "margin on that side is not known. Below that, 0.001 brought less.",
-     "The first rate was about 10 times too low; start at 0.01. val_loss still improved at the end: more epochs may bring more."),
+     "val_loss was still improving at the end (new best in the last 3 checks): more epochs may bring more."),
     ([(1.0, 0.1), (1.0, 0.1), (1.0, 0.1)],
-     "Of the rates that were tried (0.1) none improved val_loss by more than 1 %.", "The best val_loss, 1, came in epoch 0."),
+     "Of the rates that were tried (0.1) none improved val_loss by more than 1 %.", "3 checks are too few to tell more; the best val_loss, 1, came in epoch 0."),
     ([(1.0, None), (0.5, None)],
-     "No learning rate was recorded: add LearningRateMonitor or LearningRateController.", "The best val_loss, 0.5, came in epoch 1."),
+     "No learning rate was recorded: nothing can be said of it.",
+     "2 checks are too few to tell more; the best val_loss, 0.5, came in epoch 1."),
     ([(math.nan, 0.1)],
      "Of the rates that were tried (0.1) none improved val_loss by more than 1 %.",
      "val_loss was never finite: look at the data and the loss before the learning rate."),
@@ -76,13 +83,13 @@ RANGES = [
 
 
 @pytest.mark.parametrize(
-    ("checks", "sentences", "advice"), RANGES, ids=["too high", "too low", "flat", "no rate", "NaN"]
+    ("checks", "sentences", "advice"), RANGES, ids=["too high", "raised by a schedule", "flat", "no rate", "NaN"]
 )
 def test_the_range_of_rates_and_the_advice(checks, sentences, advice):
     summary = summary_of(*checks)
     good = good_lr_range(summary)
     assert " ".join(good.sentences) == sentences
-    assert " ".join(advice_of(summary, good)) == advice
+    assert " ".join(advice_of(summary, good, concluded(summary))) == advice
 
 
 def explored_and_annealed():
@@ -121,9 +128,9 @@ def test_our_own_curve_is_no_change_and_no_rate_that_was_tried():
     assert good.most == pytest.approx(0.05)
     assert good.sentences[1].startswith("No higher rate was tried but in the few steps of the exploration")
     assert good.sentences[2] == "Below that, 0.005 brought less."
-    start, end = advice_of(summary, good)
-    assert start == "The first rate was about 20 times too high; start at 0.05."
-    assert end.startswith("It began to overfit by epoch 6; the best val_loss, 0.45, came in epoch 11, after the cut.")
+    end, cut = advice_of(summary, good, concluded(summary))
+    assert end.startswith("val_loss was still improving at the end (new best in the last 3 checks)")
+    assert cut == "It had begun to overfit by epoch 6; the best val_loss, 0.45, came in epoch 11, after the cut."
 
 
 def test_the_report_of_a_narrow_terminal_is_paragraphs(tmp_path, capsys, monkeypatch):

@@ -94,7 +94,9 @@ def test_train_monitor(tmp_path):
     assert (reading.metrics, reading.train_metric) == ({"val_acc": 0.5}, 0.6)
 
 
-@pytest.mark.parametrize(("mode", "said"), [(None, "max, as its name says; --mode min otherwise"), ("min", "min, as asked for")])
+@pytest.mark.parametrize(
+    ("mode", "said"), [(None, "max, as its name says; --mode min otherwise"), ("min", "min, as asked for")]
+)
 def test_a_mode_that_was_forgotten(tmp_path, mode, said):
     write_csv(tmp_path, [(9, {"val_acc": 0.5})])
     run = open_run(tmp_path, Watch(monitors=("val_acc",), mode=mode))

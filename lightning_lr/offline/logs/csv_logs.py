@@ -17,7 +17,7 @@ from lightning_lr.offline.logs.column_roles import epoch_name, step_name
 from lightning_lr.offline.logs.columns import Log
 from lightning_lr.offline.logs.log_readings import logged_run
 from lightning_lr.offline.logs.run import Run, Watch
-from lightning_lr.offline.logs.tables import Table, open_table
+from lightning_lr.offline.logs.tables import Table, number, open_table
 
 KIND = "table of metrics"
 FILES: tuple[str, ...] = ("*.csv", "*.tsv", "*.log", "*.txt")
@@ -52,6 +52,8 @@ def read(paths: Sequence[Path], watch: Watch) -> Run:
         LogError: if it is no table of metrics, or one of several runs.
     """
     table = open_table(paths[0])
+    if table.names and all(number(name) is not None for name in table.names):
+        raise LogError(f"Expected a line of names in {table.path} but its first line holds numbers.")
     names = _of_one_run(table, watch)
     log, said = Log(), []
     steps, counted = _steps(table, names)

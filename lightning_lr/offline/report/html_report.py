@@ -14,7 +14,7 @@ from typing import Any
 
 from lightning_lr.engine.detectors import look_of
 from lightning_lr.engine.vocabulary import Action
-from lightning_lr.offline.report.report import HEADS, UNCHANGED, Report
+from lightning_lr.offline.report.report import HEADS, Report
 from lightning_lr.offline.report.series import MONITORS, TRAINING, Series, is_wide, metric_series, rate_series
 
 POINTS = 5000
@@ -68,7 +68,7 @@ def page(report: Report) -> str:
             '<div id="chart"></div>',
             f"<h2>Decisions</h2>{_table(report)}",
             f"<h2>Rates that performed well</h2>{_paragraphs(report.rates)}",
-            f"<h2>Advice</h2>{_paragraphs(report.advice)}" if report.advice else "",
+            f"<h2>Conclusion</h2>{_paragraphs(report.advice)}",
             f'<script type="application/json" id="data">{data}</script>',
             f"<script>{get_plotlyjs()}</script><script>{DRAW}</script></body></html>\n",
         )
@@ -81,7 +81,7 @@ def _paragraphs(sentences: Iterable[str]) -> str:
 
 def _table(report: Report) -> str:
     if not report.effects:
-        return _paragraphs([UNCHANGED])
+        return _paragraphs([report.unchanged or "No change of it was recorded."])
     heads = "".join(f"<th>{escape(head)}</th>" for head in HEADS)
     rows = ("".join(f"<td>{escape(cell)}</td>" for cell in row) for row in report.rows)
     return f"<table><thead><tr>{heads}</tr></thead><tbody>{''.join(f'<tr>{row}</tr>' for row in rows)}</tbody></table>"

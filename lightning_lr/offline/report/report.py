@@ -5,7 +5,9 @@ The same :class:`Report` is printed in the terminal and written as a page; the s
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+from typing import Any
 
 from lightning_lr.engine.lr_search.choice import margin_in_words
 from lightning_lr.engine.text import arrow, plural
@@ -15,6 +17,7 @@ from lightning_lr.offline.logs.run import Run
 from lightning_lr.offline.report import terminal
 from lightning_lr.offline.report.adjustment_effects import AdjustmentEffect, adjustment_effects
 from lightning_lr.offline.report.advice import advice_of
+from lightning_lr.offline.report.conclusion import Conclusion, conclusion_of, found_conditions
 from lightning_lr.offline.report.good_lr_range import good_lr_range
 from lightning_lr.offline.report.run_summary import RunSummary, summarize
 
@@ -29,8 +32,6 @@ RECORDED = {
 
 HEADS = ("check", "epoch", "what", "learning rate", "why", "what it brought")
 
-UNCHANGED = "The learning rate was never changed."
-
 
 @dataclass(frozen=True)
 class Report:
@@ -41,13 +42,15 @@ class Report:
         summary: its checks, side by side.
         effects: what each change brought.
         rates: the range of rates that performed well, and the margin of the one that an exploration kept.
-        advice: for the next run.
+        conclusion: what became of the run.
+        advice: the same in words, and for the next run.
     """
 
     run: Run
     summary: RunSummary
     effects: tuple[AdjustmentEffect, ...]
     rates: tuple[str, ...]
+    conclusion: Conclusion
     advice: tuple[str, ...]
 
     @property
@@ -58,6 +61,16 @@ class Report:
         policy = f"policy {self.run.settings.policy.name}" if self.run.decided else RECORDED[self.run.present]
         checks = f"{len(summary.lines)} check{plural(len(summary.lines))}"
         return [f"{checks}, to epoch {last.epoch} (step {last.step}){best}; {policy}", *self.run.chosen]
+
+    @property
+    def unchanged(self) -> str:
+        """What is said in place of the changes, where there is none; nothing of rates that were not recorded."""
+        known = [rate for rate in self.summary.rates if math.isfinite(rate)]
+        if self.effects or not known:
+            return ""
+        if max(known) > min(known):
+            return f"A schedule moved the learning rate from {known[0]:.3g} to {known[-1]:.3g}, without a jump."
+        return "The learning rate was never changed."
 
     @property
     def rows(self) -> list[list[str]]:
@@ -85,7 +98,34 @@ def report_of(run: Run) -> Report:
         if line.trial is not None and line.decision.new_lr:
             rates += margin_in_words(next(iter(line.decision.new_lr.values())), line.trial)
             break
-    return Report(run, summary, tuple(adjustment_effects(summary)), rates, tuple(advice_of(summary, good)))
+    conditions = [line.decision.condition for line in summary.lines] if run.decided else found_conditions(summary)
+    conclusion = conclusion_of(summary, conditions)
+    advice = tuple(advice_of(summary, good, conclusion))
+    return Report(run, summary, tuple(adjustment_effects(summary)), rates, conclusion, advice)
+
+
+def as_document(report: Report) -> dict[str, Any]:
+    """The report as one JSON document."""
+    summary, lines = report.summary, report.summary.lines
+    place = summary.values.index(min(summary.finite)) if summary.finite else None
+    best = None if place is None else lines[place].reading
+    return {
+        "run": str(report.run.path),
+        "kind": report.run.kind,
+        "chosen": list(report.run.chosen),
+        "checks": len(lines),
+        "monitor": summary.name,
+        "mode": summary.settings.mode,
+        "best": best and {"value": best.metrics[summary.name], "check": best.check, "epoch": best.epoch},
+        "conclusion": {
+            "kind": report.conclusion.kind.value,
+            "since_check": lines[report.conclusion.since].reading.check,
+            "since_epoch": lines[report.conclusion.since].reading.epoch,
+        },
+        "changes": [dict(zip(HEADS, row, strict=True)) for row in report.rows],
+        "rates": list(report.rates),
+        "advice": list(report.advice),
+    }
 
 
 def show(report: Report) -> None:
@@ -101,8 +141,8 @@ def show(report: Report) -> None:
             terminal.say(out, why, *([f"{HEADS[-1]}: {brought}"] if brought else []), indent=4)
         terminal.say(out, "")
     else:
-        terminal.say(out, "", UNCHANGED)
-    for title, sentences in (("Rates that performed well", report.rates), ("Advice", report.advice)):
+        terminal.say(out, "", *filter(None, [report.unchanged]))
+    for title, sentences in (("Rates that performed well", report.rates), ("Conclusion", report.advice)):
         if sentences:
             terminal.say(out, title, style="bold")
             terminal.say(out, *sentences, indent=2)
