@@ -1,4 +1,4 @@
-"""The four commands, given their options: each finds its data first, and prints or writes last."""
+"""The commands, given their options: each finds its data first, and prints or writes last."""
 
 from __future__ import annotations
 
@@ -31,16 +31,22 @@ def demo(options: Any) -> None:
         raise ArgumentError(f"Expected a curve of {', '.join(CURVES)} but got {options.curve!r}.")
     if options.png and options.curve is None:
         raise ArgumentError("Expected --curve to say which curve --png draws.")
-    out = terminal.console()
+    out, documents = terminal.console(), []
     for name in CURVES if options.curve is None else [options.curve]:
         curve = CURVES[name](options.seed)
         lines = decided(curve, settings)
+        acted = [line.decision for line in lines if line.decision.action is not Action.HOLD]
+        documents.append({"curve": str(curve), "onset": curve.onset, "decisions": acted})
+        if options.json:
+            continue
         terminal.say(out, f"{curve}; {first_answer(lines, curve)}", style="bold")
-        terminal.say(out, *(f"  {line.decision}" for line in lines if line.decision.action is not Action.HOLD))
-        if options.png:
-            from lightning_lr.offline.report.figure import draw
+        terminal.say(out, *(f"  {decision}" for decision in acted))
+    if options.png:
+        from lightning_lr.offline.report.figure import draw
 
-            draw(lines).savefig(options.png, dpi=100)
+        draw(lines).savefig(options.png, dpi=100)
+    if options.json:
+        terminal.as_json(documents)
 
 
 def replay(options: Any) -> None:
@@ -69,9 +75,7 @@ def report(options: Any) -> None:
         if options.png:
             from lightning_lr.offline.report.figure import draw
 
-            drawn = io.BytesIO()
-            draw(report.summary.lines, detectors=report.run.settings.detectors).savefig(drawn, dpi=100, format="png")
-            files[options.png] = drawn.getvalue()
+            files[options.png] = _png(draw(report.summary.lines, detectors=report.run.settings.detectors))
         _write(files)
         written.extend(files)
         return report
@@ -81,6 +85,43 @@ def report(options: Any) -> None:
     _each(options, made, as_document, show)
     if not options.json:
         terminal.say(terminal.console(), *(f"written: {file}" for file in written))
+
+
+def tune(options: Any) -> None:
+    """When each of many settings would have acted in the runs that are there already."""
+    from lightning_lr.offline.replay import tune_report
+
+    watch, runs = _watch(options), []
+    names: tuple[str, ...] = ()
+    for path in options.runs:
+        for found in find_runs(Path(path)):
+            try:
+                run = found.open(watch)
+            except (LogError, JournalError, MissingMetricError) as error:
+                if not options.json:
+                    terminal.say(terminal.console(), f"not read: {error}")
+                continue
+            variants = tune_report.settings_grid(run, options.policy, options.grid)
+            names = tuple(variant.name for variant in variants)
+            runs.append(tune_report.tuned(run, variants))
+    if not runs:
+        raise LogError(f"Expected a run that can be read in {', '.join(options.runs)} but there is none.")
+    tuning = tune_report.Tuning(names, tuple(runs))
+    if options.png:
+        from lightning_lr.offline.replay.tune_figure import draw
+
+        _write({options.png: _png(draw(tuning))})
+    if options.json:
+        terminal.as_json(tune_report.as_document(tuning))
+    else:
+        tune_report.show(tuning)
+        terminal.say(terminal.console(), *([f"written: {options.png}"] if options.png else []))
+
+
+def _png(figure: Any) -> bytes:
+    drawn = io.BytesIO()
+    figure.savefig(drawn, dpi=100, format="png")
+    return drawn.getvalue()
 
 
 def _each(
@@ -161,10 +202,7 @@ def _evaluate_runs(options: Any) -> None:
             false = ", ".join(map(str, alarms.false[:8])) + (" …" if len(alarms.false) > 8 else "") or "none"
             rows.append([str(run.path), onset, alarms.detector, first, delay, false])
     heads = ["run", "onset", "detector", "first alarm from then on", "delay", "false alarms at"]
-    out = terminal.console()
-    if rows:
-        out.print(terminal.table("", heads, rows))
-    terminal.say(out, *silent)
+    _print_rows(options, "", heads, rows, silent)
 
 
 def _evaluate_curves(options: Any) -> None:
@@ -184,8 +222,16 @@ def _evaluate_curves(options: Any) -> None:
         found = [f"{score.delay:.3g} checks", f"{100 * score.missed:.3g} %"] if onsets else ["–", "–"]
         rows.append([name, str(onsets), *found, false, f"{score.false_per_100:.2g}"])
     heads = ["detector", "onsets", "mean delay", "missed", "false alarms in", "in 100 checks"]
+    title = f"detectors on curves with a known onset, {seeds} of each family"
+    unasked = [f"Not asked, as the curves hold nothing that they judge: {', '.join(idle)}."] if idle else []
+    _print_rows(options, title, heads, rows, unasked)
+
+
+def _print_rows(options: Any, title: str, heads: list[str], rows: list[list[str]], notes: list[str]) -> None:
+    if options.json:
+        terminal.as_json({"rows": [dict(zip(heads, row, strict=True)) for row in rows], "notes": notes})
+        return
     out = terminal.console()
     if rows:
-        out.print(terminal.table(f"detectors on curves with a known onset, {seeds} of each family", heads, rows))
-    if idle:
-        terminal.say(out, f"Not asked, as the curves hold nothing that they judge: {', '.join(idle)}.")
+        out.print(terminal.table(title, heads, rows))
+    terminal.say(out, *notes)
