@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import re
 from dataclasses import replace
@@ -19,6 +20,7 @@ from lightning_lr.engine.vocabulary import Action, Condition, Event
 from lightning_lr.offline.cli import main
 from lightning_lr.offline.curves import overfitting
 from lightning_lr.offline.demo import decided
+from lightning_lr.offline.logs.run import Run
 from lightning_lr.offline.report import report
 from lightning_lr.offline.report.adjustment_effects import adjustment_effects
 from lightning_lr.offline.report.advice import advice_of
@@ -26,6 +28,7 @@ from lightning_lr.offline.report.conclusion import conclusion_of
 from lightning_lr.offline.report.figure import draw
 from lightning_lr.offline.report.figure_labels import GAP, placed
 from lightning_lr.offline.report.good_lr_range import good_lr_range
+from lightning_lr.offline.report.html_report import page
 from lightning_lr.offline.report.run_summary import summarize
 from tests.helpers.logs import plain_run, write_csv
 
@@ -200,6 +203,36 @@ def test_a_schedule_in_a_journal_is_not_taken_for_a_decision(tmp_path, capsys, m
     monkeypatch.setattr(report, "WIDE", 500)
     assert main(["report", str(tmp_path)]) == 0
     assert "check 2 · epoch 2 · changed by its schedule · 0.1 → 0.01" in capsys.readouterr().out
+
+
+def chart_of(path):
+    (data,) = re.findall(r'<script type="application/json" id="data">(.*?)</script>', path.read_text(encoding="utf-8"))
+    return json.loads(data)["curves"]
+
+
+def test_marks_lie_on_the_curve_of_the_rate(tmp_path):
+    """Also where our own curve over the budget lowers it: what is drawn is the rate that the steps used."""
+    pytest.importorskip("plotly")
+    pytest.importorskip("matplotlib")
+    summary = explored_and_annealed()
+    settings = settings_from()
+    run = Run(tmp_path, "journal", settings, lambda: iter(summary.lines), ("chosen",), True, True)
+    (tmp_path / "a.html").write_text(page(report.report_of(run)), encoding="utf-8")
+    curves = chart_of(tmp_path / "a.html")
+    (rate,) = (curve for curve in curves if curve["name"] == "lr")
+    marks = [curve for curve in curves if curve["mode"] == "markers"]
+    assert [curve["name"] for curve in marks] == ["search", "overfitting", "anneal"]
+    assert len({curve["marker"]["symbol"] for curve in marks}) == 3
+    on_curve = set(zip(rate["x"], rate["y"], strict=True))
+    assert [
+        point for curve in marks for point in zip(curve["x"], curve["y"], strict=True) if point not in on_curve
+    ] == []
+    _, axes = draw(summary.lines).axes
+    drawn = {handle.get_label(): list(zip(*handle.get_data(), strict=True)) for handle in axes.get_lines()}
+    assert [text.get_text() for text in axes.get_legend().get_texts()] == ["lr", "search", "overfitting", "anneal"]
+    assert [
+        point for kind in ("search", "overfitting", "anneal") for point in drawn[kind] if point not in drawn["lr"]
+    ] == []
 
 
 EVIL = "<script>alert(1)</script>_val_loss"

@@ -29,8 +29,8 @@ GRID = ("patience=2,3,5,8,12", "factor=0.1,0.2,0.3,0.5")
 """What is tried if nothing is asked for."""
 
 MEDIANS = (
-    "The figures are medians over the runs with a change. Too early: the run came to its best later, without the change. "
-    "The rate is a multiple of the run's own."
+    "The figures are medians over the runs with a change. Too early: without the change, the run came to its best "
+    "later. The rate is a multiple of the run's own."
 )
 
 SHOWN = 4

@@ -16,7 +16,7 @@ from lightning_lr.engine.engine import DecisionEngine
 from lightning_lr.engine.history.statistics import mean, recent_noise, trend
 from lightning_lr.engine.policies import Policy
 from lightning_lr.engine.text import plural
-from lightning_lr.engine.vocabulary import Condition, Event, Verdict
+from lightning_lr.engine.vocabulary import Action, Condition, Event, Verdict
 from lightning_lr.offline.report.run_summary import RunSummary
 
 RECENT = 3
@@ -106,7 +106,7 @@ class _Curve:
         self.gain = self.values[0] - self.values[self.best]
         noise = recent_noise(self.values)
         self.noise = 0.0 if math.isnan(noise) else noise
-        epochs = [line.reading.epoch for line in summary.lines]
+        epochs = [summary.lines[place].reading.epoch for place in self.places]
         self.unit = "epoch" if len(set(epochs)) == len(epochs) else "check"
 
     def conclusion(self) -> Conclusion:
@@ -132,7 +132,13 @@ class _Curve:
         return Conclusion(Kind.NON_FINITE, last, (f"{self.name} was not finite any more after {self._at(last)}.",))
 
     def _overfitting(self) -> Conclusion | None:
-        if not self._rise() or not (self._was_found(Condition.OVERFITTING) or self._training_gained()):
+        found = self._was_found(Condition.OVERFITTING)
+        answered = any(
+            line.decision.condition is Condition.OVERFITTING and line.decision.action is not Action.HOLD
+            for line in self.summary.lines[self.start + 1 :]
+        )
+        # Where the best state was put back, the rise does not show at the end.
+        if not answered and not (self._rise() and (found or self._training_gained())):
             return None
         lost = f"{self.name} began to overfit about {self._at(self.start)}; {self._brought_nothing(self.best)}."
         more = "More data or regularization will bring more than another rate."

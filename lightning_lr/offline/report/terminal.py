@@ -89,7 +89,8 @@ def short(decision: Decision) -> str:
     factor = f" × {decision.factor:.3g}" if decision.factor != 1.0 else ""
     # A recipe acts by its clock, on healthy runs too.
     why = "" if decision.condition is Condition.HEALTHY else f"{decision.condition}: "
-    return f"{why}{decision.action}{factor}"
+    what = "search" if decision.action is Action.EXPLORE else decision.action
+    return f"{why}{what}{factor}"
 
 
 def rate_change(old: Mapping[str, float], new: Mapping[str, float]) -> str:
