@@ -214,24 +214,25 @@ def test_marks_lie_on_the_curve_of_the_rate(tmp_path):
     """Also where our own curve over the budget lowers it: what is drawn is the rate that the steps used."""
     pytest.importorskip("plotly")
     pytest.importorskip("matplotlib")
-    summary = explored_and_annealed()
     settings = settings_from()
+    late = acted(12, 0.45, 0.0005, 0.5, Action.REDUCE, Condition.PLATEAU)
+    summary = summarize([*explored_and_annealed().lines, late], settings)
     run = Run(tmp_path, "journal", settings, lambda: iter(summary.lines), ("chosen",), True, True)
     (tmp_path / "a.html").write_text(page(report.report_of(run)), encoding="utf-8")
     curves = chart_of(tmp_path / "a.html")
     (rate,) = (curve for curve in curves if curve["name"] == "lr")
     marks = [curve for curve in curves if curve["mode"] == "markers"]
-    assert [curve["name"] for curve in marks] == ["search", "overfitting", "anneal"]
-    assert len({curve["marker"]["symbol"] for curve in marks}) == 3
+    assert [curve["name"] for curve in marks] == ["search", "overfitting", "anneal", "plateau"]
+    assert len({curve["marker"]["symbol"] for curve in marks}) == 4
     on_curve = set(zip(rate["x"], rate["y"], strict=True))
     assert [
         point for curve in marks for point in zip(curve["x"], curve["y"], strict=True) if point not in on_curve
     ] == []
     _, axes = draw(summary.lines).axes
     drawn = {handle.get_label(): list(zip(*handle.get_data(), strict=True)) for handle in axes.get_lines()}
-    assert [text.get_text() for text in axes.get_legend().get_texts()] == ["lr", "search", "overfitting", "anneal"]
+    assert [text.get_text() for text in axes.get_legend().get_texts()] == ["lr", "search", "overfitting", "anneal", "plateau"]
     assert [
-        point for kind in ("search", "overfitting", "anneal") for point in drawn[kind] if point not in drawn["lr"]
+        point for kind in ("search", "overfitting", "anneal", "plateau") for point in drawn[kind] if point not in drawn["lr"]
     ] == []
 
 
