@@ -5,6 +5,7 @@ The functions take numbers and words, not records, so that the records may use t
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 
 
@@ -48,14 +49,25 @@ def rate_changes(old: Mapping[str, float], new: Mapping[str, float], most: int =
     return f" ({changes})" if changes else ""
 
 
-def markdown_cell(text: str) -> str:
-    r"""Text that cannot break out of a Markdown table's cell, nor be taken for HTML.
+def kind(condition: str, action: str) -> str:
+    """What a decision is called in legends and lists: its condition; what was done where there is none.
 
-    >>> markdown_cell("a|b <script>")
-    'a\\|b &lt;script&gt;'
+    >>> kind("plateau", "restore"), kind("healthy", "explore"), kind("healthy", "anneal")
+    ('plateau', 'search', 'anneal')
     """
-    text = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-    return text.replace("|", "\\|").replace("\n", " ")
+    if condition != "healthy":
+        return str(condition)
+    return "search" if action == "explore" else str(action)
+
+
+def markdown(text: str) -> str:
+    r"""Text that Markdown shows as it is, on one line, and that nothing takes for HTML.
+
+    >>> markdown("a*b <script>")
+    'a\\*b &lt;script&gt;'
+    """
+    text = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;").replace("\n", " ")
+    return re.sub(r"([\\`*_\[\]|])", r"\\\1", text)
 
 
 # --- a decision -------------------------------------------------------------------------------------------------------

@@ -1,6 +1,6 @@
 """Journal entries → what the loggers show. Nothing is decided here.
 
-Every logger gets the numbers; TensorBoard also gets texts: a set-up card once, and the table of all decisions, written
+Every logger gets the numbers; TensorBoard also gets texts: a set-up card once, and the list of all decisions, written
 again at each decision and each review, since it shows but a sample of a tag's texts, of which only the newest is sure;
 and the data of its tab "Learning rate". What others get in place of the texts: :mod:`~lightning_lr.loggers.tables`.
 """
@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any
 from lightning_lr.engine.detectors.base import Detector
 from lightning_lr.engine.log_tags import CONDITION
 from lightning_lr.engine.records import JournalEntry, MetricView
+from lightning_lr.engine.text import markdown
 from lightning_lr.engine.vocabulary import Action
 from lightning_lr.loggers.decision_history import DecisionHistory
-from lightning_lr.loggers.tables import HEADS, DecisionTables, is_a, markdown_table, tables_due
+from lightning_lr.loggers.tables import DecisionTables, decision_list, is_a, tables_due
 
 if TYPE_CHECKING:
     from lightning_lr.loggers.tensorboard import TabData
@@ -67,7 +68,7 @@ class DecisionLog:
             return
         if self.tab is not None:
             for name, rows in tables_due(history).items():
-                self._text(name, markdown_table(HEADS, rows, right=3), step)
+                self._text(name, decision_list(rows), step)
         self.tables.write(history, [*reviewed, *decided], step)
         for logger in self.loggers:
             # Else an event would stay in memory for up to two minutes, and be lost in a crash, which it may explain.
@@ -117,9 +118,9 @@ def _monitor_numbers(view: MetricView) -> dict[str, float]:
 
 
 def set_up_card(summary: Mapping[str, str]) -> str:
-    """What is monitored, what a check is, how the schedulers are composed: a Markdown table of facts.
+    """What is monitored, what a check is, how the schedulers are composed: a Markdown list of facts.
 
     Args:
         summary: what → how, in the order in which they are shown.
     """
-    return markdown_table(("what", "how"), summary.items())
+    return "\n".join(f"- **{markdown(what)}:** {markdown(how)}" for what, how in summary.items())

@@ -230,9 +230,18 @@ def test_marks_lie_on_the_curve_of_the_rate(tmp_path):
     ] == []
     _, axes = draw(summary.lines).axes
     drawn = {handle.get_label(): list(zip(*handle.get_data(), strict=True)) for handle in axes.get_lines()}
-    assert [text.get_text() for text in axes.get_legend().get_texts()] == ["lr", "search", "overfitting", "anneal", "plateau"]
+    assert [text.get_text() for text in axes.get_legend().get_texts()] == [
+        "lr",
+        "search",
+        "overfitting",
+        "anneal",
+        "plateau",
+    ]
     assert [
-        point for kind in ("search", "overfitting", "anneal", "plateau") for point in drawn[kind] if point not in drawn["lr"]
+        point
+        for kind in ("search", "overfitting", "anneal", "plateau")
+        for point in drawn[kind]
+        if point not in drawn["lr"]
     ] == []
 
 

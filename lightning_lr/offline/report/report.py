@@ -79,7 +79,9 @@ class Report:
 
     def _row(self, effect: AdjustmentEffect) -> list[str]:
         decision = self.summary.lines[effect.place].decision
-        what, why = terminal.short(decision), decision.cause or decision.reason
+        what, why = terminal.short(decision), decision.cause
+        if " " not in why:  # a mere word, as "budget"
+            why = decision.reason
         rates = terminal.rate_change(decision.old_lr, decision.new_lr)
         if decision.action is Action.HOLD:
             what, why = "changed by its schedule", NOT_OURS

@@ -13,7 +13,8 @@ from lightning_lr.engine.detectors import look_of
 from lightning_lr.engine.detectors.base import Detector
 from lightning_lr.engine.journal import JournalLine
 from lightning_lr.engine.records import Decision
-from lightning_lr.engine.vocabulary import Action, Condition
+from lightning_lr.engine.text import kind
+from lightning_lr.engine.vocabulary import Action
 
 MONITORS = ("#111111", "#56B4E9", "#009E73", "#CC79A7")
 """The monitors, in the user's order."""
@@ -23,9 +24,6 @@ TRAINING = "#999999"
 
 RATES = ("#8c5a2b", "#6b7a1f", "#a0527d", "#4b6a88", "#b08d57", "#3f7f6f", "#7a6a9b", "#5c5c5c")
 """The groups' rates: no color of a detector, since marks lie on them."""
-
-SYMBOLS = {"search": "diamond-open", "anneal": "triangle-down-open"}
-"""Marks of what is no answer to a condition."""
 
 MOST_RATES = 8
 """Parameter groups whose rates are drawn; more could not be told from each other."""
@@ -81,21 +79,10 @@ def marks_of(lines: Sequence[JournalLine], detectors: Sequence[Detector] = ()) -
         decision = line.decision
         if decision.action is not Action.HOLD:
             rate = next(iter(line.reading.rates.values()), None)
-            kind, (color, symbol) = kind_of(decision), look_of(decision.condition, detectors)
-            held = rate.applied if rate else math.nan
-            found.append(Mark(decision.check, held, kind, color, SYMBOLS.get(kind, symbol), decision))
+            what = kind(decision.condition, decision.action)
+            look, held = look_of(decision.condition, detectors, what), rate.applied if rate else math.nan
+            found.append(Mark(decision.check, held, what, *look, decision))
     return found
-
-
-def kind_of(decision: Decision) -> str:
-    """What was decided, in a word for the legend: the condition, and the action where there is none.
-
-    >>> kind_of(Decision(0, 0, 0, Action.EXPLORE, Condition.HEALTHY, 0.1, {}, {}, ""))
-    'search'
-    """
-    if decision.condition is not Condition.HEALTHY:
-        return str(decision.condition)
-    return "search" if decision.action is Action.EXPLORE else str(decision.action)
 
 
 def metric_series(lines: Sequence[JournalLine], most: int) -> list[Series]:
