@@ -62,7 +62,8 @@ def test_every_check_and_every_decision_arrives(server):
         "at": 11,
         "brought": "helped: gain of val_loss a check 0.012 before, 0.008 in the 3 since",
     }
-    assert decisions[8]["evidence"] == {"score": 0.42, "threshold": 0.25, "checks": 9.0, "noise": 0.012}
+    assert decisions[8]["evidence"]["slope_error"] == 0.004
+    assert (decisions[8]["kind"], decisions[8]["on"]) == ("divergence", "val_loss")
 
 
 def test_runs_are_listed_with_and_without_data(server):
