@@ -10,7 +10,7 @@ PINS   := pyproject.toml constraints.txt
 # What a run has to say in addition, e.g. make test ARGS="-k plateau -x"
 ARGS   ?=
 
-.PHONY: help demo quickstart test test-resume test-cluster test-soak test-lowest test-core test-tab coverage golden lint format types docs check bench-detection bench-overhead bench-metrics bench-any-start bench-healthy bench-layerwise clean
+.PHONY: help demo quickstart test test-resume test-cluster test-soak test-lowest test-core test-tab pictures coverage golden lint format types docs check bench-detection bench-overhead bench-metrics bench-any-start bench-healthy bench-layerwise clean
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
@@ -48,6 +48,9 @@ test-tab: $(VENV)/.stamp-dev  ## the TensorBoard tab in a real Chromium, which i
 	@command -v chromium && command -v chromedriver || \
 	    { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq chromium chromium-driver; }
 	$(BIN)/python -m pytest tests/tensorboard_plugin $(ARGS)
+
+pictures: test-tab  ## take the pictures of the docs anew; look at them before you commit them
+	LIGHTNING_LR_PICTURES=docs/images $(BIN)/python -m pytest tests/tensorboard_plugin/test_pictures.py
 
 coverage: $(VENV)/.stamp-dev  ## the same tests, and which lines they reached
 	$(BIN)/python -m pytest --cov --cov-report=term-missing $(ARGS)

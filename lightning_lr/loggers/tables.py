@@ -59,7 +59,8 @@ def _item(row: Row) -> Iterator[str]:
     check, epoch, step, condition, action, rates, why, brought = map(str, row)
     what = condition if condition != "healthy" else ""
     done = " → ".join(filter(None, [what, kind("healthy", action)]))
-    rates = "" if rates == "none" else f", {markdown(rates)}"
+    # what an annealing changes comes step by step, and is said in its sentence
+    rates = "" if rates == "none" or action == "anneal" else f", {markdown(rates)}"
     yield f"- **epoch {epoch} (check {check}, step {step}): {markdown(done)}**{rates}"
     yield f"    - {markdown(why)}"
     if brought:

@@ -22,23 +22,24 @@ const NAMES = {
   checks: ["over", "check"],
 };
 
-// {name: value} → [[what, how much]]; an error stands behind its value, and a way that says no is left out.
+// {name: value} → [[what, how much]]; an error stands behind its value, and the ways that say yes in one place.
 export function evidence(numbers) {
   const found = Object.entries(numbers);
-  return found
-    .filter(([name, value]) => !bare(name).endsWith("_error") && !(bare(name).startsWith("way_") && value === 0))
+  const ways = found.filter(([name, value]) => bare(name).startsWith("way_") && value === 1).map(([name]) => words(bare(name).slice(4)));
+  const rest = found
+    .filter(([name]) => !bare(name).endsWith("_error") && !bare(name).startsWith("way_"))
     .map(([name, value]) => {
       const [what, unit] = NAMES[bare(name)] ?? guess(bare(name));
       const error = numbers[name.replace(/^[^/]*/, "$&_error")];
       return [series(name) ? `${what} (${series(name)})` : what, said(value, unit) + (error === undefined ? "" : ` ± ${number(error)}`)];
     });
+  return ways.length ? [["signs of it", [...new Set(ways)].join(", ")], ...rest] : rest;
 }
 
 const bare = (name) => name.split("/")[0];
 const series = (name) => name.split("/").slice(1).join("/");
 
 function guess(name) {
-  if (name.startsWith("way_")) return [`sign: ${words(name.slice(4))}`, "fact"];
   if (name.endsWith("_check")) return [words(name.replace(/_check$/, " at check")), ""];
   if (/_checks$|^since_/.test(name)) return [words(name.replace(/_checks$/, "")), "check"];
   if (/(^|_)steps$/.test(name)) return [words(name.replace(/_?steps$/, "")) || "over", "step"];

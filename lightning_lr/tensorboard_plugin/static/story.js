@@ -39,6 +39,7 @@ export function change(decision) {
   const names = Object.keys(decision.new_lr ?? {});
   if (!names.length) return "–";
   const [name] = names;
+  if (decision.action === "anneal") return `${number(decision.old_lr[name])} → 0 at the end`;
   const more = names.length > 1 ? ` (+${names.length - 1})` : "";
   return `${number(decision.old_lr[name])} → ${number(decision.new_lr[name])}${more}`;
 }
