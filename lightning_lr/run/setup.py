@@ -26,11 +26,11 @@ from lightning_lr.run.readings.check_reader import CheckReader
 from lightning_lr.run.readings.probes import Probes, memory_of_ranks
 from lightning_lr.run.run_summary import run_summary
 from lightning_lr.run.trainer.other_callbacks import anneal_before_stopping, averaged_models_of, reset_patience
+from lightning_lr.run.trainer.step_budget import StepBudget
 from lightning_lr.run.trainer.strategies import against_restoring
 from lightning_lr.run.trainer.time_budget import time_budget_of
 from lightning_lr.run.trainer.trainer_adapter import (
     batches_that_stepped,
-    budget_of,
     can_stop_early,
     checks_at_epoch_end,
     may_validate,
@@ -81,8 +81,9 @@ def build_run(
             ranks,
             steps=batches_that_stepped(trainer),
             budget=run_plan.budget,
-            limits=partial(budget_of, trainer),
+            step_budget=StepBudget(trainer),
             time_budget=time_budget_of(trainer) if run_plan.timed else None,
+            anneals=run_plan.anneals and not options.dry_run,
             # Not before `min_epochs`, nor `min_steps`.
             may_end=lambda: run_plan.open_ended and can_stop_early(trainer),
         ),

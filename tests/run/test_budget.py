@@ -19,7 +19,6 @@ from torch.utils.data import DataLoader, IterableDataset
 from lightning_lr import LearningRateController
 from lightning_lr.engine.lr_search.plan import plan_exploration
 from lightning_lr.run.trainer.time_budget import TimeBudget
-from lightning_lr.run.trainer.trainer_adapter import budget_of
 from tests.helpers.ranks import run_on_ranks
 from tests.helpers.scripted import QUIET, Scripted, data
 from tests.helpers.versions import ANY_CHECKPOINT
@@ -220,7 +219,7 @@ def test_the_budget_and_the_end_of_the_fall(module, train, limits, steps) -> Non
     model.on_train_batch_start = lambda *_: rates.append(model.trainer.optimizers[0].param_groups[0]["lr"])
     trainer = Trainer(callbacks=[control], num_sanity_val_steps=0, **QUIET, **limits)
     trainer.fit(model, train, data(1))
-    assert budget_of(trainer, steps) == steps
+    assert control._state["budget"] == steps
     assert [decision.action for decision in control.decisions].count("anneal") == 1
     assert 0 < rates[-1] <= 0.35 * max(rates)
 
@@ -246,7 +245,7 @@ def test_no_limit_is_no_budget(limits) -> None:
     train = endless() if limits["max_epochs"] > 0 else data(20)
     trainer = Trainer(callbacks=[control, Stops()], num_sanity_val_steps=0, **QUIET, **limits)
     trainer.fit(model, train, data(1))
-    assert budget_of(trainer) is None
+    assert control._state["budget"] is None
     assert control._state["curve"] is None
 
 
