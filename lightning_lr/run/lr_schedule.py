@@ -45,6 +45,7 @@ class LRSchedule:
         may_end: whether a decision may begin the end now: nothing else ends the run.
         anneals: whether a curve is laid over the budget once it is known.
         asks_again: whether all ranks agree on the budget at the next batch, since it may be another one.
+        agreed_at: step at which they last did; at the start they do so when the run is set up.
     """
 
     groups: ControlledGroups
@@ -65,6 +66,7 @@ class LRSchedule:
     may_end: Callable[[], bool] = lambda: False
     anneals: bool = False
     asks_again: bool = False
+    agreed_at: int = 0
 
     @property
     def searches(self) -> bool:
@@ -82,7 +84,7 @@ class LRSchedule:
         """Take note that an epoch begins with its first batch."""
         if self.step_budget is not None:
             self.step_budget.epoch_begins(self.steps)
-            self.asks_again |= self.step_budget.data_may_change
+            self.asks_again |= self.step_budget.data_may_change or self.agreed_at != self.steps
 
     def epoch_ends(self) -> None:
         """Take note that an epoch has ended; how long it was may tell how long the others will be."""
@@ -204,6 +206,7 @@ class LRSchedule:
         Args:
             budget: ``None`` while it is not known: the rate is held until it is.
         """
+        self.agreed_at = self.steps
         if budget != self.budget:
             self.budget = budget
             self.budget_changed()
