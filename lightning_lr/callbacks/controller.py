@@ -302,6 +302,8 @@ class LearningRateController(DualCallback):
 
     def on_train_end(self, trainer: Any, pl_module: Any) -> None:
         """Say how it went, and leave nothing of ours behind."""
+        if self._fit_run is not None:
+            self._fit_run.journal.end()
         self._keep(together=True)
         self._end()
 

@@ -370,6 +370,7 @@ class FitRun:
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that the next decision depends on, as plain values."""
+        self.journal.flush()
         return {
             "version": 1,
             "core": self.core.state_dict(),

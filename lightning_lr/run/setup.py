@@ -13,7 +13,7 @@ from lightning_lr.engine.log_tags import prefix_of
 from lightning_lr.engine.settings import Settings
 from lightning_lr.errors import UnsupportedError
 from lightning_lr.loggers.decision_logger import DecisionLog, set_up_card
-from lightning_lr.loggers.journal_file import JournalFile, journal_path
+from lightning_lr.loggers.journal_file import JournalFile, folders_of_run, journal_path
 from lightning_lr.optim.controlled_groups import ControlledGroups
 from lightning_lr.optim.lr_scale import LRScale
 from lightning_lr.run.distributed import Ranks
@@ -226,9 +226,9 @@ def _open_journal(
         return JournalFile(None, header, warn)
     path = journal_path(options.journal, trainer.loggers, trainer.default_root_dir, options.name)
     former = state.get("journal")
-    if options.journal is not None and former and former.get("path") != str(path):
+    if options.journal is not None and former and former.get("path") != path:
         former = None  # the user asks for another file: the one of the former run stays as it is
-    return JournalFile.resumed(former, path, header, warn)
+    return JournalFile.resumed(former, path, header, warn, folders_of_run(trainer.loggers, trainer.default_root_dir))
 
 
 def _silent(sentence: str) -> None:

@@ -136,7 +136,7 @@ def some_history(folder: Path) -> DecisionHistory:
 
 
 def written_journal(folder: Path) -> JournalFile:
-    journal = JournalFile.begun(folder / "journal.jsonl", "{}", lambda warning: pytest.fail(warning))
+    journal = JournalFile.begun(folder / "lr_journal.jsonl", "{}", lambda warning: pytest.fail(warning))
     journal.write('{"check": 0}')
     return journal
 
