@@ -23,7 +23,7 @@ from lightning_lr.metrics.probe import Probe
 from lightning_lr.run.defer_signals import defer_signals
 from lightning_lr.run.options import ControllerOptions, Snapshots, snapshots_from
 from lightning_lr.run.trainer.strategies import is_sharded
-from lightning_lr.run.trainer.trainer_adapter import TrainerState, checks_at_epoch_end
+from lightning_lr.run.trainer.trainer_adapter import TrainerState, checks_at_epoch_end, is_finished
 from lightning_lr.snapshot.files import keep_beside
 
 if TYPE_CHECKING:
@@ -302,7 +302,7 @@ class LearningRateController(DualCallback):
 
     def on_train_end(self, trainer: Any, pl_module: Any) -> None:
         """Say how it went, and leave nothing of ours behind."""
-        if self._fit_run is not None:
+        if self._fit_run is not None and (is_finished(trainer) or self._fit_run.history.ends_with_stop):
             self._fit_run.journal.end()
         self._keep(together=True)
         self._end()

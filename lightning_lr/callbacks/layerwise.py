@@ -21,7 +21,7 @@ from lightning_lr.loggers.journal_file import JournalFile, folders_of_run, journ
 from lightning_lr.optim.param_group_lrs import innermost
 from lightning_lr.run.distributed import Ranks
 from lightning_lr.run.patches import patch
-from lightning_lr.run.trainer.trainer_adapter import batches_that_stepped
+from lightning_lr.run.trainer.trainer_adapter import batches_that_stepped, is_finished
 
 __all__ = ["LayerwiseLearningRate"]
 
@@ -188,7 +188,7 @@ class LayerwiseLearningRate(DualCallback):
 
     def on_train_end(self, trainer: Any, pl_module: Any) -> None:
         """Leave nothing behind but the groups, which stay split, and the rates in them."""
-        if self._fit_run is not None:
+        if self._fit_run is not None and is_finished(trainer):
             self._fit_run.record.end()
         self._end()
 
@@ -236,7 +236,7 @@ class LayerwiseLearningRate(DualCallback):
             return JournalFile(None, header, warn)
         path = record_path(self.record, journal_path(None, trainer.loggers, trainer.default_root_dir, None))
         folders = folders_of_run(trainer.loggers, trainer.default_root_dir)
-        return JournalFile.resumed(former, path, header, warn, folders)
+        return JournalFile.resumed(former, path, header, warn, folders, say)
 
     # --- state --------------------------------------------------------------------------------------------------------
 

@@ -6,7 +6,8 @@ is in the checkpoint anyway.
 A checkpoint names the journal that a resumed run goes on with. It is believed only if that file lies in a folder of
 this run, bears the name of a journal, and its first line has the id of the run that wrote the checkpoint. A journal
 that was written to its end is not cut back either: an earlier checkpoint of it begins another run. In each of these
-cases the run writes a journal of its own, with one warning.
+cases the run writes a journal of its own, with one warning; a run that is continued as another, with one sentence and
+a copy of the checks before.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import os
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
@@ -33,6 +35,32 @@ RUN_ID, RUN_STATE = "run_id", "run_state"
 
 OPEN, DONE = "open", "done"
 """Of one length, since the one is written over the other."""
+
+
+OUTSIDE = "it lies outside of the folders of this run"
+
+
+@dataclass
+class _Found:
+    """A former journal, as it was found.
+
+    Attributes:
+        refused: why it is not touched; empty if it is that of this run.
+        why: why it is left as it is although it is that of this run; empty if it may be cut back.
+        first: its first line.
+        kept: what is left of it once it is cut back.
+        broken: whether its last line was cut off.
+    """
+
+    refused: str = ""
+    why: str = ""
+    first: bytes = b""
+    kept: bytes = b""
+    broken: bool = False
+
+    @property
+    def is_finished(self) -> bool:
+        return bool(self.why)
 
 
 class JournalFile:
@@ -76,6 +104,7 @@ class JournalFile:
         header: str,
         warn: Callable[[str], None],
         folders: Sequence[str | os.PathLike[str]] = (),
+        say: Callable[[str], None] | None = None,
     ) -> JournalFile:
         """The journal of a run that goes on: the former file cut back to the checkpoint, else a new one at ``path``.
 
@@ -86,24 +115,31 @@ class JournalFile:
             path: where a new journal is written.
             header: the first line.
             warn: called with a sentence where something cannot be done.
-            folders: those of this run, beside that of ``path``: a former journal elsewhere is not touched.
+            folders: those of this run, beside that of ``path``: a former journal elsewhere is read, not written.
+            say: called with a sentence where a run is continued as another; default: as ``warn``.
         """
         if not state or not state.get("path"):
             return cls.begun(path, header, warn)
         former, lines = str(state["path"]), int(state["lines"])
-        journal, copied = cls(former, header, warn), b""
+        journal, found = cls(former, header, warn), _Found()
         own = [*folders, *([] if path is None else [_folder(path)])]
-        refused = _refused(former, path, own)
+        inside = _is_inside(former, own)
+        refused, copied, show = _refused(former, path, inside), b"", warn
         if not refused:
             try:
-                refused, copied = journal._cut_back(lines, str(state.get("run_id", "")))
+                found = journal._find(lines, str(state.get("run_id") or ""))
+                refused = found.refused
             except Exception as error:  # of a disk, of the client of a remote one, or of what stands in the file
                 refused = f"it cannot be read: {error}"
+        if not refused and (found.is_finished or not inside):
+            refused, copied, show = found.why or OUTSIDE, found.kept, say or warn
         if not refused:
+            with journal._lost_on_error():
+                journal._cut_back(found, lines)
             return journal
         new = cls.begun(path, header, warn)
         begins = "there is no new one" if new.path is None else f"a new one begins at {new.path}"
-        warn(
+        show(
             f"The journal {former} of the checkpoint is not continued ({refused}); {begins}"
             f"{', with a copy of the checks before' if copied else ''}."
         )
@@ -111,37 +147,36 @@ class JournalFile:
             new._begin_with(copied, journal)
         return new
 
-    def _cut_back(self, lines: int, run_id: str) -> tuple[str, bytes]:
-        """Cut the file back behind so many checks, or its last whole line.
-
-        Returns:
-            Why not, if it may not be cut, and then what it would have been cut to.
-        """
+    def _find(self, lines: int, run_id: str) -> _Found:
+        """Read the file up to so many checks, or its last whole line; nothing is written."""
         assert self._storage is not None
-        content = self._storage.read().splitlines(keepends=True)
-        if not run_id or not content or _of_first(content[0], RUN_ID) != run_id:
-            return "it is not that of this run", b""
+        first = self._storage.first_line()
+        if not run_id or _of_first(first, RUN_ID) != run_id:
+            return _Found("it is not that of this run")
         self.run_id = run_id
-        broken, kept, checks = False, b"", 0
-        for number, line in enumerate(content):
+        found, checks = _Found(first=first), 0
+        for number, line in enumerate(self._storage.read().splitlines(keepends=True)):
             if not line.endswith(b"\n"):
-                broken = True
+                found.broken = True
                 break
             # The first line always is a header, also of a record that is no journal of decisions.
             header = number == 0 or is_header(line[:100].decode(errors="replace"))
             checks += not header
             if self.lines < lines:
-                kept += line
+                found.kept += line
                 self.lines += not header
                 self._last_header = line.decode(errors="replace").rstrip("\n") if header else self._last_header
-        if checks != lines and _of_first(content[0], RUN_STATE) == DONE:
-            return f"it was written to its end, {checks} checks, and the checkpoint is of {lines}", kept
-        self._storage.put(len(kept), b"")
-        self._size = len(kept)
-        self._mark_at = _mark_in(content[0]) if kept else None
+        if checks != lines and _of_first(first, RUN_STATE) == DONE:
+            found.why = f"it was written to its end, {checks} checks, and the checkpoint is of {lines}"
+        return found
+
+    def _cut_back(self, found: _Found, lines: int) -> None:
+        assert self._storage is not None
+        self._storage.put(len(found.kept), b"")
+        self._size = len(found.kept)
+        self._mark_at = _mark_in(found.first) if found.kept else None
         self._mark(OPEN)
-        self._warn_of(lines - self.lines, broken)
-        return "", b""
+        self._warn_of(lines - self.lines, found.broken)
 
     def _begin_with(self, copied: bytes, former: JournalFile) -> None:
         """Take over the checks of a run that this one continues, under a header with the id of this run."""
@@ -229,16 +264,19 @@ class JournalFile:
         return {"path": path, "lines": self.lines, "run_id": None if path is None else self.run_id}
 
 
-def _refused(former: str, path: str | os.PathLike[str] | None, folders: Sequence[str | os.PathLike[str]]) -> str:
-    """Why a path that a checkpoint names is not touched; empty if it is."""
+def _refused(former: str, path: str | os.PathLike[str] | None, inside: bool) -> str:
+    """Why a path that a checkpoint names is not even read; empty if it is."""
     if path is not None and _resolved(former) == _resolved(path):
         return ""
     name = former.replace("\\", "/").rpartition("/")[2]
-    patterns = ("*" + NAME + "*.jsonl", *([] if path is None else [_stem(path) + "*"]))
+    patterns = (f"*{NAME}*.jsonl", *([] if path is None else [f"{_stem(path)}*"]))
     if not any(fnmatchcase(name, pattern) for pattern in patterns):
         return "it has not the name of a journal"
-    inside = any(_resolved(former).startswith(_resolved(folder).rstrip("/") + "/") for folder in folders)
-    return "" if inside else "it lies outside of the folders of this run"
+    return OUTSIDE if is_remote(former) and not inside else ""
+
+
+def _is_inside(path: str, folders: Sequence[str | os.PathLike[str]]) -> bool:
+    return any(_resolved(path).startswith(_resolved(folder).rstrip("/") + "/") for folder in folders)
 
 
 def _resolved(path: str | os.PathLike[str]) -> str:

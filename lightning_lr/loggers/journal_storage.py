@@ -17,6 +17,9 @@ SMALL = 256 * 1024
 GROWTH = 1.05
 """How much longer it must be beyond that."""
 
+LONGEST_LINE = 2**22
+"""Bytes of a first line that are read: one header has a policy and its detectors, some kilobytes."""
+
 
 class Storage(Protocol):
     """One file, read whole and written at its end."""
@@ -25,6 +28,9 @@ class Storage(Protocol):
 
     def reserve(self) -> None:
         """Make an empty file of that name, or of the next free one: a former run's journal is not overwritten."""
+
+    def first_line(self) -> bytes:
+        """Its first line, or the begin of it if that is very long."""
 
     def read(self) -> bytes:
         """All of it."""
@@ -83,21 +89,31 @@ class LocalFile:
             free = path.with_name(numbered(path.name, number))
         self.path = str(free)
 
+    def first_line(self) -> bytes:
+        """Its first line, or the begin of it if that is very long.
+
+        Raises:
+            OSError: if it is no regular file: a device would never end.
+        """
+        if not Path(self.path).is_file():
+            raise FileNotFoundError(f"there is no file {self.path}")
+        with Path(self.path).open("rb") as file:
+            return file.readline(LONGEST_LINE)
+
     def read(self) -> bytes:
         """All of it."""
         return Path(self.path).read_bytes()
 
     def put(self, size: int, text: bytes) -> None:
         """Cut it back to a size, and append."""
-        with Path(self.path).open("ab") as file:
-            file.truncate(size)
-            try:
+        try:
+            with Path(self.path).open("ab") as file:
+                file.truncate(size)
                 file.write(text)
-                file.flush()
-            except OSError:
-                with suppress(OSError):  # a full disk may have taken half a line
-                    os.truncate(self.path, size)
-                raise
+        except OSError:
+            with suppress(OSError):  # a full disk may have taken half a line
+                os.truncate(self.path, size)
+            raise
 
     def overwrite(self, at: int, text: bytes) -> None:
         """Write over as many bytes in its midst."""
@@ -126,6 +142,10 @@ class RemoteFile:
             free = f"{folder}/{numbered(name, number)}"
         self.path = free
         self._store()
+
+    def first_line(self) -> bytes:
+        """Its first line, or the begin of it if that is very long."""
+        return self.read()[:LONGEST_LINE].partition(b"\n")[0]
 
     def read(self) -> bytes:
         """All of it."""

@@ -69,6 +69,7 @@ def build_run(
     ranks = Ranks.of(trainer.strategy)
     run_plan = plan_run(options, trainer, ranks, state)
     summary = run_summary(options, settings, run_plan, trainer)
+    shown = say if options.verbose else _silent
     groups = ControlledGroups(owner, options.param_groups, settings.min_lr, settings.max_lr, read_only=options.dry_run)
     fit_run = FitRun(
         options=options,
@@ -87,10 +88,10 @@ def build_run(
             # Not before `min_epochs`, nor `min_steps`.
             may_end=lambda: run_plan.open_ended and can_stop_early(trainer),
         ),
-        journal=_open_journal(options, trainer, ranks, state, header_line(settings, summary), warn),
+        journal=_open_journal(options, trainer, ranks, state, header_line(settings, summary), shown, warn),
         log=DecisionLog(trainer.loggers, prefix_of(options.name), warn, settings.detectors),
         summary=summary,
-        say=say if options.verbose else _silent,
+        say=shown,
         validation=run_plan.validation,
         validates=may_validate(trainer),
         checked_at=batches_that_stepped(trainer),
@@ -219,7 +220,7 @@ def _hide_scale_in_module(fit_run: FitRun, module: Any) -> None:
 
 
 def _open_journal(
-    options: ControllerOptions, trainer: Any, ranks: Ranks, state: Mapping[str, Any], header: str, warn: Say
+    options: ControllerOptions, trainer: Any, ranks: Ranks, state: Mapping[str, Any], header: str, say: Say, warn: Say
 ) -> JournalFile:
     """On rank 0 the file; on the others nothing is written."""
     if ranks.rank or options.journal is False:
@@ -228,7 +229,8 @@ def _open_journal(
     former = state.get("journal")
     if options.journal is not None and former and former.get("path") != path:
         former = None  # the user asks for another file: the one of the former run stays as it is
-    return JournalFile.resumed(former, path, header, warn, folders_of_run(trainer.loggers, trainer.default_root_dir))
+    folders = folders_of_run(trainer.loggers, trainer.default_root_dir)
+    return JournalFile.resumed(former, path, header, warn, folders, say)
 
 
 def _silent(sentence: str) -> None:

@@ -196,7 +196,6 @@ def test_respects_what_the_trainer_does_with_gradients(tmp_path, options):
 # --- resume -----------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.filterwarnings("ignore:.*is not continued")  # the first run came to its end: its files are left alone
 @pytest.mark.parametrize("with_controller", [None, "before", "after"])
 def test_resumed_run_is_the_one_that_never_stopped(tmp_path, with_controller):
     def callbacks() -> list[Any]:

@@ -7,7 +7,6 @@ finished is continued as another; a folder is remote; a logger, or what lies in 
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import warnings
 from collections.abc import Callable
@@ -17,13 +16,15 @@ from typing import Any
 import fsspec
 import pytest
 import torch
-from lightning.pytorch.callbacks import Callback, ModelCheckpoint
+from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
 
 from lightning_lr import LayerwiseLearningRate, LearningRateController
+from lightning_lr.callbacks import controller
 from lightning_lr.loggers import journal_storage
 from lightning_lr.loggers.journal_file import JournalFile, folders_of_run, journal_path
 from lightning_lr.tensorboard_plugin.pages import PageError, read_page
+from tests.helpers.replays import assert_replays
 from tests.helpers.scripted import Scripted, data, eager, trainer
 from tests.helpers.versions import ANY_CHECKPOINT
 
@@ -45,6 +46,14 @@ def fit(folder: Path | str, *callbacks: Any, epochs: int = 4, checkpoint: Any = 
 def checks(path: Path) -> list[int]:
     records = [json.loads(line) for line in path.read_text().splitlines()]
     return [record["reading"]["check"] for record in records if record["kind"] == "check"]
+
+
+@pytest.fixture
+def said(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What is printed for the user."""
+    sentences: list[str] = []
+    monkeypatch.setattr(controller, "say", sentences.append)
+    return sentences
 
 
 @pytest.fixture
@@ -96,14 +105,21 @@ def by_a_way_around(folder: Path) -> Path:
     return folder / "run" / ".." / "elsewhere" / "lr_journal.jsonl"
 
 
+def a_device(folder: Path) -> Path:
+    """Reading it would never end."""
+    (folder / "run" / "lr_journal_zero.jsonl").symlink_to("/dev/zero")
+    return folder / "run" / "lr_journal_zero.jsonl"
+
+
 @pytest.mark.parametrize(
     ("place", "why"),
     [
         (anywhere, "it has not the name of a journal"),
         (beside_the_journal, "it has not the name of a journal"),
         (another_journal, "it is not that of this run"),
-        (a_journal_elsewhere, "it lies outside of the folders of this run"),
-        (by_a_way_around, "it lies outside of the folders of this run"),
+        (a_journal_elsewhere, "it is not that of this run"),
+        (by_a_way_around, "it is not that of this run"),
+        (a_device, "it cannot be read"),
     ],
 )
 @pytest.mark.parametrize("lines", [0, 2])
@@ -111,27 +127,32 @@ def test_a_checkpoint_can_name_no_file_of_others(place: Callable[[Path], Path], 
     victim = place(tmp_path)
     victim.parent.mkdir(parents=True, exist_ok=True)
     text = '{"schema": 1, "kind": "header", "run_id": "another"}\nline 2\nline 3\n'
-    victim.write_text(text)
+    if victim.is_symlink():
+        text = None
+    else:
+        victim.write_text(text)
     before = sorted(tmp_path.rglob("*"))
     checkpoint = with_journal(saved, path=str(victim), lines=lines)
     with pytest.warns(UserWarning, match="is not continued") as warned:
         fit(tmp_path / "run", epochs=5, checkpoint=checkpoint)
     assert [why in str(one.message) for one in warned if "journal" in str(one.message)] == [True]
-    assert victim.read_text() == text
+    assert text is None or victim.read_text() == text
     new = [path for path in tmp_path.rglob("*") if path not in before and path.suffix == ".jsonl"]
     assert [path.name for path in new] == ["lr_journal-2.jsonl"]
     assert checks(new[0]) == [3, 4]
 
 
-def test_a_link_is_followed_before_it_is_believed(saved, tmp_path):
+def test_a_link_is_followed_before_it_is_believed(saved, tmp_path, said):
     victim = tmp_path / "elsewhere.jsonl"
     victim.write_text((tmp_path / "run" / "lr_journal.jsonl").read_text())
     (tmp_path / "run" / "lr_journal_link.jsonl").symlink_to(victim)
     text = victim.read_text()
     checkpoint = with_journal(saved, path=str(tmp_path / "run" / "lr_journal_link.jsonl"), lines=1)
-    with pytest.warns(UserWarning, match="outside of the folders of this run"):
-        fit(tmp_path / "run", epochs=5, checkpoint=checkpoint)
+    made = trainer([eager(verbose=True)], tmp_path / "run", max_epochs=5)
+    made.fit(Scripted({"val_loss": FALLS}), data(), data(), ckpt_path=checkpoint, **ANY_CHECKPOINT)
+    assert "it lies outside of the folders of this run" in said[0]
     assert victim.read_text() == text
+    assert checks(tmp_path / "run" / "lr_journal-2.jsonl") == [0, 3, 4]
 
 
 @pytest.mark.parametrize("name", ["lr_journal.jsonl", "lr_journal-7.jsonl"])
@@ -141,7 +162,7 @@ def test_a_folder_in_its_place_is_no_traceback(name: str, saved, tmp_path):
     path.mkdir()
     with pytest.warns(UserWarning, match="it cannot be read"):
         fit(tmp_path / "run", epochs=5, checkpoint=with_journal(saved, path=str(path)))
-    assert checks(tmp_path / "run" / ("lr_journal-2.jsonl" if name == "lr_journal.jsonl" else "lr_journal-2.jsonl"))
+    assert checks(tmp_path / "run" / "lr_journal-2.jsonl")
 
 
 def test_the_record_of_the_layers_is_bound_to_its_run_too(tmp_path):
@@ -181,19 +202,44 @@ def finished(folder: Path, epochs: int = 6) -> Path:
 
 
 @pytest.mark.parametrize("same_folder", [False, True])
-def test_a_fork_leaves_the_finished_journal_alone(same_folder: bool, tmp_path):
+def test_a_fork_leaves_the_finished_journal_alone(same_folder: bool, tmp_path, said):
     journal = finished(tmp_path / "a")
     text = journal.read_text()
     folder = tmp_path / ("a" if same_folder else "b")
-    with pytest.warns(UserWarning, match="is not continued") as warned:
-        fit(folder, epochs=5, checkpoint=tmp_path / "a/saved/epoch=2.ckpt", logger=CSVLogger(folder, "B"))
-    assert len([one for one in warned if "journal" in str(one.message)]) == 1
+    control = eager(verbose=True)
+    made = trainer([control], folder, max_epochs=5, logger=CSVLogger(folder, "B"))
+    loads = {"ckpt_path": tmp_path / "a/saved/epoch=2.ckpt", **ANY_CHECKPOINT}
+    made.fit(Scripted({"val_loss": FALLS}), data(), data(), **loads)
+    assert len([sentence for sentence in said if "is not continued" in sentence]) == 1
     assert journal.read_text() == text
     fork = folder / "B" / "version_0" / "lr_journal.jsonl"
-    # Within the folders of the run the checks before are known to be its own: the fork has a copy of them.
-    assert checks(fork) == ([0, 1, 2, 3, 4] if same_folder else [3, 4])
+    assert checks(fork) == [0, 1, 2, 3, 4]
+    assert_replays(fork)
     ids = [json.loads(path.read_text().splitlines()[0])["run_id"] for path in (journal, fork)]
     assert ids[0] != ids[1]
+
+
+@pytest.mark.parametrize("stops", [True, False], ids=["EarlyStopping", "a callback of the user's"])
+def test_who_has_stopped_a_run_decides_whether_it_is_finished(stops: bool, tmp_path):
+    """A callback that stops it for a while (a quota, a signal) leaves a run that goes on in its own journal."""
+
+    class Stops(Callback):
+        def on_train_epoch_end(self, trainer: Any, pl_module: Any) -> None:
+            if trainer.current_epoch == 1:
+                trainer.save_checkpoint(tmp_path / "saved.ckpt")
+            if trainer.current_epoch == 3 and not stops:
+                trainer.should_stop = True
+
+    early = [EarlyStopping("val_loss", patience=3, min_delta=10.0)] if stops else []
+    fit(tmp_path, Stops(), *early, epochs=9)
+    length = len(checks(tmp_path / "lr_journal.jsonl"))
+    fit(tmp_path, Stops(), *early, epochs=9 if stops else 6, checkpoint=tmp_path / "saved.ckpt")
+    found = {path.name: checks(path) for path in tmp_path.glob("*.jsonl")}
+    if stops:
+        assert found["lr_journal.jsonl"] == [*range(length)]
+        assert found["lr_journal-2.jsonl"][:2] == [0, 1]
+    else:
+        assert found == {"lr_journal.jsonl": [0, 1, 2, 3]}
 
 
 def test_a_finished_run_that_is_given_more_epochs_goes_on_in_its_journal(tmp_path):
@@ -392,4 +438,4 @@ def test_a_journal_that_is_nested_without_end_is_not_continued(saved, tmp_path):
     journal.write_text("[" * 100_000 + "\n")
     with pytest.warns(UserWarning, match="it is not that of this run"):
         fit(tmp_path / "run", epochs=5, checkpoint=saved)
-    assert os.path.getsize(journal) == 100_001
+    assert journal.stat().st_size == 100_001

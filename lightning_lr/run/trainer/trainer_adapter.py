@@ -38,6 +38,18 @@ def logged_once_an_epoch(trainer: Any) -> frozenset[str]:
     return frozenset(logged | {f"{name}_epoch" for name in logged})
 
 
+def is_finished(trainer: Any) -> bool:
+    """Whether a run that ends has come to a limit of the Trainer's, or EarlyStopping or a Timer has ended it.
+
+    A run that anything else has stopped (``trainer.should_stop``) may go on some day.
+    """
+    ended = (
+        getattr(callback, "stopped_epoch", 0) > 0 or (_is_timer(callback) and (callback.time_remaining() or 1) <= 0)
+        for callback in trainer.callbacks
+    )
+    return not trainer.should_stop or any(ended)
+
+
 def stops_at_epoch_end(timer: Any) -> bool:
     """Whether a Timer ends the run at the end of an epoch only. ``Timer._interval``, read in 2.5.0 and 2.6.6."""
     return str(getattr(timer, "_interval", "step")).endswith("epoch")
