@@ -235,7 +235,7 @@ class LayerwiseLearningRate(DualCallback):
         if ranks.rank:
             return JournalFile(None, header, warn)
         path = record_path(self.record, journal_path(None, trainer.loggers, trainer.default_root_dir, None))
-        folders = folders_of_run(trainer.loggers, trainer.default_root_dir)
+        folders = folders_of_run(trainer.loggers, trainer.default_root_dir, trainer.ckpt_path)
         return JournalFile.resumed(former, path, header, warn, folders, say)
 
     # --- state --------------------------------------------------------------------------------------------------------

@@ -58,10 +58,6 @@ class _Found:
     kept: bytes = b""
     broken: bool = False
 
-    @property
-    def is_finished(self) -> bool:
-        return bool(self.why)
-
 
 class JournalFile:
     """One run's journal; the same file through all of its resumptions.
@@ -124,27 +120,25 @@ class JournalFile:
         journal, found = cls(former, header, warn), _Found()
         own = [*folders, *([] if path is None else [_folder(path)])]
         inside = _is_inside(former, own)
-        refused, copied, show = _refused(former, path, inside), b"", warn
-        if not refused:
+        error: object = _refused(former, path, inside)
+        if not error:
             try:
                 found = journal._find(lines, str(state.get("run_id") or ""))
-                refused = found.refused
-            except Exception as error:  # of a disk, of the client of a remote one, or of what stands in the file
-                refused = f"it cannot be read: {error}"
-        if not refused and (found.is_finished or not inside):
-            refused, copied, show = found.why or OUTSIDE, found.kept, say or warn
-        if not refused:
+                error = found.refused
+            except Exception as raised:  # of a disk, of the client of a remote one, or of what stands in the file
+                error = raised
+        why = found.why or ("" if inside else OUTSIDE)
+        if not error and not why:
             with journal._lost_on_error():
                 journal._cut_back(found, lines)
             return journal
         new = cls.begun(path, header, warn)
         begins = "there is no new one" if new.path is None else f"a new one begins at {new.path}"
-        show(
-            f"The journal {former} of the checkpoint is not continued ({refused}); {begins}"
-            f"{', with a copy of the checks before' if copied else ''}."
-        )
-        if copied:
-            new._begin_with(copied, journal)
+        if error:
+            warn(f"The journal {former} cannot be continued ({error}); {begins}.")
+        else:
+            (say or warn)(f"The journal {former} is not continued ({why}); {begins}, with a copy of the checks before.")
+            new._begin_with(found.kept, journal)
         return new
 
     def _find(self, lines: int, run_id: str) -> _Found:
@@ -342,9 +336,17 @@ def journal_path(
     return beside(default_root_dir, file)
 
 
-def folders_of_run(loggers: Sequence[Any], default_root_dir: str) -> list[str]:
-    """The folders that this run writes to, in which a former journal of it may lie."""
+def folders_of_run(loggers: Sequence[Any], default_root_dir: str, checkpoint: Any = None) -> list[str]:
+    """The folders that this run writes to, in which a former journal of it may lie.
+
+    Args:
+        loggers: ``trainer.loggers``.
+        default_root_dir: ``trainer.default_root_dir``.
+        checkpoint: the one that is resumed from; Lightning writes it two folders below the run's own.
+    """
     named = [_attribute(logger, name) for logger in loggers for name in ("save_dir", "root_dir", "log_dir")]
+    if checkpoint is not None and not is_remote(checkpoint):
+        named += map(str, [*Path(checkpoint).resolve().parents][:2])
     return [folder for folder in [*named, str(default_root_dir)] if folder is not None]
 
 

@@ -95,9 +95,10 @@ class LocalFile:
         Raises:
             OSError: if it is no regular file: a device would never end.
         """
-        if not Path(self.path).is_file():
-            raise FileNotFoundError(f"there is no file {self.path}")
-        with Path(self.path).open("rb") as file:
+        path = Path(self.path)
+        if path.exists() and not path.is_file() and not path.is_dir():
+            raise OSError("it is no regular file")
+        with path.open("rb") as file:
             return file.readline(LONGEST_LINE)
 
     def read(self) -> bytes:

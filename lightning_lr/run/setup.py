@@ -229,7 +229,7 @@ def _open_journal(
     former = state.get("journal")
     if options.journal is not None and former and former.get("path") != path:
         former = None  # the user asks for another file: the one of the former run stays as it is
-    folders = folders_of_run(trainer.loggers, trainer.default_root_dir)
+    folders = folders_of_run(trainer.loggers, trainer.default_root_dir, trainer.ckpt_path)
     return JournalFile.resumed(former, path, header, warn, folders, say)
 
 

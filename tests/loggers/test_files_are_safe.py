@@ -119,7 +119,7 @@ def a_device(folder: Path) -> Path:
         (another_journal, "it is not that of this run"),
         (a_journal_elsewhere, "it is not that of this run"),
         (by_a_way_around, "it is not that of this run"),
-        (a_device, "it cannot be read"),
+        (a_device, "it is no regular file"),
     ],
 )
 @pytest.mark.parametrize("lines", [0, 2])
@@ -133,7 +133,7 @@ def test_a_checkpoint_can_name_no_file_of_others(place: Callable[[Path], Path], 
         victim.write_text(text)
     before = sorted(tmp_path.rglob("*"))
     checkpoint = with_journal(saved, path=str(victim), lines=lines)
-    with pytest.warns(UserWarning, match="is not continued") as warned:
+    with pytest.warns(UserWarning, match="cannot be continued") as warned:
         fit(tmp_path / "run", epochs=5, checkpoint=checkpoint)
     assert [why in str(one.message) for one in warned if "journal" in str(one.message)] == [True]
     assert text is None or victim.read_text() == text
@@ -142,12 +142,15 @@ def test_a_checkpoint_can_name_no_file_of_others(place: Callable[[Path], Path], 
     assert checks(new[0]) == [3, 4]
 
 
-def test_a_link_is_followed_before_it_is_believed(saved, tmp_path, said):
-    victim = tmp_path / "elsewhere.jsonl"
+def test_a_link_is_followed_before_it_is_believed(saved, tmp_path, tmp_path_factory, said):
+    victim = tmp_path_factory.mktemp("others") / "elsewhere" / "deep" / "lr_journal.jsonl"
+    victim.parent.mkdir(parents=True)
     victim.write_text((tmp_path / "run" / "lr_journal.jsonl").read_text())
     (tmp_path / "run" / "lr_journal_link.jsonl").symlink_to(victim)
     text = victim.read_text()
     checkpoint = with_journal(saved, path=str(tmp_path / "run" / "lr_journal_link.jsonl"), lines=1)
+    (tmp_path / "below" / "it").mkdir(parents=True)
+    checkpoint = checkpoint.rename(tmp_path / "below" / "it" / "saved.ckpt")
     made = trainer([eager(verbose=True)], tmp_path / "run", max_epochs=5)
     made.fit(Scripted({"val_loss": FALLS}), data(), data(), ckpt_path=checkpoint, **ANY_CHECKPOINT)
     assert "it lies outside of the folders of this run" in said[0]
@@ -160,7 +163,7 @@ def test_a_folder_in_its_place_is_no_traceback(name: str, saved, tmp_path):
     path = tmp_path / "run" / name
     path.unlink(missing_ok=True)
     path.mkdir()
-    with pytest.warns(UserWarning, match="it cannot be read"):
+    with pytest.warns(UserWarning, match="Is a directory"):
         fit(tmp_path / "run", epochs=5, checkpoint=with_journal(saved, path=str(path)))
     assert checks(tmp_path / "run" / "lr_journal-2.jsonl")
 
@@ -186,7 +189,7 @@ def test_the_record_of_the_layers_is_bound_to_its_run_too(tmp_path):
     victim.write_text("line 1\nline 2\n")
     loaded["callbacks"][key]["record"]["path"] = str(victim)
     torch.save(loaded, tmp_path / "b.ckpt")
-    with pytest.warns(UserWarning, match="is not continued"):
+    with pytest.warns(UserWarning, match="cannot be continued"):
         run(tmp_path / "b", 40, ckpt_path=tmp_path / "b.ckpt", **ANY_CHECKPOINT)
     assert victim.read_text() == "line 1\nline 2\n"
     assert (tmp_path / "b" / "layerwise_lr.jsonl").read_text()
