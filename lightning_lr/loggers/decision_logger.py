@@ -59,7 +59,7 @@ class DecisionLog:
         """
         numbers = {f"{self.prefix}/{name}": value for name, value in entry_numbers(entry).items()}
         for logger in self.loggers:
-            self._guarded.call(logger, lambda logger: logger.log_metrics(numbers, step=step))
+            self._guarded.call(logger, lambda logger: logger.log_metrics(metrics=numbers, step=step))
         if self.tab is not None:
             boards, tab = [logger for logger in self.loggers if is_tensorboard(logger)], self.tab
             self._guarded.call(

@@ -356,4 +356,4 @@ def _attribute(logger: Any, name: str) -> str | None:
         folder = getattr(logger, name, None)
     except Exception:  # a property of someone else's class
         return None
-    return str(folder) if isinstance(folder, (str, os.PathLike)) else None
+    return str(folder) if isinstance(folder, (str, Path)) else None  # a mock has any attribute, and is an os.PathLike
