@@ -42,7 +42,9 @@ KINDS: dict[str, Draw] = {
     "once huge": lambda r, at: HUGE if at == 7 else 1.0 + 0.1 * r.random(),
     "once tiny": lambda r, at: TINY if at == 7 else 1.0 + 0.1 * r.random(),
     "any power": lambda r, at: r.choice([-1, 1]) * 10.0 ** r.uniform(-323, 308),
-    "anything": lambda r, at: r.choice([HUGE, -HUGE, TINY, -TINY, 0.0, 1.0, 1e154, 1e-154, math.nan, math.inf, -math.inf]),
+    "anything": lambda r, at: r.choice(
+        [HUGE, -HUGE, TINY, -TINY, 0.0, 1.0, 1e154, 1e-154, math.nan, math.inf, -math.inf]
+    ),
     "plain": lambda r, at: 1.0 / (1 + at) + 0.01 * r.gauss(0, 1),
 }
 
