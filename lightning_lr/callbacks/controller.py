@@ -23,7 +23,7 @@ from lightning_lr.metrics.probe import Probe
 from lightning_lr.run.defer_signals import defer_signals
 from lightning_lr.run.options import ControllerOptions, Snapshots, snapshots_from
 from lightning_lr.run.trainer.strategies import is_sharded
-from lightning_lr.run.trainer.trainer_adapter import TrainerState, checks_at_epoch_end
+from lightning_lr.run.trainer.trainer_adapter import TrainerState, checks_at_epoch_end, is_finished
 from lightning_lr.snapshot.files import keep_beside
 
 if TYPE_CHECKING:
@@ -237,6 +237,7 @@ class LearningRateController(DualCallback):
         if self._fit_run is not None:
             self._fit_run.rescan(trainer)
             self._make_up(trainer)
+            self._fit_run.lr_schedule.epoch_begins()
             self._fit_run.lr_schedule.pauses()
             if trainer.check_val_every_n_epoch not in (None, 1):
                 # Epochs without a validation must not enter the gap of the one that has it.
@@ -253,7 +254,7 @@ class LearningRateController(DualCallback):
                 self._fit_run.rescan(trainer)
             if self._fit_run.train_check_is_due:
                 self._check(trainer, TrainerState.of(trainer, epoch_over=False), train_only=True)
-            self._fit_run.lr_schedule.before_batch()
+            self._fit_run.batch_begins()
 
     def on_before_optimizer_step(self, trainer: Any, pl_module: Any, optimizer: Any) -> None:
         """Scale a rate that ``training_step`` wrote; let the probes see gradients and weights before the step."""
@@ -293,12 +294,16 @@ class LearningRateController(DualCallback):
 
     def on_train_epoch_end(self, trainer: Any, pl_module: Any) -> None:
         """Decide where a check is an epoch: before the checkpoint of this epoch is written."""
-        if self._fit_run is not None and self.checks_on_train_epoch_end:
-            self._fit_run.reader.fresh_metrics.look(trainer.callback_metrics)
-            self._check(trainer, TrainerState.of(trainer, epoch_over=True))
+        if self._fit_run is not None:
+            self._fit_run.lr_schedule.epoch_ends()
+            if self.checks_on_train_epoch_end:
+                self._fit_run.reader.fresh_metrics.look(trainer.callback_metrics)
+                self._check(trainer, TrainerState.of(trainer, epoch_over=True))
 
     def on_train_end(self, trainer: Any, pl_module: Any) -> None:
         """Say how it went, and leave nothing of ours behind."""
+        if self._fit_run is not None and (is_finished(trainer) or self._fit_run.history.ends_with_stop):
+            self._fit_run.journal.end()
         self._keep(together=True)
         self._end()
 

@@ -88,7 +88,7 @@ class Ranks:
         if self.alone:
             return [own]
         lengths = [int(length) for (length,) in self.gather([float(len(own))])]
-        padded = bytearray(own.ljust(max(lengths), b"\0"))
+        padded = bytearray(own.ljust(max(1, *lengths), b"\0"))  # torch makes no tensor of an empty buffer
         message = torch.frombuffer(padded, dtype=torch.uint8).to(self.device)
         parts = [torch.empty_like(message) for _ in range(self.world_size)]
         dist.all_gather(parts, message)
