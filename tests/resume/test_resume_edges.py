@@ -26,11 +26,11 @@ from tests.helpers.resume import (
     Trace,
     When,
     in_fork,
+    journal_lines,
     killed,
     resumed,
     train,
     unkilled,
-    without_id,
 )
 from tests.helpers.schedulers import CASES, SchedulerCase
 
@@ -111,7 +111,7 @@ def test_a_run_in_another_folder_goes_on_in_the_same_journal(tmp_path: Path, exp
 
     got = resumed(replace(run, folder=tmp_path / "second"), EPOCH_END, checkpoint)
 
-    assert [without_id(line) for line in run.journal.read_text().splitlines()] == expected.journal
+    assert journal_lines(run.journal) == expected.journal
     assert not [*(tmp_path / "second").glob("*.jsonl")]
     assert got.decisions == expected.decisions
 
