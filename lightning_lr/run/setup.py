@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -33,6 +33,8 @@ from lightning_lr.run.trainer.trainer_adapter import (
     budget_of,
     can_stop_early,
     checks_at_epoch_end,
+    knows_sanity_check,
+    logs_at_epoch_end,
     may_validate,
 )
 from lightning_lr.snapshot.files import SnapshotFile
@@ -50,6 +52,7 @@ def build_run(
     module: Any,
     state: Mapping[str, Any],
     checkpointed: Mapping[str, Any],
+    held_out: Sequence[str],
     say: Say,
     warn: Say,
 ) -> FitRun:
@@ -62,6 +65,7 @@ def build_run(
         module: the LightningModule.
         state: the callback's state from a checkpoint; empty for a new run.
         checkpointed: what :func:`to_checkpoint` added to that checkpoint.
+        held_out: metrics that the sanity check logged.
         say: prints a sentence.
         warn: warns with a sentence.
     """
@@ -75,7 +79,9 @@ def build_run(
         settings=settings,
         groups=groups,
         ranks=ranks,
-        reader=CheckReader(settings, ranks),
+        reader=CheckReader(
+            settings, ranks, options.monitor_by_rule, held_out, may_validate(trainer), logs_at_epoch_end(module)
+        ),
         lr_schedule=LRSchedule(
             groups,
             ranks,
@@ -90,11 +96,13 @@ def build_run(
         log=DecisionLog(trainer.loggers, prefix_of(options.name), warn, settings.detectors),
         summary=summary,
         say=say if options.verbose else _silent,
+        warn=warn,
         validation=run_plan.validation,
-        validates=may_validate(trainer),
         checked_at=batches_that_stepped(trainer),
         global_step=trainer.global_step,
     )
+    if not state and not knows_sanity_check([module, *trainer.callbacks]):
+        fit_run.reader.refuse_missing()
     fit_run.rescan(trainer)
     if not fit_run.groups.rates():
         warn("No optimizer has a learning rate that could be changed: decisions are only recorded.")
