@@ -259,6 +259,8 @@ class LearningRateController(DualCallback):
         if self._fit_run is not None:
             self._fit_run.rescan(trainer)
             self._make_up(trainer)
+            if self._fit_run.reader.waits_for_epoch and not self.checks_on_train_epoch_end:
+                self._fit_run.reader.fresh_metrics.pass_over(trainer.callback_metrics)
             self._fit_run.lr_schedule.pauses()
             if trainer.check_val_every_n_epoch not in (None, 1):
                 # Epochs without a validation must not enter the gap of the one that has it.
@@ -324,6 +326,8 @@ class LearningRateController(DualCallback):
 
         def log_then_check(*arguments: Any, **named: Any) -> Any:
             logged = log(*arguments, **named)
+            if self._fit_run is not None:
+                self._fit_run.rescan(trainer)  # it may add parameter groups as well
             self._epoch_over(trainer)
             return logged
 

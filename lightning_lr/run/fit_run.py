@@ -163,7 +163,7 @@ class FitRun:
         if lr_schedule.searches or lr_schedule.on_budget_known is not None:
             return False
         # What is watched must be known by then.
-        return self.reader.knows_monitors or (self.reader.validates and self.reader.are_named)
+        return self.reader.knows_monitors
 
     def check(self, trainer_state: TrainerState, train_only: bool = False) -> Decision | None:
         """Read, ask, apply, write; ``None`` if no rank has anything new, or while the run explores.
@@ -229,25 +229,26 @@ class FitRun:
     def _find_monitors(self, trainer_state: TrainerState) -> None:
         found = self.reader.found(trainer_state.logged)
         if found:
-            by_rule, names = self.reader.by_rule, ", ".join(f"`{name}`" for name in found)
-            other = tuple(found) != self.settings.monitors
+            by_rule, self.reader.by_rule = self.reader.by_rule, False
+            if tuple(found) == self.settings.monitors:
+                return
             self.watch(found)
             self.reader.fresh_metrics.look(trainer_state.logged)
-            if not by_rule:
-                self.say(f"{', '.join(found)} are watched; {self.settings.vote} of them must agree.")
-            elif other:
+            names = ", ".join(f"`{name}`" for name in found)
+            if by_rule:
                 self.warn(f"No `monitor` was given, and `val_loss` is not logged: monitoring {names} instead.")
+            else:
+                self.say(f"{', '.join(found)} are watched; {self.settings.vote} of them must agree.")
 
     def watch(self, monitors: Sequence[str]) -> None:
         """From now on, these; before the first decision."""
         self._settle(replace(self.settings, monitors=tuple(monitors)))
-        self.reader.by_rule = False
         self.reader.watch(self.settings)
 
     def _replace_monitors(self, missing: Sequence[str]) -> None:
         """Watch the training loss in their place, and say why."""
         names = ", ".join(f"`{name}`" for name in missing)
-        if not self.reader.validates:
+        if not self.reader.validates and missing != [TRAIN_LOSS]:
             self.say(f"No validation runs that logs {names}: monitoring the training loss instead.")
         elif self.reader.by_rule:
             self.warn(
@@ -391,6 +392,7 @@ class FitRun:
         """Continue where a checkpoint was written; ``setup`` opened the journal and the snapshot."""
         check_version(state)
         if not self.reader.are_named and not state["watches_training"] and state["seen"]:
+            self.reader.by_rule = False
             self.watch(state["monitors"])
         if state["watches_training"]:
             self.watch_training_alone()

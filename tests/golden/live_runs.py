@@ -151,7 +151,9 @@ def between_validations(folder: Path) -> list[str]:
 
     module = Scripted(loss, series(1.0, 0.8, 0.7, 0.65))
     options = {"max_epochs": 4, "steps": 60}
-    return journal(folder, module, options=options, check_every_n_steps=20, find_lr=False, anneal=False)
+    return journal(
+        folder, module, monitor="val_loss", options=options, check_every_n_steps=20, find_lr=False, anneal=False
+    )
 
 
 @run

@@ -70,7 +70,10 @@ class CheckReader:
     @property
     def knows_monitors(self) -> bool:
         """Whether it is settled what is watched: the journal's header says so, before its first line."""
-        return self.watches_training or bool(self.seen)
+        if self.watches_training or self.seen:
+            return True
+        shown = self.by_rule and validation_losses(self.held_out) == self.settings.monitors
+        return self.validates and (self.are_named or shown)
 
     @property
     def are_named(self) -> bool:
@@ -218,6 +221,7 @@ class CheckReader:
             "window": self.window.state_dict(),
             "pending": self.fresh_metrics.state_dict(),
             "seen": sorted(self.seen),
+            "held_out": list(self.held_out),
             "validated": self.validated,
             "carried": list(self.carried),
             "watches_training": self.watches_training,
@@ -230,6 +234,7 @@ class CheckReader:
         self.window.load_state_dict(state["window"])
         self.fresh_metrics.load_state_dict(state["pending"])
         self.seen = set(state["seen"])
+        self.held_out = state["held_out"]
         self.validated = state["validated"]
         self.carried = tuple(state["carried"])
         self.probes.load_totals(state["probes"])

@@ -40,6 +40,10 @@ class FreshMetrics:
             if value is not None and value is not self._seen.get(name):
                 self._fresh[name] = self._seen[name] = value
 
+    def pass_over(self, metrics: Mapping[str, Any]) -> None:
+        """These values are known, though Lightning has put them into new objects."""
+        self._seen.update({name: metrics[name] for name in self.names if name in metrics and name not in self._fresh})
+
     @property
     def any_fresh(self) -> bool:
         """Whether there are values noted and not yet taken."""
@@ -104,7 +108,7 @@ def missing_metric(missing: Sequence[str], logged: Iterable[str]) -> MissingMetr
     return MissingMetricError(
         f"Expected {names} among the logged metrics but {'it was' if len(missing) == 1 else 'they were'} not logged. "
         f"Logged: {known}. {hint + ' ' if hint else ''}Pass one of these as `monitor`, or log it in `validation_step` "
-        "or `training_step`."
+        "or `training_step`; without `monitor`, the validation loss that is logged or the training loss is taken."
     )
 
 

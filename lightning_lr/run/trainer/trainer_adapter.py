@@ -121,7 +121,7 @@ def validation_comes(trainer: Any) -> bool:
     within = 1.0 if seconds is not None else float(trainer.val_check_batch)
     if every is None:
         done = int(trainer.fit_loop.epoch_loop.total_batch_idx) + 1
-        return (done // within + 1) * within <= min(limit, epochs * an_epoch)
+        return bool((done // within + 1) * within <= min(limit, epochs * an_epoch))
     epoch = (trainer.current_epoch // every + 1) * every  # the next one that validates, from 1
     before = (epoch - 1) * an_epoch if epoch > 1 else 0.0
     batch = before + min(within, an_epoch)
