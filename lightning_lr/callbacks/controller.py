@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from lightning_lr.callbacks._compat import DualCallback, say, warn
 from lightning_lr.engine.detectors.base import Detector
+from lightning_lr.engine.journal import decision_from, plain
 from lightning_lr.engine.policies import PolicyOrName
 from lightning_lr.engine.records import Decision
 from lightning_lr.engine.settings import settings_from
@@ -139,6 +140,7 @@ class LearningRateController(DualCallback):
         journal: Literal[False] | str | os.PathLike[str] | None = None,
         name: str | None = None,
     ) -> None:
+        self._arguments = {name: value for name, value in locals().items() if name not in ("self", "__class__")}
         super().__init__()
         settings = settings_from(
             monitor=monitor,
@@ -415,10 +417,24 @@ class LearningRateController(DualCallback):
         return f"lightning_lr/{self.state_key}"
 
     def __getstate__(self) -> dict[str, Any]:
-        # A run holds hooks into a running Trainer; Lightning hangs bound methods of the module on every callback.
-        kept = {key: value for key, value in self.__dict__.items() if key not in ("_fit_run", "log", "log_dict")}
-        history = self._history if self._fit_run is None else self._fit_run.history
-        return {**kept, "_fit_run": None, "_history": history, "_state": self.state_dict(), "_checkpointed": {}}
+        """The arguments as they were given, and what the last fit came to, as plain values: no class but this one.
+
+        A copy, or what is loaded from a pickle, is a callback of its own: it has no part in a fit that is under way.
+        """
+        added = {name: value for name, value in vars(self).items() if name not in self._OWN}
+        decisions = [plain(decision) for decision in self.decisions]
+        return {**added, "_arguments": self._arguments, "_state": self.state_dict(), "_decisions": decisions}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        values = dict(state)
+        LearningRateController.__init__(self, **values["_arguments"])
+        self._history = DecisionHistory([decision_from(record) for record in values.pop("_decisions")])
+        vars(self).update(values)
+
+    _OWN = frozenset(
+        {"options", "_fit_run", "_history", "_checkpointed", "_held_out", "log", "log_dict", "_owes_check", "_stage"}
+    )
+    """Attributes that are made anew: by the constructor, or by Lightning, which hangs methods of the module on them."""
 
     def __repr__(self) -> str:
         settings, policy = self.options.settings, self.options.settings.policy
