@@ -43,6 +43,12 @@ START = -1
 """The check number of the snapshot that is taken before the first step."""
 
 
+def chosen_by_rule(monitors: Sequence[str]) -> str:
+    """What is watched where the user named no monitor."""
+    names = ", ".join(f"`{name}`" for name in monitors)
+    return f"No `monitor` was given, and `val_loss` is not logged: monitoring {names} instead."
+
+
 @dataclass
 class FitRun:
     """What one fit works with.
@@ -234,9 +240,8 @@ class FitRun:
                 return
             self.watch(found)
             self.reader.fresh_metrics.look(trainer_state.logged)
-            names = ", ".join(f"`{name}`" for name in found)
             if by_rule:
-                self.warn(f"No `monitor` was given, and `val_loss` is not logged: monitoring {names} instead.")
+                self.warn(chosen_by_rule(found))
             else:
                 self.say(f"{', '.join(found)} are watched; {self.settings.vote} of them must agree.")
 
@@ -391,8 +396,8 @@ class FitRun:
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Continue where a checkpoint was written; ``setup`` opened the journal and the snapshot."""
         check_version(state)
-        if not self.reader.are_named and not state["watches_training"] and state["seen"]:
-            self.reader.by_rule = False
+        if not self.reader.are_named and not state["watches_training"]:
+            self.reader.by_rule &= not state["seen"]
             self.watch(state["monitors"])
         if state["watches_training"]:
             self.watch_training_alone()

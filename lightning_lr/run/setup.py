@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any
 
 from lightning_lr.engine.history.direction import doubt
+from lightning_lr.engine.history.metric_names import validation_losses
 from lightning_lr.engine.journal import header_line
 from lightning_lr.engine.log_tags import prefix_of
 from lightning_lr.engine.settings import Settings
@@ -17,7 +18,7 @@ from lightning_lr.loggers.journal_file import JournalFile, journal_path
 from lightning_lr.optim.controlled_groups import ControlledGroups
 from lightning_lr.optim.lr_scale import LRScale
 from lightning_lr.run.distributed import Ranks
-from lightning_lr.run.fit_run import FitRun
+from lightning_lr.run.fit_run import FitRun, chosen_by_rule
 from lightning_lr.run.lr_schedule import LRSchedule
 from lightning_lr.run.options import ControllerOptions
 from lightning_lr.run.patches import patch
@@ -71,6 +72,10 @@ def build_run(
     """
     settings = _settings_for(options, trainer, warn)
     ranks = Ranks.of(trainer.strategy)
+    shown = () if state else sorted(ranks.union(held_out))
+    if options.monitor_by_rule and (chosen := validation_losses(shown, shown)) not in ((), settings.monitors):
+        settings = replace(settings, monitors=chosen)
+        warn(chosen_by_rule(chosen))
     run_plan = plan_run(options, trainer, ranks, state)
     summary = run_summary(options, settings, run_plan, trainer)
     groups = ControlledGroups(owner, options.param_groups, settings.min_lr, settings.max_lr, read_only=options.dry_run)
@@ -80,7 +85,7 @@ def build_run(
         groups=groups,
         ranks=ranks,
         reader=CheckReader(
-            settings, ranks, options.monitor_by_rule, held_out, may_validate(trainer), logs_at_epoch_end(module)
+            settings, ranks, options.monitor_by_rule, shown, may_validate(trainer), logs_at_epoch_end(module)
         ),
         lr_schedule=LRSchedule(
             groups,

@@ -29,7 +29,7 @@ class CheckReader:
         settings: which metrics are watched.
         ranks: the other processes.
         by_rule: whether the user named no monitor: what is logged decides, at the first check.
-        held_out: what the sanity check logged.
+        held_out: what the sanity check logged, on any rank.
         validates: whether a validation will log something in this fit.
         waits_for_epoch: whether a monitor may be logged as late as the end of an epoch.
         probes: what looks inside the network.
@@ -72,7 +72,7 @@ class CheckReader:
         """Whether it is settled what is watched: the journal's header says so, before its first line."""
         if self.watches_training or self.seen:
             return True
-        shown = self.by_rule and validation_losses(self.held_out) == self.settings.monitors
+        shown = self.by_rule and validation_losses(self.held_out, self.held_out) == self.settings.monitors
         return self.validates and (self.are_named or shown)
 
     @property
@@ -84,9 +84,7 @@ class CheckReader:
         """Which metrics a pattern means, or the rule: those that any rank has logged at the first check with one."""
         if self.watches_training or self.are_named:
             return []
-        own = "\n".join(self._choice(logged))
-        named = {name for part in self.ranks.gather_bytes(own.encode()) for name in part.decode().splitlines()}
-        return list(self._choice(named))
+        return list(self._choice(self.ranks.union(self._choice(logged))))
 
     def _choice(self, logged: Collection[str]) -> Sequence[str]:
         return validation_losses(logged, self.held_out) if self.by_rule else matching(self.settings.monitors, logged)
@@ -97,16 +95,12 @@ class CheckReader:
         Only a name with a word for held-out data is known to be missing: others may be logged in training.
 
         Raises:
-            MissingMetricError: if no rank logged one that was named.
+            MissingMetricError: if one that was named is not among them.
         """
         if not self.held_out or not self.are_named or self.waits_for_epoch or not self.validates:
             return
-        there = self.ranks.sum([float(name in self.held_out) for name in self.settings.monitors])
-        missing = [
-            name
-            for name, ranks in zip(self.settings.monitors, there, strict=True)
-            if not ranks and VALIDATION & {*words(name)} and not TRAINING & {*words(name)}
-        ]
+        unknown = [name for name in self.settings.monitors if name not in self.held_out]
+        missing = [name for name in unknown if VALIDATION & {*words(name)} and not TRAINING & {*words(name)}]
         if missing:
             raise missing_metric(missing, self.held_out)
 
