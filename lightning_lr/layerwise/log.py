@@ -56,7 +56,7 @@ class LayerLog:
         numbers.update({f"{PREFIX}/alignment/{layer}": change.alignment for layer, change in changes.items()})
         numbers.update({f"{PREFIX}/trust_ratio/{layer}": change.trust for layer, change in changes.items()})
         for logger in self.loggers:
-            logger.log_metrics(numbers, step=step)
+            logger.log_metrics(metrics=numbers, step=step)
         self._windows += 1
         if self._windows % EVERY == 0:
             self.draw()

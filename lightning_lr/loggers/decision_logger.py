@@ -58,7 +58,7 @@ class DecisionLog:
         """
         numbers = {f"{self.prefix}/{name}": value for name, value in entry_numbers(entry).items()}
         for logger in self.loggers:
-            logger.log_metrics(numbers, step=step)
+            logger.log_metrics(metrics=numbers, step=step)
         if self.tab is not None:
             boards = [logger.experiment for logger in self.loggers if is_tensorboard(logger)]
             self.tab.write(entry, len(history), boards)

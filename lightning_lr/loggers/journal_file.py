@@ -165,7 +165,7 @@ def journal_path(
     file = f"{NAME}_{name}.jsonl" if name else f"{NAME}.jsonl"
     for logger in loggers:
         folder = getattr(logger, "log_dir", None)
-        if isinstance(folder, (str, os.PathLike)):
+        if isinstance(folder, (str, Path)):  # a mock has any attribute, and is an `os.PathLike`
             return Path(folder).absolute() / file
     root = Path(default_root_dir).absolute()
     return None if root == Path.cwd() else root / file
