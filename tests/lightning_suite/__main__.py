@@ -1,8 +1,8 @@
 """Run Lightning's own tests with the callback in every Trainer, and report what differs: ``make test-lightning``.
 
 Lightning's tests are not ours to ship: give the path of a checkout (of the installed version, or near it). Each variant
-is a run of its own; every fit without a decision has to end bit for bit as it ends without the callback, and no test may
-fail that passes without it, but those of ``expected.txt``.
+is a run of its own. Every fit without a decision has to end bit for bit as it ends without the callback, and no test
+may fail that passes without it, but those of ``expected.txt``.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def run(checkout: Path, variant: str, folders: Sequence[str], record: Path, more
         "OMP_NUM_THREADS": "1",
     }
     command = [sys.executable, "-m", "pytest", "-p", "plugin", "-q", "--no-header", "--tb=short", "--disable-warnings"]
-    command += ["--timeout=120", "-p", "no:cacheprovider", "--rootdir", str(tests)]
+    command += ["--timeout=120", "--continue-on-collection-errors", "-p", "no:cacheprovider", "--rootdir", str(tests)]
     command += [str(tests / "tests_pytorch" / folder) for folder in folders]
     with tempfile.TemporaryDirectory() as folder:
         subprocess.run([*command, *more], cwd=folder, env=environment, check=False)
@@ -107,8 +107,8 @@ def main() -> int:
             if variant != "without":
                 found, counts = compare(records / "without.jsonl", record, expected())
                 problems += len(found)
-                print(f"\n{variant}: " + ", ".join(f"{count} {what}" for what, count in counts.items()))
-                print("\n".join(f"  {sentence}" for sentence in found))
+                listed = ", ".join(f"{count} {what}" for what, count in counts.items())
+                sys.stdout.write("\n".join([f"\n{variant}: {listed}", *(f"  {one}" for one in found)]) + "\n")
     return int(problems > 0)
 
 

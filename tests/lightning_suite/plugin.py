@@ -146,6 +146,12 @@ def _digest(thing: Any) -> str:
 # --- every test -------------------------------------------------------------------------------------------------------
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Markers of plugins that need not be installed."""
+    for name in ("flaky", "cloud"):
+        config.addinivalue_line("markers", f"{name}: of Lightning's own tests")
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item], config: pytest.Config) -> None:
     """Keep what trains in this process, with its first sets of parameters."""
     kept, seen = [], {}
