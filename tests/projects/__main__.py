@@ -5,7 +5,7 @@ What is shown of each, in the table of docs/compatibility.md:
 - *silent*: with ``dry_run=True``, the curve and the weights are bit for bit those without the callback;
 - *saved*: a checkpoint of mid-run loads, the callback pickles, and where the project can resume, the run goes on;
 - *low*, *high*: the final value of the monitor from a learning rate 30 times too low and too high, with the callback,
-  beside that of the project's own default without it.
+  next to that of the project's own default without it.
 
 A recipe is a file in ``recipes``: ``train(lr, options, ckpt_path)``, and how the project's learning rate is called good.
 """
@@ -148,7 +148,7 @@ def look_at(recipe: str) -> dict[str, Any]:
     if "error" in plain:
         return row
     row["silent"] = all(silent.get(key) == plain[key] for key in ("curve", "weights", "steps"))
-    row["saved"] = "no error" if "resumed" not in parts["saved"] else parts["saved"]["resumed"]
+    row["saved"] = parts["saved"].get("resumed", "no error")
     row["saved"] = False if "error" in parts["saved"] else row["saved"]
     row["default"] = plain["final"]
     for part in ("low", "high"):
@@ -170,26 +170,17 @@ def version_of(recipe: str) -> tuple[str, str]:
 
 def table(rows: list[dict[str, Any]]) -> str:
     """The rows as Markdown."""
-    said = {True: "yes", False: "**no**"}
-    lines = [
-        "| project | version | silent | saved and resumed | default, without us | rate / 30, with us | rate × 30, with us |",
-        "| --- | --- | --- | --- | --- | --- | --- |",
-    ]
+    said = {True: "yes", False: "**no**", "no error": "saved and loaded"}
+    heads = ("project", "version", "silent", "saved and resumed", "default, without us", "rate / 30", "rate × 30")
+    cells: list[tuple[str, ...]] = [heads, ("---",) * len(heads)]
     for row in rows:
         name, version = version_of(row["recipe"])
         if "default" not in row:
-            lines.append(f"| {name} | {version} | {'; '.join(row['errors'])} | | | | |")
+            cells.append((name, version, "; ".join(row["errors"]), "", "", "", ""))
             continue
-        saved = (
-            {"no error": "saved and loaded"}.get(row["saved"], "")
-            if isinstance(row["saved"], str)
-            else said[row["saved"]]
-        )
         ends = [f"{row[part]:.4g}{'' if row[f'{part} is as good'] else ' (worse)'}" for part in ("low", "high")]
-        lines.append(
-            f"| {name} | {version} | {said[row['silent']]} | {saved} | {row['default']:.4g} | {ends[0]} | {ends[1]} |"
-        )
-    return "\n".join(lines)
+        cells.append((name, version, said[row["silent"]], said[row["saved"]], f"{row['default']:.4g}", *ends))
+    return "\n".join(f"| {' | '.join(line)} |" for line in cells)
 
 
 def main() -> int:

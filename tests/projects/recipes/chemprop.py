@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from typing import Any
 
 from chemprop import data, models, nn
@@ -25,6 +26,7 @@ def molecules() -> list[data.MoleculeDatapoint]:
 
 def train(lr: float, options: dict[str, Any], ckpt_path: str | None = None) -> None:
     points = molecules()
+    random.Random(0).shuffle(points)
     parts = [data.MoleculeDataset([p for i, p in enumerate(points) if (i % 4 == 0) == held]) for held in (False, True)]
     loaders = [data.build_dataloader(part, batch_size=32, shuffle=i == 0, seed=0) for i, part in enumerate(parts)]
     network = nn.BondMessagePassing(d_h=64)

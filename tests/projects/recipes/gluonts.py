@@ -20,6 +20,6 @@ def train(lr: float, options: dict[str, Any], ckpt_path: str | None = None) -> N
     parts = [ListDataset([{"start": start, "target": wave[:end]} for wave in waves], freq="D") for end in (180, 240)]
     estimator = SimpleFeedForwardEstimator(
         prediction_length=6, context_length=24, hidden_dimensions=[32], lr=lr, batch_size=32, num_batches_per_epoch=20,
-        trainer_kwargs={"max_epochs": EPOCHS, **options},
+        trainer_kwargs={"max_epochs": EPOCHS, **options, "enable_checkpointing": True},
     )  # fmt: skip
     estimator.train(parts[0], validation_data=parts[1], ckpt_path=ckpt_path)
