@@ -4,8 +4,8 @@ What is shown of each, in the table of docs/compatibility.md:
 
 - *silent*: with ``dry_run=True``, the curve and the weights are bit for bit those without the callback;
 - *saved*: a checkpoint of mid-run loads, the callback pickles, and where the project can resume, the run goes on;
-- *low*, *high*: the final value of the monitor from a learning rate 30 times too low and too high, with the callback,
-  next to that of the project's own default without it.
+- *low*, *high*: the final value of the monitor from a learning rate 30 times too low and too high, with us,
+  beside the project's own default without it.
 
 A recipe is a file in ``recipes``: ``train(lr, options, ckpt_path)``, and how the project's learning rate is called good.
 """

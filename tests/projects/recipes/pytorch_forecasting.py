@@ -23,7 +23,7 @@ def train(lr: float, options: dict[str, Any], ckpt_path: str | None = None) -> N
         })
         for number in range(4)
     ]  # fmt: skip
-    data = pd.concat(frames)
+    data = pd.concat(frames, ignore_index=True)
     training = TimeSeriesDataSet(
         data[data.time < 150],
         time_idx="time",
