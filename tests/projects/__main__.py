@@ -7,7 +7,7 @@ What is shown of each, in the table of docs/compatibility.md:
 - *low*, *high*: the final value of the monitor from a learning rate 30 times too low and too high, with us,
   beside the project's own default without it.
 
-A recipe is a file in ``recipes``: ``train(lr, options, ckpt_path)``, and how the project's learning rate is called good.
+A recipe is a file in ``recipes``: ``train(lr, options, ckpt_path)``, the project's own learning rate, and a monitor.
 """
 
 from __future__ import annotations
