@@ -31,10 +31,10 @@ def loaders() -> list[DataLoader]:
 def main(epochs: int = 30, folder: str = "runs", resume: str | None = None) -> FabricLearningRateController:
     seed_everything(0)
     training, validation = loaders()
-    controller = FabricLearningRateController("val_loss", max_steps=epochs * len(training))
+    controller = FabricLearningRateController("val_loss")
     fabric = Fabric(accelerator="cpu", callbacks=[controller], loggers=TensorBoardLogger(folder, name="fabric"))
     model = torch.nn.Sequential(torch.nn.Linear(64, 256), torch.nn.ReLU(), torch.nn.Linear(256, 10))
-    model, optimizer = fabric.setup(model, torch.optim.AdamW(model.parameters(), lr=3e-3))
+    model, optimizer = fabric.setup(model, torch.optim.AdamW(model.parameters(), lr=1e-2))
     training, validation = fabric.setup_dataloaders(training, validation)
     first = 0
     if resume is not None:
