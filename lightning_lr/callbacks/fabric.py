@@ -52,7 +52,7 @@ class FabricLoop:
         self.max_steps = -1 if max_steps is None else max_steps
         self.global_step = self.current_epoch = 0
         # Of the limits of a Trainer none: it is the loop that ends.
-        self.max_epochs, self.accumulate_grad_batches = -1, 1
+        self.max_epochs, self.accumulate_grad_batches, self.num_sanity_val_steps = -1, 1, 0
         self.num_training_batches = self.val_check_batch = math.inf
         self.check_val_every_n_epoch, self.val_check_interval = 1, None
         self.enable_validation = True

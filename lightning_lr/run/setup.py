@@ -72,8 +72,9 @@ def build_run(
     """
     settings = _settings_for(options, trainer, warn)
     ranks = Ranks.of(trainer.strategy)
-    shown = () if state else sorted(ranks.union(held_out))
-    if options.monitor_by_rule and (chosen := validation_losses(shown, shown)) not in ((), settings.monitors):
+    shown = () if state or not trainer.num_sanity_val_steps else sorted(ranks.union(held_out))
+    chosen = validation_losses(shown, shown) if options.monitor_by_rule else ()
+    if chosen not in ((), settings.monitors):
         settings = replace(settings, monitors=chosen)
         warn(chosen_by_rule(chosen))
     run_plan = plan_run(options, trainer, ranks, state)
@@ -85,7 +86,12 @@ def build_run(
         groups=groups,
         ranks=ranks,
         reader=CheckReader(
-            settings, ranks, options.monitor_by_rule, shown, may_validate(trainer), logs_at_epoch_end(module)
+            settings,
+            ranks,
+            options.monitor_by_rule and not chosen,
+            shown,
+            may_validate(trainer),
+            logs_at_epoch_end(module),
         ),
         lr_schedule=LRSchedule(
             groups,

@@ -28,7 +28,8 @@ class CheckReader:
     Attributes:
         settings: which metrics are watched.
         ranks: the other processes.
-        by_rule: whether the user named no monitor: what is logged decides, at the first check.
+        by_rule: whether the user named no monitor, and the sanity check showed none: what is logged at the first check
+            decides.
         held_out: what the sanity check logged, on any rank.
         validates: whether a validation will log something in this fit.
         waits_for_epoch: whether a monitor may be logged as late as the end of an epoch.
@@ -70,10 +71,7 @@ class CheckReader:
     @property
     def knows_monitors(self) -> bool:
         """Whether it is settled what is watched: the journal's header says so, before its first line."""
-        if self.watches_training or self.seen:
-            return True
-        shown = self.by_rule and validation_losses(self.held_out, self.held_out) == self.settings.monitors
-        return self.validates and (self.are_named or shown)
+        return self.watches_training or bool(self.seen) or (self.validates and self.are_named)
 
     @property
     def are_named(self) -> bool:
