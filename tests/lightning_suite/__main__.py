@@ -1,8 +1,8 @@
 """Run Lightning's own tests with the callback in every Trainer, and report what differs: ``make test-lightning``.
 
 Lightning's tests are not ours to ship: give the path of a checkout (of the installed version, or near it). Each variant
-is a run of its own. Every fit without a decision has to end bit for bit as it ends without the callback, and no test
-may fail that passes without it, but those of ``expected.txt``.
+is a run of its own; one that is cut short is compared as far as it got. Every fit without a decision has to end bit for
+bit as it ends without the callback, and no test may fail that passes without it, but those of ``expected.txt``.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ def expected(file: Path = HERE / "expected.txt") -> list[str]:
     return [line for line in lines if line]
 
 
-def run(checkout: Path, variant: str, folders: Sequence[str], record: Path, more: Sequence[str] = ()) -> None:
+def run(checkout: Path, variant: str, record: Path, options: argparse.Namespace, more: Sequence[str]) -> None:
     """Run the tests in one variant; a test that fails is no error here."""
-    tests = checkout / "tests"
+    tests = checkout.resolve() / "tests"
     record.unlink(missing_ok=True)
     paths = [str(HERE), str(HERE.parents[1]), str(tests), os.environ.get("PYTHONPATH", "")]
     environment = {
@@ -41,11 +41,13 @@ def run(checkout: Path, variant: str, folders: Sequence[str], record: Path, more
         "PYTHONPATH": os.pathsep.join(filter(None, paths)),
         "LR_SUITE_VARIANT": variant,
         "LR_SUITE_RECORD": str(record),
+        "LR_SUITE_PARAMETERS": str(options.parameters),
         "OMP_NUM_THREADS": "1",
     }
     command = [sys.executable, "-m", "pytest", "-p", "plugin", "-q", "--no-header", "--tb=short", "--disable-warnings"]
-    command += ["--timeout=120", "--continue-on-collection-errors", "-p", "no:cacheprovider", "--rootdir", str(tests)]
-    command += [str(tests / "tests_pytorch" / folder) for folder in folders]
+    command += ["--timeout=120", f"--session-timeout={options.minutes * 60}"]
+    command += ["--continue-on-collection-errors", "-p", "no:cacheprovider", "--rootdir", str(tests)]
+    command += [str(tests / "tests_pytorch" / folder) for folder in options.folders]
     with tempfile.TemporaryDirectory() as folder:
         subprocess.run([*command, *more], cwd=folder, env=environment, check=False)
 
@@ -92,6 +94,8 @@ def main() -> int:
     parser.add_argument("checkout", type=Path, help="a checkout of Lightning, with its folder tests/tests_pytorch")
     parser.add_argument("--variants", nargs="*", default=VARIANTS)
     parser.add_argument("--folders", nargs="*", default=FOLDERS)
+    parser.add_argument("--parameters", type=int, default=2, help="sets of parameters of one test, at most")
+    parser.add_argument("--minutes", type=int, default=60, help="a variant is cut short after so long; default 60")
     parser.add_argument("--records", type=Path, help="keep the records here; a variant that has one is not run again")
     options, more = parser.parse_known_args()
     if not (options.checkout / "tests" / "tests_pytorch").is_dir():
@@ -103,7 +107,7 @@ def main() -> int:
         for variant in ("without", *options.variants):
             record = records / f"{variant}.jsonl"
             if not record.exists():
-                run(options.checkout.resolve(), variant, options.folders, record.resolve(), more)
+                run(options.checkout, variant, record.resolve(), options, more)
             if variant != "without":
                 found, counts = compare(records / "without.jsonl", record, expected())
                 problems += len(found)

@@ -33,7 +33,7 @@ VARIANTS: dict[str, Callable[[], list[LearningRateController]]] = {
 }
 VARIANT = os.environ["LR_SUITE_VARIANT"]
 RECORD = Path(os.environ["LR_SUITE_RECORD"])
-PARAMETERS = 2
+PARAMETERS = int(os.environ["LR_SUITE_PARAMETERS"])
 """Sets of parameters that are run of one test, at most."""
 
 SEVERAL_PROCESSES = (
