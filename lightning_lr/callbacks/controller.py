@@ -26,7 +26,7 @@ from lightning_lr.run.defer_signals import defer_signals
 from lightning_lr.run.options import ControllerOptions, Snapshots, snapshots_from
 from lightning_lr.run.patches import patch
 from lightning_lr.run.trainer.strategies import is_sharded
-from lightning_lr.run.trainer.trainer_adapter import TrainerState, checks_at_epoch_end
+from lightning_lr.run.trainer.trainer_adapter import TrainerState, checks_at_epoch_end, is_finished
 from lightning_lr.snapshot.files import keep_beside
 
 if TYPE_CHECKING:
@@ -263,6 +263,7 @@ class LearningRateController(DualCallback):
             self._make_up(trainer)
             if self._fit_run.reader.waits_for_epoch and not self.checks_on_train_epoch_end:
                 self._fit_run.reader.fresh_metrics.pass_over(trainer.callback_metrics)
+            self._fit_run.lr_schedule.epoch_begins()
             self._fit_run.lr_schedule.pauses()
             if trainer.check_val_every_n_epoch not in (None, 1):
                 # Epochs without a validation must not enter the gap of the one that has it.
@@ -279,7 +280,7 @@ class LearningRateController(DualCallback):
                 self._fit_run.rescan(trainer)
             if self._fit_run.train_check_is_due:
                 self._check(trainer, TrainerState.of(trainer, epoch_over=False), train_only=True)
-            self._fit_run.lr_schedule.before_batch()
+            self._fit_run.batch_begins()
 
     def on_before_optimizer_step(self, trainer: Any, pl_module: Any, optimizer: Any) -> None:
         """Scale a rate that ``training_step`` wrote; let the probes see gradients and weights before the step."""
@@ -318,8 +319,10 @@ class LearningRateController(DualCallback):
 
     def on_train_epoch_end(self, trainer: Any, pl_module: Any) -> None:
         """Decide where a check is an epoch: before the checkpoint of this epoch is written."""
-        if self._fit_run is not None and not self._fit_run.reader.waits_for_epoch:
-            self._epoch_over(trainer)
+        if self._fit_run is not None:
+            self._fit_run.lr_schedule.epoch_ends()
+            if not self._fit_run.reader.waits_for_epoch:
+                self._epoch_over(trainer)
 
     def _follow_epoch_end(self, trainer: Any, module: Any) -> None:
         """Decide once the module's own hook has logged what it logs: Lightning calls it after those of callbacks."""
@@ -345,6 +348,8 @@ class LearningRateController(DualCallback):
 
     def on_train_end(self, trainer: Any, pl_module: Any) -> None:
         """Say how it went, and leave nothing of ours behind."""
+        if self._fit_run is not None and (is_finished(trainer) or self._fit_run.history.ends_with_stop):
+            self._fit_run.journal.end()
         self._keep(together=True)
         self._end()
 

@@ -17,11 +17,11 @@ from lightning_lr.layerwise.layers import layers_of
 from lightning_lr.layerwise.layerwise_run import LayerwiseRun, record_path
 from lightning_lr.layerwise.probe import LayerProbe
 from lightning_lr.layerwise.rule import LayerChange, LayerRule, check_rule
-from lightning_lr.loggers.journal_file import JournalFile, journal_path
+from lightning_lr.loggers.journal_file import JournalFile, folders_of_run, journal_path
 from lightning_lr.optim.param_group_lrs import innermost
 from lightning_lr.run.distributed import Ranks
 from lightning_lr.run.patches import patch
-from lightning_lr.run.trainer.trainer_adapter import batches_that_stepped
+from lightning_lr.run.trainer.trainer_adapter import batches_that_stepped, is_finished
 
 __all__ = ["LayerwiseLearningRate"]
 
@@ -144,6 +144,7 @@ class LayerwiseLearningRate(DualCallback):
             loggers=trainer.loggers if ranks.rank == 0 else (),
             record=self._open_record(trainer, ranks, state.get("record"), list(layers)),
             dry_run=self.dry_run,
+            warn=warn,
         )
         self._scan(trainer, pl_module)
         if state:
@@ -187,6 +188,8 @@ class LayerwiseLearningRate(DualCallback):
 
     def on_train_end(self, trainer: Any, pl_module: Any) -> None:
         """Leave nothing behind but the groups, which stay split, and the rates in them."""
+        if self._fit_run is not None and is_finished(trainer):
+            self._fit_run.record.end()
         self._end()
 
     def on_exception(self, trainer: Any, pl_module: Any, exception: BaseException) -> None:
@@ -232,7 +235,8 @@ class LayerwiseLearningRate(DualCallback):
         if ranks.rank:
             return JournalFile(None, header, warn)
         path = record_path(self.record, journal_path(None, trainer.loggers, trainer.default_root_dir, None))
-        return JournalFile.resumed(former, path, header, warn)
+        folders = folders_of_run(trainer.loggers, trainer.default_root_dir, trainer.ckpt_path)
+        return JournalFile.resumed(former, path, header, warn, folders, say)
 
     # --- state --------------------------------------------------------------------------------------------------------
 

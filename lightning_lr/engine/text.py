@@ -224,6 +224,21 @@ def anneal_begins(early: bool, progress: float | None, budget: int | None) -> st
     return f"anneal: {used}{_falls('the end')}"
 
 
+def budget_moved(before: int | None, now: int | None, multiple: float) -> str:
+    """A resumed run has another number of steps.
+
+    >>> budget_moved(300, 400, 0.5)
+    'The run has 400 optimizer steps, 300 before it was resumed. The learning rate goes on at 50 % of its level ...'
+    >>> budget_moved(300, None, 1.0)
+    'How many optimizer steps the run has is not known yet. The learning rate is held until it is.'
+    """
+    if now is None:
+        return "How many optimizer steps the run has is not known yet. The learning rate is held until it is."
+    former = "" if before is None else f", {before} before it was resumed"
+    goes_on = f"The learning rate goes on at {100 * multiple:.3g} % of its level and falls to zero at that end"
+    return f"The run has {now} optimizer steps{former}. {goes_on if multiple < 1 else 'It falls to zero at that end'}."
+
+
 def _falls(end: str) -> str:
     return f"from here on the learning rate falls linearly to zero at {end}"
 

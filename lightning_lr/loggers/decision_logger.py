@@ -16,6 +16,7 @@ from lightning_lr.engine.records import JournalEntry, MetricView
 from lightning_lr.engine.text import markdown
 from lightning_lr.engine.vocabulary import Action
 from lightning_lr.loggers.decision_history import DecisionHistory
+from lightning_lr.loggers.guarded import GuardedLoggers
 from lightning_lr.loggers.tables import DecisionTables, decision_list, is_a, tables_due
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ class DecisionLog:
     Args:
         loggers: ``trainer.loggers``.
         prefix: what all tags begin with; instances with a name have their own.
-        warn: called with a sentence where a logger refuses a table.
+        warn: called with a sentence where a logger refuses a table, or fails.
         detectors: the user's own, which color their decisions.
     """
 
@@ -38,6 +39,7 @@ class DecisionLog:
         self.loggers = tuple(loggers)
         self.prefix = prefix
         self.tables = DecisionTables(loggers, prefix, warn)
+        self._guarded = GuardedLoggers(warn)
         self.tab: TabData | None = None
         if any(map(is_tensorboard, loggers)):
             from lightning_lr.loggers.tensorboard import TabData  # only runs that have a board load it
@@ -58,10 +60,12 @@ class DecisionLog:
         """
         numbers = {f"{self.prefix}/{name}": value for name, value in entry_numbers(entry).items()}
         for logger in self.loggers:
-            logger.log_metrics(metrics=numbers, step=step)
+            self._guarded.call(logger, lambda logger: logger.log_metrics(metrics=numbers, step=step))
         if self.tab is not None:
-            boards = [logger.experiment for logger in self.loggers if is_tensorboard(logger)]
-            self.tab.write(entry, len(history), boards)
+            boards, tab = [logger for logger in self.loggers if is_tensorboard(logger)], self.tab
+            self._guarded.call(
+                boards[0], lambda _: tab.write(entry, len(history), [board.experiment for board in boards])
+            )
         reviewed = [] if entry.review is None else [entry.review.check]
         decided = [] if entry.decision.action is Action.HOLD else [entry.decision.check]
         if not (reviewed or decided):
@@ -72,12 +76,12 @@ class DecisionLog:
         self.tables.write(history, [*reviewed, *decided], step)
         for logger in self.loggers:
             # Else an event would stay in memory for up to two minutes, and be lost in a crash, which it may explain.
-            logger.save()
+            self._guarded.call(logger, lambda logger: logger.save())
 
     def _text(self, tag: str, text: str, step: int) -> None:
-        for logger in self.loggers:
-            if is_tensorboard(logger):
-                logger.experiment.add_text(f"{self.prefix}/{tag}", text, global_step=step)
+        name = f"{self.prefix}/{tag}"
+        for logger in filter(is_tensorboard, self.loggers):
+            self._guarded.call(logger, lambda logger: logger.experiment.add_text(name, text, global_step=step))
 
 
 def is_tensorboard(logger: Any) -> bool:

@@ -16,6 +16,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from lightning_lr.engine import text
 from lightning_lr.engine.decisions import foretold
 from lightning_lr.engine.engine import DecisionEngine, check_version
 from lightning_lr.engine.history.run_history import TRAIN_LOSS
@@ -74,6 +75,7 @@ class FitRun:
         history: the decisions so far.
         snapshot: the state that a restore brings back.
         snapshot_check: the check it was taken at.
+        resumed: whether it goes on from a checkpoint and has trained no batch yet.
         undo: what to call at the end of the fit, the newest first: all patches of this fit.
     """
 
@@ -97,6 +99,7 @@ class FitRun:
     history: DecisionHistory = field(default_factory=DecisionHistory)
     snapshot: Snapshot | None = None
     snapshot_check: int | None = None
+    resumed: bool = False
     undo: ExitStack = field(default_factory=ExitStack)
 
     def __post_init__(self) -> None:
@@ -116,6 +119,15 @@ class FitRun:
         """Look at optimizers and schedulers anew."""
         for note in self.groups.scan(trainer.optimizers, trainer.lr_scheduler_configs):
             self.say(note)
+
+    def batch_begins(self) -> None:
+        """Set the rate of the coming step; after a resume, by the budget that the run has now."""
+        lr_schedule, before = self.lr_schedule, self.lr_schedule.budget
+        lr_schedule.batch_begins()
+        if self.resumed:
+            self.resumed = False
+            if lr_schedule.budget != before and lr_schedule.curve is not None:
+                self.say(text.budget_moved(before, lr_schedule.budget, lr_schedule.curve.at(lr_schedule.steps)))
 
     def before_step(self, optimizer: Any) -> None:
         """Scale a rate that was written since; let the probes see gradients and weights of the first optimizer."""
@@ -379,6 +391,7 @@ class FitRun:
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that the next decision depends on, as plain values."""
+        self.journal.flush()
         return {
             "version": 1,
             "core": self.core.state_dict(),
@@ -396,6 +409,7 @@ class FitRun:
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Continue where a checkpoint was written; ``setup`` opened the journal and the snapshot."""
         check_version(state)
+        self.resumed = True
         if not self.reader.are_named and not state["watches_training"]:
             self.reader.by_rule &= not state["seen"]
             self.watch(state["monitors"])

@@ -9,12 +9,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from lightning_lr.engine.schedule import Curve
+from lightning_lr.engine.schedule import NEVER, Curve
 from lightning_lr.engine.vocabulary import Event
 from lightning_lr.optim.controlled_groups import ControlledGroups
 from lightning_lr.run.distributed import Ranks
 from lightning_lr.run.readings import reduction_format
 from lightning_lr.run.search_run import LRSearch
+from lightning_lr.run.trainer.step_budget import StepBudget
 from lightning_lr.run.trainer.time_budget import TimeBudget
 
 CURVE = "curve"
@@ -30,7 +31,7 @@ class LRSchedule:
         ranks: the other processes.
         steps: how many optimizer steps there were; Lightning's own count lags behind while a batch ends.
         budget: how many there will be in the whole run, as the ranks agreed; ``None`` where that is unknown.
-        limits: steps so far → budget by the Trainer's limits in epochs and steps.
+        step_budget: how many steps the Trainer's limits in epochs and steps allow.
         time_budget: how many steps a time limit is good for, where there is one.
         budget_changed: called whenever the budget is another one.
         on_budget_known: begins exploration and curve once the budget is known for the first time; called with it.
@@ -40,14 +41,18 @@ class LRSchedule:
         curve: the learning rate over the budget, as a multiple of what the decisions ask for.
         annealing: whether the end of that curve has begun.
         ends_at: step at which the run is to end before its budget; ``None`` where it is not.
+        lowest: the lowest multiple since the end began: it never rises because the budget has changed.
         may_end: whether a decision may begin the end now: nothing else ends the run.
+        anneals: whether a curve is laid over the budget once it is known.
+        asks_again: whether all ranks agree on the budget at the next batch, since it may be another one.
+        agreed_at: step at which they last did; at the start they do so when the run is set up.
     """
 
     groups: ControlledGroups
     ranks: Ranks
     steps: int = 0
     budget: int | None = None
-    limits: Callable[[int], int | None] = lambda steps: None
+    step_budget: StepBudget | None = None
     time_budget: TimeBudget | None = None
     budget_changed: Callable[[], None] = lambda: None
     on_budget_known: Callable[[int | None], None] | None = None
@@ -57,7 +62,11 @@ class LRSchedule:
     curve: Curve | None = None
     annealing: bool = False
     ends_at: int | None = None
+    lowest: float = 1.0
     may_end: Callable[[], bool] = lambda: False
+    anneals: bool = False
+    asks_again: bool = False
+    agreed_at: int = 0
 
     @property
     def searches(self) -> bool:
@@ -71,12 +80,41 @@ class LRSchedule:
 
     # --- steps --------------------------------------------------------------------------------------------------------
 
+    def epoch_begins(self) -> None:
+        """Take note that an epoch begins with its first batch."""
+        if self.step_budget is not None:
+            self.step_budget.epoch_begins(self.steps)
+            self.asks_again |= self.step_budget.data_may_change or self.agreed_at != self.steps
+
+    def epoch_ends(self) -> None:
+        """Take note that an epoch has ended; how long it was may tell how long the others will be."""
+        if self.step_budget is not None:
+            self.step_budget.epoch_ends(self.steps)
+            self.asks_again |= self.budget is None and self.step_budget.may_be_learned
+
+    def batch_begins(self) -> None:
+        """Agree on the budget where it may be another one, and set the rate of the coming step."""
+        if self.step_budget is not None:
+            self.step_budget.batch_begins()
+        if self.asks_again:
+            self.asks_again = False
+            if self.on_budget_known is None:
+                self.agree_on_budget()
+        self.before_batch()
+
     def before_batch(self) -> None:
         """Set the rate of the coming step, where it changes from step to step."""
         if self.lr_search is not None:
             self.lr_search.before_batch()
         elif self.curve is not None:
-            self.groups.set_part(CURVE, self.curve.at(self.steps))
+            self.groups.set_part(CURVE, self._multiple(self.curve))
+
+    def _multiple(self, curve: Curve) -> float:
+        multiple = curve.at(self.steps)
+        if self.annealing and curve.has_risen(self.steps):
+            # A curve with another end lies on other stairs, which may be higher by a thousandth.
+            multiple = self.lowest = min(multiple, self.lowest)
+        return multiple
 
     def after_batch(self, outputs: Any, divided: int, stepped: bool) -> dict[str, Any]:
         """Go on to the next part of the run where one has ended; the step is counted already.
@@ -146,7 +184,8 @@ class LRSchedule:
 
     def own_budget(self) -> int | None:
         """The budget as this rank sees it; only rank 0's opinion counts."""
-        limit = self.shortened(self.limits(self.steps))
+        limit = None if self.step_budget is None else self.step_budget.budget(self.steps)
+        limit = self.shortened(limit)
         if self.time_budget is None:
             return limit
         timed = self.time_budget.budget(self.steps)
@@ -162,12 +201,26 @@ class LRSchedule:
         self.adopt_budget(reduction_format.unpack_budget(agreed))
 
     def adopt_budget(self, budget: int | None) -> None:
-        """From now on this one, where it is known and another."""
-        if budget is not None and budget != self.budget:
+        """From now on this one. The rate goes on from where it is: it never jumps, and where it falls it never rises.
+
+        Args:
+            budget: ``None`` while it is not known: the rate is held until it is.
+        """
+        self.agreed_at = self.steps
+        if budget != self.budget:
             self.budget = budget
             self.budget_changed()
-            if self.curve is not None:
-                self.curve = self.curve.moved_to(budget, self.steps)
+        falls = self.anneals or self.ends_at is not None
+        end = NEVER if budget is None or not falls else budget
+        if self.curve is None and self.anneals and budget is not None and self.on_budget_known is None:
+            self.lay_curve(budget)
+        elif self.curve is not None and self.curve.budget != end:
+            self.curve = self.curve.moved_to(end, self.steps)
+
+    def lay_curve(self, budget: int) -> None:
+        """Lay the curve over what is left; once the run is under way there is no warm-up."""
+        curve = Curve(first=self.steps, budget=budget)
+        self.curve = replace(curve, warmup=0.0) if self.steps else curve
 
     # --- state --------------------------------------------------------------------------------------------------------
 
@@ -176,12 +229,14 @@ class LRSchedule:
         return {
             "steps": self.steps,
             "budget": self.budget,
+            "step_budget": self.step_budget.state_dict() if self.step_budget else None,
             "time_budget": self.time_budget.state_dict() if self.time_budget else None,
             "waiting_for_budget": self.on_budget_known is not None,
             "searching": self.lr_search.state_dict() if self.lr_search else None,
             "curve": asdict(self.curve) if self.curve else None,
             "annealing": self.annealing,
             "ends_at": self.ends_at,
+            "lowest": self.lowest,
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -191,3 +246,4 @@ class LRSchedule:
         self.curve = Curve(**state["curve"]) if state["curve"] else None
         self.annealing = state["annealing"]
         self.ends_at = state["ends_at"]
+        self.lowest = state["lowest"]

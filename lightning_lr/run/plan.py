@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 from lightning_lr.engine.lr_search.plan import Exploration, plan_exploration
 from lightning_lr.engine.lr_search.range_test import LOWEST
-from lightning_lr.engine.schedule import Curve
 from lightning_lr.errors import UnsupportedError
 from lightning_lr.run.distributed import Ranks
 from lightning_lr.run.fit_run import FitRun
@@ -20,11 +19,12 @@ from lightning_lr.run.search_run import PART, LRSearch, saved_plan
 from lightning_lr.run.trainer.batch_cache import BatchCache
 from lightning_lr.run.trainer.other_callbacks import is_a, pause_judging, stops_early
 from lightning_lr.run.trainer.schedulers import schedulers_of
+from lightning_lr.run.trainer.step_budget import StepBudget
 from lightning_lr.run.trainer.strategies import against_restoring
 from lightning_lr.run.trainer.time_budget import FIRST
 from lightning_lr.run.trainer.trainer_adapter import (
     batches_that_stepped,
-    budget_of,
+    limited_by_epochs,
     steps_between_validations,
     timers_of,
 )
@@ -76,15 +76,18 @@ def plan_run(options: ControllerOptions, trainer: Any, ranks: Ranks, state: Mapp
     """
     timed = bool(timers_of(trainer))
     # Rank 0's: where the ranks' data differ in length, each would lay its own curve.
-    own = [pack_budget(budget_of(trainer, batches_that_stepped(trainer))), steps_between_validations(trainer)]
-    agreed, validation = ranks.from_rank_zero(own)
+    own = StepBudget(trainer)
+    agreed, validation = ranks.from_rank_zero(
+        [pack_budget(own.budget(batches_that_stepped(trainer))), steps_between_validations(trainer)]
+    )
     budget = unpack_budget(agreed)
+    learned = budget is None and not timed and own.may_be_learned
     plan = plan_exploration(None if timed else budget)
     moving, dormant = schedulers_of(trainer, None if timed else budget)
     against_finding = _against_finding(options, trainer, moving)
     if plan is not None and not against_finding and _begun(trainer, state or {}):
         against_finding = "the run has begun before"  # comes last: resumed before its first check, a run says the same
-    against_annealing = _against_annealing(options, moving, timed or budget is not None)
+    against_annealing = _against_annealing(options, moving, timed or learned or budget is not None)
     searches = not against_finding if options.find_lr == "auto" else bool(options.find_lr)
     anneals = not against_annealing if options.anneal == "auto" else bool(options.anneal)
     if options.find_lr is True and _one_optimizer_missing(trainer):
@@ -97,7 +100,7 @@ def plan_run(options: ControllerOptions, trainer: Any, ranks: Ranks, state: Mapp
             f"Expected weights that can be put back for `find_lr=True` but got {not_restored}. Leave it out, and "
             "find the rate beforehand."
         )
-    if options.anneal is True and budget is None and not timed:
+    if options.anneal is True and budget is None and not timed and not learned:
         raise UnsupportedError(
             "Expected a known budget for `anneal=True`: give the Trainer max_epochs, max_steps or max_time."
         )
@@ -110,13 +113,15 @@ def plan_run(options: ControllerOptions, trainer: Any, ranks: Ranks, state: Mapp
     if timed:
         found += f"; the first {FIRST} steps tell how many the time allows"
         curved += ", by an estimate that each check renews"
+    elif learned:
+        curved += ", once the first epoch has shown how many steps an epoch has"
     without = f"none: {against_annealing or 'anneal=False'}"
     ends_early = anneals or (options.anneal == "auto" and not _against_annealing(options, moving, known=True))
     open_ended = False
     if ends_early and any(map(stops_early, trainer.callbacks)):
         curved += "; or from where EarlyStopping has run out of patience"
         without = "hold, then linear to zero once EarlyStopping has run out of patience"
-    elif ends_early and not anneals:
+    elif ends_early and not anneals and not limited_by_epochs(trainer):
         open_ended = True
         without = "hold until a plateau, then linear to zero over as many steps again; there the run ends"
     return RunPlan(
@@ -197,7 +202,7 @@ def begin_plan(
         fit_run.say(note)
     lr_schedule, exploring = fit_run.lr_schedule, state.get("searching")
     if state:
-        _move_end(fit_run, run_plan, state)
+        _resume_budget(fit_run, state)
     if run_plan.timed and (not state or state.get("waiting_for_budget")):
         lr_schedule.on_budget_known = partial(_begin, fit_run, run_plan, trainer, module)
         lr_schedule.budget_known_at = lr_schedule.steps + FIRST
@@ -223,7 +228,7 @@ def _begin(fit_run: FitRun, run_plan: RunPlan, trainer: Any, module: Any, budget
         lr_schedule.resume()
         fit_run.groups.set_part(PART, 1.0)
     if run_plan.anneals and budget is not None:
-        lr_schedule.curve = Curve(first=lr_schedule.steps, budget=budget)
+        lr_schedule.lay_curve(budget)
     plan = plan_exploration(budget) if run_plan.searches else None
     if plan is not None and fit_run.groups.rates():
         _explore(fit_run, plan, trainer, module)
@@ -237,22 +242,15 @@ def _explore(fit_run: FitRun, plan: Exploration, trainer: Any, module: Any) -> L
     return lr_schedule.lr_search
 
 
-def _move_end(fit_run: FitRun, run_plan: RunPlan, state: Mapping[str, Any]) -> None:
-    """A run that is resumed with more epochs, or more time, has another end: its curve is laid anew."""
+def _resume_budget(fit_run: FitRun, state: Mapping[str, Any]) -> None:
+    """A resumed run may have another end: with more epochs, other batches, more time. Its first batch tells."""
     lr_schedule = fit_run.lr_schedule
-    if lr_schedule.time_budget is None:
-        budget = lr_schedule.shortened(run_plan.budget)
-        moved = budget is not None and budget != lr_schedule.budget
-        lr_schedule.budget = budget
-    else:
-        moved = lr_schedule.time_budget.load_state_dict(state["time_budget"]) if state.get("time_budget") else True
-        if moved:
-            lr_schedule.agree_on_budget()
+    assert lr_schedule.step_budget is not None
+    other_batches = lr_schedule.step_budget.load_state_dict(state["step_budget"])
+    if lr_schedule.time_budget is not None and state["time_budget"] and not other_batches:
+        lr_schedule.time_budget.load_state_dict(state["time_budget"])
+    lr_schedule.asks_again = True
     lr_schedule.budget_changed()
-    if moved and lr_schedule.curve is not None and lr_schedule.budget is not None:
-        lr_schedule.curve = replace(lr_schedule.curve, budget=lr_schedule.budget, bend=None)
-        lr_schedule.annealing = lr_schedule.steps >= lr_schedule.curve.anneals_from
-        fit_run.say(f"The budget is now {lr_schedule.budget} steps: the learning rate falls to zero at that end.")
 
 
 def _of_rank(batches: list[Any] | None, ranks: Ranks) -> Any:

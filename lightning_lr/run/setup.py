@@ -14,7 +14,7 @@ from lightning_lr.engine.log_tags import prefix_of
 from lightning_lr.engine.settings import Settings
 from lightning_lr.errors import UnsupportedError
 from lightning_lr.loggers.decision_logger import DecisionLog, set_up_card
-from lightning_lr.loggers.journal_file import JournalFile, journal_path
+from lightning_lr.loggers.journal_file import JournalFile, folders_of_run, journal_path
 from lightning_lr.optim.controlled_groups import ControlledGroups
 from lightning_lr.optim.lr_scale import LRScale
 from lightning_lr.run.distributed import Ranks
@@ -27,11 +27,11 @@ from lightning_lr.run.readings.check_reader import CheckReader
 from lightning_lr.run.readings.probes import Probes, memory_of_ranks
 from lightning_lr.run.run_summary import run_summary
 from lightning_lr.run.trainer.other_callbacks import anneal_before_stopping, averaged_models_of, reset_patience
+from lightning_lr.run.trainer.step_budget import StepBudget
 from lightning_lr.run.trainer.strategies import against_restoring
 from lightning_lr.run.trainer.time_budget import time_budget_of
 from lightning_lr.run.trainer.trainer_adapter import (
     batches_that_stepped,
-    budget_of,
     can_stop_early,
     checks_at_epoch_end,
     knows_sanity_check,
@@ -72,13 +72,14 @@ def build_run(
     """
     settings = _settings_for(options, trainer, warn)
     ranks = Ranks.of(trainer.strategy)
-    shown = () if state or not trainer.num_sanity_val_steps else sorted(ranks.union(held_out))
-    chosen = validation_losses(shown, shown) if options.monitor_by_rule else ()
+    held_out = () if state or not trainer.num_sanity_val_steps else sorted(ranks.union(held_out))
+    chosen = validation_losses(held_out, held_out) if options.monitor_by_rule else ()
     if chosen not in ((), settings.monitors):
         settings = replace(settings, monitors=chosen)
         warn(chosen_by_rule(chosen))
     run_plan = plan_run(options, trainer, ranks, state)
     summary = run_summary(options, settings, run_plan, trainer)
+    shown = say if options.verbose else _silent
     groups = ControlledGroups(owner, options.param_groups, settings.min_lr, settings.max_lr, read_only=options.dry_run)
     fit_run = FitRun(
         options=options,
@@ -89,7 +90,7 @@ def build_run(
             settings,
             ranks,
             options.monitor_by_rule and not chosen,
-            shown,
+            held_out,
             may_validate(trainer),
             logs_at_epoch_end(module),
         ),
@@ -98,15 +99,16 @@ def build_run(
             ranks,
             steps=batches_that_stepped(trainer),
             budget=run_plan.budget,
-            limits=partial(budget_of, trainer),
+            step_budget=StepBudget(trainer),
             time_budget=time_budget_of(trainer) if run_plan.timed else None,
+            anneals=run_plan.anneals and not options.dry_run,
             # Not before `min_epochs`, nor `min_steps`.
             may_end=lambda: run_plan.open_ended and can_stop_early(trainer),
         ),
-        journal=_open_journal(options, trainer, ranks, state, header_line(settings, summary), warn),
+        journal=_open_journal(options, trainer, ranks, state, header_line(settings, summary), shown, warn),
         log=DecisionLog(trainer.loggers, prefix_of(options.name), warn, settings.detectors),
         summary=summary,
-        say=say if options.verbose else _silent,
+        say=shown,
         warn=warn,
         validation=run_plan.validation,
         checked_at=batches_that_stepped(trainer),
@@ -237,16 +239,17 @@ def _hide_scale_in_module(fit_run: FitRun, module: Any) -> None:
 
 
 def _open_journal(
-    options: ControllerOptions, trainer: Any, ranks: Ranks, state: Mapping[str, Any], header: str, warn: Say
+    options: ControllerOptions, trainer: Any, ranks: Ranks, state: Mapping[str, Any], header: str, say: Say, warn: Say
 ) -> JournalFile:
     """On rank 0 the file; on the others nothing is written."""
     if ranks.rank or options.journal is False:
         return JournalFile(None, header, warn)
     path = journal_path(options.journal, trainer.loggers, trainer.default_root_dir, options.name)
     former = state.get("journal")
-    if options.journal is not None and former and former.get("path") != str(path):
+    if options.journal is not None and former and former.get("path") != path:
         former = None  # the user asks for another file: the one of the former run stays as it is
-    return JournalFile.resumed(former, path, header, warn)
+    folders = folders_of_run(trainer.loggers, trainer.default_root_dir, trainer.ckpt_path)
+    return JournalFile.resumed(former, path, header, warn, folders, say)
 
 
 def _silent(sentence: str) -> None:

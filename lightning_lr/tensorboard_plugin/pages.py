@@ -202,7 +202,7 @@ def read_page(text: str) -> dict[str, Any]:
     """
     try:
         page = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise PageError("not JSON") from error
     if not isinstance(page, dict) or not isinstance(page.get("schema"), int):
         raise PageError("no page of lightning_lr")

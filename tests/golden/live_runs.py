@@ -68,13 +68,16 @@ def search_sees_an_edge_alone(folder: Path) -> list[str]:
 
 @run
 def resumed_with_other_settings(folder: Path) -> list[str]:
-    """Ended after seven checks, resumed from the fourth: the journal is cut back, a second header has the settings."""
+    """Ended after seven checks, resumed from the fourth: a new journal with a copy of four; a second header."""
     losses = series(1.0, 0.8, 0.7, 0.7, 0.7, 0.7, 0.7, 0.69)
     saved = Saved(folder / "saved.ckpt", step=16, epoch_over=True)
     begun = journal(folder, Scripted(metrics=losses), saved, options={"max_epochs": 7}, find_lr=False, anneal=False)
     assert len([line for line in begun if '"kind": "check"' in line]) == 7
     more = {"max_epochs": 8, "resumed": folder / "saved.ckpt"}
-    return journal(folder, Scripted(metrics=losses), options=more, find_lr=False, anneal=False, patience=2)
+    lines = journal(folder, Scripted(metrics=losses), options=more, find_lr=False, anneal=False, patience=2)
+    finished = (folder / "lr_journal.jsonl").read_text(encoding="utf-8").splitlines()
+    assert finished == [line for line in begun if '"kind": "printed"' not in line]
+    return [*(folder / "lr_journal-2.jsonl").read_text(encoding="utf-8").splitlines(), *lines[len(finished) :]]
 
 
 @run

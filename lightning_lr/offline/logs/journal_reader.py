@@ -127,3 +127,5 @@ def _numbered(path: Path) -> Iterator[tuple[int, str]]:
             yield from enumerate(file, start=1)
     except UnicodeDecodeError as error:
         raise JournalError(f"Expected a journal in {path} but it is no text.") from error
+    except OSError as error:
+        raise JournalError(f"Expected a journal in {path} but it cannot be read ({error}).") from error

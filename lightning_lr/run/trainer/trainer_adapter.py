@@ -1,7 +1,7 @@
-"""What is read from a Trainer: its private attributes, its state at a check, and how many steps it will run.
+"""What is read from a Trainer: its private attributes, its state at a check, and its limits.
 
 This file alone touches a private attribute of Lightning. Each has a function of its own, which names the versions whose
-source was read. A time limit in steps: ``time_budget``.
+source was read. How many steps the limits allow: ``step_budget``, and ``time_budget`` if a time limits the run.
 """
 
 from __future__ import annotations
@@ -46,6 +46,18 @@ def seconds_between_validations(trainer: Any) -> float | None:
     """
     seconds = getattr(trainer, "_val_check_time_interval", None)
     return None if seconds is None else float(seconds)
+
+
+def is_finished(trainer: Any) -> bool:
+    """Whether a run that ends has come to a limit of the Trainer's, or EarlyStopping or a Timer has ended it.
+
+    A run that anything else has stopped (``trainer.should_stop``) may go on some day.
+    """
+    ended = (
+        getattr(callback, "stopped_epoch", 0) > 0 or (_is_timer(callback) and (callback.time_remaining() or 1) <= 0)
+        for callback in trainer.callbacks
+    )
+    return not trainer.should_stop or any(ended)
 
 
 def stops_at_epoch_end(timer: Any) -> bool:
@@ -158,28 +170,46 @@ def knows_sanity_check(things: Iterable[Any]) -> bool:
     return False
 
 
-# --- budget -----------------------------------------------------------------------------------------------------------
+# --- limits -----------------------------------------------------------------------------------------------------------
 
 
-def budget_of(trainer: Any, steps: int = 0) -> int | None:
-    """Optimizer steps of the whole run, by ``max_epochs`` and ``max_steps``; ``None`` if neither limits it.
+def batches_done(trainer: Any) -> int:
+    """Training batches of this epoch that are done; before its first batch still those of the epoch before.
 
-    A step is a batch after which the optimizers stepped. In manual optimization ``max_steps`` counts each optimizer's
-    step, and the module may step as seldom as it likes: how often is known from the steps that were taken.
-
-    Args:
-        trainer: at ``on_train_start`` or later.
-        steps: steps that were taken so far.
+    ``_TrainingEpochLoop.batch_progress``, read in 2.5.0 and 2.6.6.
     """
-    limits = [_by_epochs(trainer, steps), _by_steps(trainer, steps)]
-    known = [limit for limit in limits if limit is not None and math.isfinite(limit) and limit > 0]
-    return math.ceil(min(known)) if known else None
+    return int(trainer.fit_loop.epoch_loop.batch_progress.current.processed)
+
+
+def is_last_batch(trainer: Any) -> bool:
+    """Whether the data of the epoch are used up, or the module has skipped what was left of them.
+
+    ``_TrainingEpochLoop.batch_progress``, read in 2.5.0 and 2.6.6.
+    """
+    return bool(trainer.fit_loop.epoch_loop.batch_progress.is_last_batch)
+
+
+def batches_of_a_step(trainer: Any) -> list[int | None]:
+    """What decides how many steps the same data are: ranks, accumulated batches, and the batch size of each loader.
+
+    ``_FitLoop._combined_loader``, read in 2.5.0 and 2.6.6.
+    """
+    loaders = getattr(trainer.fit_loop._combined_loader, "flattened", None) or ()
+    sizes = [getattr(loader, "batch_size", None) for loader in loaders]
+    varies = any(hasattr(callback, "get_accumulate_grad_batches") for callback in trainer.callbacks)
+    batches = None if varies else int(trainer.accumulate_grad_batches)
+    return [int(trainer.world_size), batches, *(size if isinstance(size, int) else None for size in sizes)]
+
+
+def limited_by_epochs(trainer: Any) -> bool:
+    """Whether the run ends after a number of epochs."""
+    return trainer.max_epochs is not None and trainer.max_epochs >= 0
 
 
 def steps_an_epoch(trainer: Any, epoch: int | None = None) -> float:
     """Optimizer steps of one epoch under automatic optimization; infinite where its data has no length."""
     batches = float(trainer.num_training_batches)
-    return batches if math.isinf(batches) else math.ceil(batches / _accumulated(trainer, epoch))
+    return batches if math.isinf(batches) else math.ceil(batches / accumulated(trainer, epoch))
 
 
 def steps_between_validations(trainer: Any) -> float:
@@ -206,32 +236,7 @@ def _is_timer(callback: Any) -> bool:
     return any(base.__name__ == "Timer" for base in type(callback).__mro__)
 
 
-def _by_epochs(trainer: Any, steps: int) -> float | None:
-    epochs = trainer.max_epochs
-    if epochs is None or epochs < 0:
-        return None
-    changing = any(hasattr(callback, "get_accumulate_grad_batches") for callback in trainer.callbacks)
-    alike = 1 if changing else max(1, epochs)
-    total = alike * sum(steps_an_epoch(trainer, epoch) for epoch in range(epochs if changing else 1))
-    if trainer.lightning_module.automatic_optimization:
-        return total
-    batches = int(trainer.fit_loop.epoch_loop.total_batch_idx) + 1
-    return total * steps / batches if steps and batches > 0 else total
-
-
-def _by_steps(trainer: Any, steps: int) -> float | None:
-    limit = trainer.max_steps
-    if limit is None or limit < 0:
-        return None
-    limit = float(limit)
-    if trainer.lightning_module.automatic_optimization:
-        return limit
-    counted = int(trainer.global_step)
-    # Before the first step the best guess is that each optimizer takes one.
-    return limit * steps / counted if steps and counted else limit / max(1, len(trainer.optimizers))
-
-
-def _accumulated(trainer: Any, epoch: int | None) -> int:
+def accumulated(trainer: Any, epoch: int | None) -> int:
     """Batches whose gradients are accumulated; GradientAccumulationScheduler has a number for each epoch."""
     for callback in trainer.callbacks if epoch is not None else ():
         if hasattr(callback, "get_accumulate_grad_batches"):
