@@ -35,7 +35,7 @@ class FabricLoop:
     def __init__(
         self, fabric: Any, optimizers: Sequence[Any], schedulers: Sequence[Any], max_steps: int | None
     ) -> None:
-        self.strategy = fabric.strategy
+        self.strategy, self.world_size = fabric.strategy, fabric.world_size
         self.loggers = list(fabric.loggers)
         self.optimizers = optimizers
         self.lr_scheduler_configs = [
@@ -59,9 +59,11 @@ class FabricLoop:
         self.fast_dev_run = self.barebones = self.sanity_checking = self.should_stop = False
         self.overfit_batches = 0.0
         self.default_root_dir, self.ckpt_path = ".", None
-        epoch_loop = SimpleNamespace(total_batch_idx=-1)
+        self.reload_dataloaders_every_n_epochs = 0
+        progress = SimpleNamespace(current=SimpleNamespace(processed=0), is_last_batch=False)
+        epoch_loop = SimpleNamespace(total_batch_idx=-1, batch_progress=progress)
         # An unknown budget is not an open one: no plateau begins the end of the run.
-        self.fit_loop = SimpleNamespace(epoch_loop=epoch_loop, _can_stop_early=False)
+        self.fit_loop = SimpleNamespace(epoch_loop=epoch_loop, _can_stop_early=False, _combined_loader=None)
 
 
 class FabricLearningRateController:
