@@ -6,11 +6,12 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 CORE   := .venv-core
 LOWEST := .venv-lowest
+PROJECTS := .venv-projects
 PINS   := pyproject.toml constraints.txt
 # What a run has to say in addition, e.g. make test ARGS="-k plateau -x"
 ARGS   ?=
 
-.PHONY: help demo quickstart test test-resume test-cluster test-soak test-lowest test-core test-tab pictures coverage golden lint format types docs check bench-detection bench-overhead bench-metrics bench-any-start bench-healthy bench-layerwise clean
+.PHONY: help demo quickstart test test-resume test-cluster test-soak test-lowest test-core test-tab pictures test-lightning test-projects coverage golden lint format types docs check bench-detection bench-overhead bench-metrics bench-any-start bench-healthy bench-layerwise clean
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
@@ -43,6 +44,16 @@ test-lowest: $(LOWEST)/.stamp  ## core and live with the least versions that pyp
 test-core: $(CORE)/.stamp  ## core and offline, in an environment that has no torch
 	$(CORE)/bin/python -m pytest tests/engine tests/offline tests/layerwise/test_rule.py tests/test_architecture.py \
 	    lightning_lr/engine lightning_lr/offline lightning_lr/errors.py $(ARGS)
+
+# A checkout of Lightning, of the installed version or near it.
+LIGHTNING ?=
+
+test-lightning: $(VENV)/.stamp-dev  ## Lightning's own tests with the callback in every Trainer (an hour): LIGHTNING=CHECKOUT
+	@test -n "$(LIGHTNING)" || { echo "give the path of a checkout: make test-lightning LIGHTNING=../pytorch-lightning"; exit 2; }
+	$(BIN)/python -m tests.lightning_suite $(LIGHTNING) $(ARGS)
+
+test-projects: $(PROJECTS)/.stamp  ## public projects with the callback, and the table of docs/compatibility.md (half an hour)
+	$(PROJECTS)/bin/python tests/projects --write $(ARGS)
 
 test-tab: $(VENV)/.stamp-dev  ## the TensorBoard tab in a real Chromium, which it installs where apt-get is at hand
 	@command -v chromium && command -v chromedriver || \
@@ -95,7 +106,7 @@ bench-layerwise: $(VENV)/.stamp-bench  ## a multiplier for each layer, with and 
 	$(BIN)/python -m benchmarks.layerwise --data $(DATA) $(ARGS)
 
 clean:  ## remove what was built, the environments too
-	rm -rf build dist *.egg-info $(VENV) $(CORE) $(LOWEST) .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf build dist *.egg-info $(VENV) $(CORE) $(LOWEST) $(PROJECTS) .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
 # torch comes first and alone, at the version that constraints.txt names. Where the CPU build of that version is on
 # offer it outranks the plain one, and whatever is installed afterwards finds torch there and fetches no other.
@@ -128,6 +139,17 @@ $(CORE)/.stamp: $(PINS)
 	$(CORE)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt \
 	    tensorboard 'jsonargparse[signatures]' rich matplotlib pytest pytest-timeout hypothesis
 	$(CORE)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps -e .
+	@touch $@
+
+# Public projects that train with Lightning: they decide which versions of everything else are installed, so they come
+# one after the other, and none hinders the next.
+$(PROJECTS)/.stamp: pyproject.toml tests/projects/packages.txt
+	$(PYTHON) -m venv $(PROJECTS)
+	$(PROJECTS)/bin/python -m pip install --quiet --disable-pip-version-check torch
+	$(PROJECTS)/bin/python -m pip install --quiet --disable-pip-version-check -e . pytorch-lightning scikit-learn
+	while read -r package; do \
+	    $(PROJECTS)/bin/python -m pip install --quiet --disable-pip-version-check "$$package" || echo "left out: $$package"; \
+	done < tests/projects/packages.txt
 	@touch $@
 
 # What pyproject.toml calls the least (`"torch>=2.6"`) becomes the version that is installed

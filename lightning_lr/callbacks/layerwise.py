@@ -271,8 +271,12 @@ class LayerwiseLearningRate(DualCallback):
         return f"lightning_lr/{self.state_key}"
 
     def __getstate__(self) -> dict[str, Any]:
-        kept = {key: value for key, value in self.__dict__.items() if key not in ("log", "log_dict")}
-        return {**kept, "_fit_run": None, "_undo": ExitStack(), "_patched": False, "_state": self.state_dict()}
+        ours = ("log", "log_dict", "_fit_run", "_undo", "_patched")
+        kept = {key: value for key, value in self.__dict__.items() if key not in ours}
+        return {**kept, "_state": self.state_dict(), "_last": (self.multipliers, {})}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state, _fit_run=None, _undo=ExitStack(), _patched=False)
 
     def __repr__(self) -> str:
         options = f"every_n_steps={self.every_n_steps}, step={self.step}, limit={self.limit}, trust={self.trust}"

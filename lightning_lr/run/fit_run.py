@@ -37,12 +37,17 @@ from lightning_lr.run.lr_schedule import LRSchedule
 from lightning_lr.run.options import ControllerOptions
 from lightning_lr.run.readings import reduction_format
 from lightning_lr.run.readings.check_reader import CheckReader
-from lightning_lr.run.readings.fresh_metrics import is_pattern
 from lightning_lr.run.trainer.trainer_adapter import TrainerState, plain_optimizer
 from lightning_lr.snapshot.snapshot import Snapshot
 
 START = -1
 """The check number of the snapshot that is taken before the first step."""
+
+
+def chosen_by_rule(monitors: Sequence[str]) -> str:
+    """What is watched where the user named no monitor."""
+    names = ", ".join(f"`{name}`" for name in monitors)
+    return f"No `monitor` was given, and `val_loss` is not logged: monitoring {names} instead."
 
 
 @dataclass
@@ -60,10 +65,10 @@ class FitRun:
         log: the loggers, on rank 0.
         summary: what the journal's header holds of the run.
         say: prints a sentence, on rank 0.
+        warn: warns with a sentence, on rank 0.
         take_snapshot: copies the present state (``None`` if nothing is ever restored).
         restore_snapshot: restores it, and returns what it could not restore, as sentences.
         validation: steps from one validation to the next.
-        validates: whether a validation will log the monitors; else it is known after an epoch what takes their place.
         checked_at: the step of the last check.
         global_step: ``trainer.global_step`` after the last batch.
         checks: how many checks there were.
@@ -84,10 +89,10 @@ class FitRun:
     log: DecisionLog
     summary: Mapping[str, str]
     say: Callable[[str], None]
+    warn: Callable[[str], None]
     take_snapshot: Callable[[Snapshot | None], Snapshot] | None = None
     restore_snapshot: Callable[[Snapshot], tuple[str, ...]] | None = None
     validation: float = 0.0
-    validates: bool = True
     checked_at: int = 0
     global_step: int = 0
     checks: int = 0
@@ -176,8 +181,7 @@ class FitRun:
         if lr_schedule.searches or lr_schedule.on_budget_known is not None:
             return False
         # What is watched must be known by then.
-        named = self.validates and not any(map(is_pattern, self.settings.monitors))
-        return named or self.reader.knows_monitors
+        return self.reader.knows_monitors
 
     def check(self, trainer_state: TrainerState, train_only: bool = False) -> Decision | None:
         """Read, ask, apply, write; ``None`` if no rank has anything new, or while the run explores.
@@ -211,8 +215,9 @@ class FitRun:
         shared = self.reader.unpack(totals, train_only)
         if not train_only:
             self.reader.fresh_metrics.take()
-            if self.reader.lacks(shared, trainer_state):
-                self.watch_training_alone()
+            missing = self.reader.lacks(shared, trainer_state)
+            if missing:
+                self._replace_monitors(missing)
         values = self.reader.values(shared, train_only)
         if not values["train" if train_only else "metrics"]:
             return None
@@ -242,21 +247,37 @@ class FitRun:
     def _find_monitors(self, trainer_state: TrainerState) -> None:
         found = self.reader.found(trainer_state.logged)
         if found:
+            by_rule, self.reader.by_rule = self.reader.by_rule, False
+            if tuple(found) == self.settings.monitors:
+                return
             self.watch(found)
             self.reader.fresh_metrics.look(trainer_state.logged)
-            self.say(f"{', '.join(found)} are watched; {self.settings.vote} of them must agree.")
+            if by_rule:
+                self.warn(chosen_by_rule(found))
+            else:
+                self.say(f"{', '.join(found)} are watched; {self.settings.vote} of them must agree.")
 
     def watch(self, monitors: Sequence[str]) -> None:
         """From now on, these; before the first decision."""
         self._settle(replace(self.settings, monitors=tuple(monitors)))
         self.reader.watch(self.settings)
 
+    def _replace_monitors(self, missing: Sequence[str]) -> None:
+        """Watch the training loss in their place, and say why."""
+        names = ", ".join(f"`{name}`" for name in missing)
+        if not self.reader.validates and missing != [TRAIN_LOSS]:
+            self.say(f"No validation runs that logs {names}: monitoring the training loss instead.")
+        elif self.reader.by_rule:
+            self.warn(
+                "No `monitor` was given, and no validation loss is logged: monitoring the training loss instead. "
+                "Log `val_loss` in `validation_step`, or name a logged metric."
+            )
+        self.watch_training_alone()
+
     def watch_training_alone(self) -> None:
         """From the first check on, where no monitor can come: the training loss takes the monitors' place."""
-        names = ", ".join(self.settings.monitors)
         self._settle(replace(self.settings, monitors=(TRAIN_LOSS,), mode=Mode.MIN, train_monitor=None))
         self.reader.settings, self.reader.watches_training = self.settings, True  # the ranks still pack the same names
-        self.say(f"No validation logs {names}, nor does training: decisions rest on the training loss alone.")
 
     def _settle(self, settings: Settings) -> None:
         self.settings = settings
@@ -389,7 +410,8 @@ class FitRun:
         """Continue where a checkpoint was written; ``setup`` opened the journal and the snapshot."""
         check_version(state)
         self.resumed = True
-        if any(map(is_pattern, self.settings.monitors)):
+        if not self.reader.are_named and not state["watches_training"]:
+            self.reader.by_rule &= not state["seen"]
             self.watch(state["monitors"])
         if state["watches_training"]:
             self.watch_training_alone()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -18,6 +18,7 @@ from lightning_lr.run.readings.reduction_format import pack_budget, unpack_budge
 from lightning_lr.run.search_run import PART, LRSearch, saved_plan
 from lightning_lr.run.trainer.batch_cache import BatchCache
 from lightning_lr.run.trainer.other_callbacks import is_a, pause_judging, stops_early
+from lightning_lr.run.trainer.schedulers import schedulers_of
 from lightning_lr.run.trainer.step_budget import StepBudget
 from lightning_lr.run.trainer.strategies import against_restoring
 from lightning_lr.run.trainer.time_budget import FIRST
@@ -43,6 +44,7 @@ class RunPlan:
         open_ended: whether it does so at a plateau, as nothing else ends the run.
         validation: optimizer steps from one validation to the next; infinite where that is unknown.
         timed: whether a time limits the run: how many steps that is must be measured first.
+        notes: what the user should know of the schedulers.
     """
 
     budget: int | None
@@ -54,6 +56,7 @@ class RunPlan:
     open_ended: bool = False
     validation: float = math.inf
     timed: bool = False
+    notes: tuple[str, ...] = ()
 
 
 # --- decided ----------------------------------------------------------------------------------------------------------
@@ -80,10 +83,11 @@ def plan_run(options: ControllerOptions, trainer: Any, ranks: Ranks, state: Mapp
     budget = unpack_budget(agreed)
     learned = budget is None and not timed and own.may_be_learned
     plan = plan_exploration(None if timed else budget)
-    against_finding = _against_finding(options, trainer)
+    moving, dormant = schedulers_of(trainer, None if timed else budget)
+    against_finding = _against_finding(options, trainer, moving)
     if plan is not None and not against_finding and _begun(trainer, state or {}):
         against_finding = "the run has begun before"  # comes last: resumed before its first check, a run says the same
-    against_annealing = _against_annealing(options, trainer, timed or learned or budget is not None)
+    against_annealing = _against_annealing(options, moving, timed or learned or budget is not None)
     searches = not against_finding if options.find_lr == "auto" else bool(options.find_lr)
     anneals = not against_annealing if options.anneal == "auto" else bool(options.anneal)
     if options.find_lr is True and _one_optimizer_missing(trainer):
@@ -112,7 +116,7 @@ def plan_run(options: ControllerOptions, trainer: Any, ranks: Ranks, state: Mapp
     elif learned:
         curved += ", once the first epoch has shown how many steps an epoch has"
     without = f"none: {against_annealing or 'anneal=False'}"
-    ends_early = anneals or (options.anneal == "auto" and not _against_annealing(options, trainer, known=True))
+    ends_early = anneals or (options.anneal == "auto" and not _against_annealing(options, moving, known=True))
     open_ended = False
     if ends_early and any(map(stops_early, trainer.callbacks)):
         curved += "; or from where EarlyStopping has run out of patience"
@@ -130,7 +134,22 @@ def plan_run(options: ControllerOptions, trainer: Any, ranks: Ranks, state: Mapp
         open_ended=open_ended,
         validation=validation,
         timed=timed,
+        notes=() if state else _notes(options, moving, dormant),
     )
+
+
+def _notes(options: ControllerOptions, moving: Sequence[str], dormant: Sequence[str]) -> tuple[str, ...]:
+    policy = options.settings.policy
+    asked = [name for name in ("find_lr", "anneal") if getattr(options, name) == "auto"]
+    if options.dry_run or not asked or not (policy.searches or policy.anneals):
+        return ()
+    if moving:
+        wanted = " and ".join(f"{name}=True" for name in asked)
+        return (
+            f"{', '.join(moving)} sets the schedule: the learning rate is neither searched nor annealed. To have that "
+            f"done, pass {wanted}, or remove the scheduler.",
+        )
+    return tuple(f"{name} cannot change a learning rate in this run: it counts as no scheduler." for name in dormant)
 
 
 def _begun(trainer: Any, state: Mapping[str, Any]) -> bool:
@@ -138,7 +157,7 @@ def _begun(trainer: Any, state: Mapping[str, Any]) -> bool:
     return bool(batches_that_stepped(trainer)) and not (state.get("searching") or state.get("waiting_for_budget"))
 
 
-def _against_finding(options: ControllerOptions, trainer: Any) -> str:
+def _against_finding(options: ControllerOptions, trainer: Any, moving: Sequence[str]) -> str:
     """Why a run does not explore, whose user did not ask for it; empty where nothing speaks against it."""
     if options.find_lr is False:
         return "find_lr=False"
@@ -146,7 +165,7 @@ def _against_finding(options: ControllerOptions, trainer: Any) -> str:
         return "snapshots=False"
     if not options.settings.policy.searches:
         return f"policy {options.settings.policy.name!r} does not explore"
-    if trainer.lr_scheduler_configs:
+    if moving:
         return "the schedule is the user's own"
     if _one_optimizer_missing(trainer):
         return "it takes one optimizer"
@@ -155,10 +174,10 @@ def _against_finding(options: ControllerOptions, trainer: Any) -> str:
     return against_restoring(trainer.strategy, trainer.optimizers)
 
 
-def _against_annealing(options: ControllerOptions, trainer: Any, known: bool) -> str:
+def _against_annealing(options: ControllerOptions, moving: Sequence[str], known: bool) -> str:
     if not options.settings.policy.anneals:
         return f"policy {options.settings.policy.name!r} does not anneal"
-    if trainer.lr_scheduler_configs:
+    if moving:
         return "the schedule is the user's own"
     return "" if known else "the budget is unknown"
 
@@ -179,6 +198,8 @@ def begin_plan(
     checkpointed: Mapping[str, Any],
 ) -> None:
     """Begin to explore, and lay the curve over the budget, where this run does so; a resumed run goes on."""
+    for note in run_plan.notes:
+        fit_run.say(note)
     lr_schedule, exploring = fit_run.lr_schedule, state.get("searching")
     if state:
         _resume_budget(fit_run, state)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
 
 from lightning_lr.engine.history.direction import doubt
+from lightning_lr.engine.history.metric_names import validation_losses
 from lightning_lr.engine.journal import header_line
 from lightning_lr.engine.log_tags import prefix_of
 from lightning_lr.engine.settings import Settings
@@ -17,7 +18,7 @@ from lightning_lr.loggers.journal_file import JournalFile, folders_of_run, journ
 from lightning_lr.optim.controlled_groups import ControlledGroups
 from lightning_lr.optim.lr_scale import LRScale
 from lightning_lr.run.distributed import Ranks
-from lightning_lr.run.fit_run import FitRun
+from lightning_lr.run.fit_run import FitRun, chosen_by_rule
 from lightning_lr.run.lr_schedule import LRSchedule
 from lightning_lr.run.options import ControllerOptions
 from lightning_lr.run.patches import patch
@@ -33,6 +34,8 @@ from lightning_lr.run.trainer.trainer_adapter import (
     batches_that_stepped,
     can_stop_early,
     checks_at_epoch_end,
+    knows_sanity_check,
+    logs_at_epoch_end,
     may_validate,
 )
 from lightning_lr.snapshot.files import SnapshotFile
@@ -50,6 +53,7 @@ def build_run(
     module: Any,
     state: Mapping[str, Any],
     checkpointed: Mapping[str, Any],
+    held_out: Sequence[str],
     say: Say,
     warn: Say,
 ) -> FitRun:
@@ -62,11 +66,17 @@ def build_run(
         module: the LightningModule.
         state: the callback's state from a checkpoint; empty for a new run.
         checkpointed: what :func:`to_checkpoint` added to that checkpoint.
+        held_out: metrics that the sanity check logged.
         say: prints a sentence.
         warn: warns with a sentence.
     """
     settings = _settings_for(options, trainer, warn)
     ranks = Ranks.of(trainer.strategy)
+    held_out = () if state or not trainer.num_sanity_val_steps else sorted(ranks.union(held_out))
+    chosen = validation_losses(held_out, held_out) if options.monitor_by_rule else ()
+    if chosen not in ((), settings.monitors):
+        settings = replace(settings, monitors=chosen)
+        warn(chosen_by_rule(chosen))
     run_plan = plan_run(options, trainer, ranks, state)
     summary = run_summary(options, settings, run_plan, trainer)
     shown = say if options.verbose else _silent
@@ -76,7 +86,14 @@ def build_run(
         settings=settings,
         groups=groups,
         ranks=ranks,
-        reader=CheckReader(settings, ranks),
+        reader=CheckReader(
+            settings,
+            ranks,
+            options.monitor_by_rule and not chosen,
+            held_out,
+            may_validate(trainer),
+            logs_at_epoch_end(module),
+        ),
         lr_schedule=LRSchedule(
             groups,
             ranks,
@@ -92,11 +109,13 @@ def build_run(
         log=DecisionLog(trainer.loggers, prefix_of(options.name), warn, settings.detectors),
         summary=summary,
         say=shown,
+        warn=warn,
         validation=run_plan.validation,
-        validates=may_validate(trainer),
         checked_at=batches_that_stepped(trainer),
         global_step=trainer.global_step,
     )
+    if not state and not knows_sanity_check([module, *trainer.callbacks]):
+        fit_run.reader.refuse_missing()
     fit_run.rescan(trainer)
     if not fit_run.groups.rates():
         warn("No optimizer has a learning rate that could be changed: decisions are only recorded.")

@@ -153,8 +153,8 @@ def between_validations(folder: Path) -> list[str]:
         return falling(batch, lr, lr_sum) + max(0.0, lr_sum - 12.2) * (lr > 0.05)
 
     module = Scripted(loss, series(1.0, 0.8, 0.7, 0.65))
-    options = {"max_epochs": 4, "steps": 60}
-    return journal(folder, module, options=options, check_every_n_steps=20, find_lr=False, anneal=False)
+    arguments = {"monitor": "val_loss", "check_every_n_steps": 20, "find_lr": False, "anneal": False}
+    return journal(folder, module, options={"max_epochs": 4, "steps": 60}, **arguments)
 
 
 @run

@@ -50,7 +50,7 @@ class Regression(LightningModule):
     def configure_optimizers(self) -> Any:
         optimizer = getattr(torch.optim, self.optimizer)(self.parameters(), lr=self.lr)
         if self.scheduler:
-            return [optimizer], [torch.optim.lr_scheduler.ConstantLR(optimizer, 1.0)]
+            return [optimizer], [torch.optim.lr_scheduler.ExponentialLR(optimizer, 0.999)]
         return optimizer
 
 

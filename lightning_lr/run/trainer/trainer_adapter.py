@@ -6,8 +6,9 @@ source was read. How many steps the limits allow: ``step_budget``, and ``time_bu
 
 from __future__ import annotations
 
+import inspect
 import math
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -36,6 +37,15 @@ def logged_once_an_epoch(trainer: Any) -> frozenset[str]:
     results = getattr(trainer.fit_loop.epoch_loop, "_results", None) or {}
     logged = {result.meta.name for result in results.values() if result.meta.on_epoch}
     return frozenset(logged | {f"{name}_epoch" for name in logged})
+
+
+def seconds_between_validations(trainer: Any) -> float | None:
+    """The interval of validations by the clock; ``None`` where batches are counted.
+
+    ``Trainer._val_check_time_interval``, read in 2.6.6; 2.5.0 counts batches only.
+    """
+    seconds = getattr(trainer, "_val_check_time_interval", None)
+    return None if seconds is None else float(seconds)
 
 
 def is_finished(trainer: Any) -> bool:
@@ -71,14 +81,14 @@ class TrainerState:
         epoch: epoch that the values belong to, from 0.
         step: position on the loggers' x-axis that the metrics of this check have.
         logged: ``trainer.callback_metrics``.
-        validates: whether a validation runs in this fit that may log something.
+        epoch_over: whether a training epoch has ended.
         coming: metrics that are logged, and have their value at the end of the epoch.
     """
 
     epoch: int
     step: int
     logged: Mapping[str, Any]
-    validates: bool
+    epoch_over: bool
     coming: Collection[str] = ()
 
     @classmethod
@@ -94,14 +104,40 @@ class TrainerState:
             epoch=trainer.current_epoch,
             step=max(0, steps - 1) if epoch_over else steps,
             logged=trainer.callback_metrics,
-            validates=may_validate(trainer),
+            epoch_over=epoch_over,
             coming=logged_once_an_epoch(trainer),
         )
 
 
 def may_validate(trainer: Any) -> bool:
     """Whether a validation may log something; with ``barebones`` nothing can be logged."""
-    return bool(trainer.enable_validation and not trainer.barebones)
+    return validation_comes(trainer) and not trainer.barebones
+
+
+def validation_comes(trainer: Any) -> bool:
+    """Whether a validation will run before the fit ends, by the Trainer's limits; asked at its start.
+
+    Validation may have a loader and an interval that is longer than the run: some libraries switch it off with
+    ``check_val_every_n_epoch=sys.maxsize``.
+    """
+    if not trainer.enable_validation:
+        return False
+    seconds, every = seconds_between_validations(trainer), trainer.check_val_every_n_epoch
+    if seconds is not None and any(float(timer.time_remaining()) < seconds for timer in timers_of(trainer)):
+        return False
+    epochs = math.inf if trainer.max_epochs is None or trainer.max_epochs < 0 else trainer.max_epochs
+    limit = trainer.max_steps * float(trainer.accumulate_grad_batches)  # in batches
+    if limit < 0 or not trainer.lightning_module.automatic_optimization:
+        limit = math.inf
+    an_epoch = float(trainer.num_training_batches)
+    within = 1.0 if seconds is not None else float(trainer.val_check_batch)
+    if every is None:
+        done = int(trainer.fit_loop.epoch_loop.total_batch_idx) + 1
+        return bool((done // within + 1) * within <= min(limit, epochs * an_epoch))
+    epoch = (trainer.current_epoch // every + 1) * every  # the next one that validates, from 1
+    before = (epoch - 1) * an_epoch if epoch > 1 else 0.0
+    batch = before + min(within, an_epoch)
+    return bool(epoch <= epochs and (batch <= limit or math.isinf(batch)))
 
 
 def checks_at_epoch_end(trainer: Any) -> bool:
@@ -109,8 +145,29 @@ def checks_at_epoch_end(trainer: Any) -> bool:
 
     If validation runs once an epoch, its values and the epoch's training loss belong together.
     """
-    once = trainer.val_check_interval == 1.0 and trainer.check_val_every_n_epoch == 1
-    return bool(once or not trainer.enable_validation)
+    # By the clock, the Trainer has no `val_check_interval` at all (2.6.6).
+    once = getattr(trainer, "val_check_interval", None) == 1.0 and trainer.check_val_every_n_epoch == 1
+    return bool(once or not validation_comes(trainer))
+
+
+def logs_at_epoch_end(module: Any) -> bool:
+    """Whether a module has an ``on_train_epoch_end`` of its own: it runs after that of the callbacks, and may log."""
+    hook = getattr(module, "on_train_epoch_end", None)
+    return hook is not None and getattr(hook, "__qualname__", "") != "ModelHooks.on_train_epoch_end"
+
+
+def knows_sanity_check(things: Iterable[Any]) -> bool:
+    """Whether code of one of these objects, other than Lightning's, names the sanity check: it may log less then."""
+    for base in {base for thing in things for base in type(thing).__mro__}:
+        if not base.__module__.startswith(("lightning.", "pytorch_lightning.", "lightning_lr.", "torch.")):
+            codes = [getattr(inspect.unwrap(f), "__code__", None) for f in vars(base).values() if callable(f)]
+            while codes:
+                code = codes.pop()
+                if code is not None:
+                    if any("sanity" in name.lower() for name in code.co_names):
+                        return True
+                    codes += [part for part in code.co_consts if inspect.iscode(part)]
+    return False
 
 
 # --- limits -----------------------------------------------------------------------------------------------------------
