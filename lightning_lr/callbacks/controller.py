@@ -11,7 +11,7 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
 
-from lightning_lr.callbacks._compat import DualCallback, say, warn
+from lightning_lr.callbacks._compat import DualCallback, DummyLogger, say, warn
 from lightning_lr.engine.detectors.base import Detector
 from lightning_lr.engine.policies import PolicyOrName
 from lightning_lr.engine.records import Decision
@@ -28,6 +28,7 @@ from lightning_lr.snapshot.files import keep_beside
 
 if TYPE_CHECKING:
     from lightning_lr.run.fit_run import FitRun
+    from lightning_lr.run.lr_search.before_training import BeforeTraining
 
 __all__ = ["LearningRateController"]
 
@@ -66,10 +67,12 @@ class LearningRateController(DualCallback):
         vote: how many monitors must agree: ``"any"``, ``"majority"`` or ``"all"``. Default ``"majority"``.
         restore_best: whether the best snapshot is restored on overfitting, and the last good one on divergence. Default
             ``None``: the policy decides.
-        find_lr: whether the first steps run an LR range test from a snapshot that is restored afterwards. Default
-            ``"auto"``: with a policy that searches, if the model has no scheduler of its own.
-        anneal: whether the learning rate falls linearly to zero over the last half of the budget, and before
-            EarlyStopping ends the run. Default ``"auto"``: likewise; if the budget is unknown, from a plateau on.
+        find_lr: whether the learning rate is checked after the first step, by forward passes along its update, and
+            replaced if it is far from the best. Default ``"auto"``: with a policy that searches, if the model has no
+            scheduler of its own.
+        anneal: whether the learning rate falls linearly to zero over the last 30 % of the budget, and before
+            EarlyStopping ends the run. Default ``"auto"``: likewise, but over a budget only if the rate was checked; if
+            the budget is unknown, from a plateau on.
         check_every_n_steps: optimizer steps between two checks of the training loss alone, for divergence between rare
             validations. Default ``None``: a twentieth of the budget, 100 to 1000, and none if validations come as
             often; 0: none.
@@ -81,7 +84,7 @@ class LearningRateController(DualCallback):
             :class:`~lightning_lr.metrics.UpdateRatio`, :class:`~lightning_lr.metrics.GradientDisparity`. Default: none.
             They are logged, and the policy acts on them.
         snapshots: ``True``, ``False``, or :class:`~lightning_lr.Snapshots` with a folder. Default ``True``: in host
-            memory and in checkpoints. ``False``: none; nothing is restored, and no LR range test is run.
+            memory and in checkpoints. ``False``: none; nothing is restored, and the learning rate is not searched.
         dry_run: decide and record, change nothing: training is bit-identical to a run without the callback. Default
             ``False``.
         verbose: print each decision. Default ``True``.
@@ -171,6 +174,7 @@ class LearningRateController(DualCallback):
         self._state: dict[str, Any] = {}
         self._checkpointed: dict[str, Any] = {}
         self._owes_check = False
+        self._before_training: BeforeTraining | None = None
 
     @property
     def decisions(self) -> list[Decision]:
@@ -217,6 +221,7 @@ class LearningRateController(DualCallback):
         self._stage = stage
         if stage == "fit":
             self._fit_run, self._history, self._state, self._checkpointed = None, DecisionHistory(), {}, {}
+            self._before_training = None
             if is_sharded(trainer.strategy):
                 keep_beside(trainer.strategy, self._checkpoint_key, warn)
 
@@ -228,9 +233,18 @@ class LearningRateController(DualCallback):
         self._owes_check = bool(self._state) and self.checks_on_train_epoch_end
         if not trainer.fast_dev_run:
             self._fit_run = build_run(
-                self.options, self.state_key, trainer, pl_module, self._state, self._checkpointed, say, warn
+                self.options,
+                self.state_key,
+                trainer,
+                pl_module,
+                self._state,
+                self._checkpointed,
+                self._before_training,
+                DummyLogger,
+                say,
+                warn,
             )
-            self._checkpointed = {}
+            self._checkpointed, self._before_training = {}, None
 
     def on_train_epoch_start(self, trainer: Any, pl_module: Any) -> None:
         """Look again: other callbacks exchange schedulers and add parameter groups between epochs."""
@@ -253,7 +267,7 @@ class LearningRateController(DualCallback):
                 self._fit_run.rescan(trainer)
             if self._fit_run.train_check_is_due:
                 self._check(trainer, TrainerState.of(trainer, epoch_over=False), train_only=True)
-            self._fit_run.lr_schedule.before_batch()
+            self._fit_run.before_batch(trainer, batch, batch_idx)
 
     def on_before_optimizer_step(self, trainer: Any, pl_module: Any, optimizer: Any) -> None:
         """Scale a rate that ``training_step`` wrote; let the probes see gradients and weights before the step."""
@@ -265,12 +279,14 @@ class LearningRateController(DualCallback):
         if self._fit_run is not None:
             # Only automatic optimization divides the loss by the number of accumulated batches.
             divided = trainer.accumulate_grad_batches if pl_module.automatic_optimization else 1
-            self._fit_run.after_batch(trainer, outputs, divided)
+            self._fit_run.after_batch(trainer, outputs, divided, batch_idx)
 
     def on_validation_batch_start(
         self, trainer: Any, pl_module: Any, batch: Any, batch_idx: int, dataloader_idx: int = 0
     ) -> None:
-        """Let the probes look on at the first batch."""
+        """Let the probes look on at the first batch; before training, keep the first ones for a search."""
+        if trainer.sanity_checking and dataloader_idx == 0:
+            self._seen_before_training().see_batch(batch, batch_idx)
         if self._fit_run is not None and batch_idx == dataloader_idx == 0:
             self._fit_run.reader.probes.begin_batch(batch)
 
@@ -283,6 +299,8 @@ class LearningRateController(DualCallback):
 
     def on_validation_end(self, trainer: Any, pl_module: Any) -> None:
         """Take note of what validation logged; decide on it here where it runs at its own pace."""
+        if trainer.sanity_checking:
+            self._seen_before_training().see_metrics(trainer.callback_metrics)
         if self._fit_run is None or trainer.sanity_checking or trainer.state.fn != "fit":
             return
         self._fit_run.reader.fresh_metrics.look(trainer.callback_metrics)
@@ -307,6 +325,12 @@ class LearningRateController(DualCallback):
         with suppress(Exception):  # a broken device cannot be read, and the user's own error is the one to see
             self._keep(together=False)
         self._end()
+
+    def _seen_before_training(self) -> BeforeTraining:
+        from lightning_lr.run.lr_search.before_training import BeforeTraining
+
+        self._before_training = self._before_training or BeforeTraining(self.options.may_search)
+        return self._before_training
 
     def _check(self, trainer: Any, trainer_state: TrainerState, train_only: bool = False) -> None:
         assert self._fit_run is not None
@@ -374,7 +398,7 @@ class LearningRateController(DualCallback):
         # A run holds hooks into a running Trainer; Lightning hangs bound methods of the module on every callback.
         kept = {key: value for key, value in self.__dict__.items() if key not in ("_fit_run", "log", "log_dict")}
         history = self._history if self._fit_run is None else self._fit_run.history
-        return {**kept, "_fit_run": None, "_history": history, "_state": self.state_dict(), "_checkpointed": {}}
+        return {**kept, "_fit_run": None, "_history": history, "_state": self.state_dict(), "_checkpointed": {}, "_before_training": None}
 
     def __repr__(self) -> str:
         settings, policy = self.options.settings, self.options.settings.policy

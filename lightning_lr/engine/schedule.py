@@ -80,8 +80,8 @@ class Curve:
         """The curve with another end: as if it had always been there while the rate is held, bent where it falls.
 
         >>> curve = Curve(first=0, budget=100).moved_to(200, step=40)
-        >>> curve.anneals_from, curve.moved_to(300, step=150).at(225)
-        (100.0, 0.25)
+        >>> curve.anneals_from, curve.moved_to(300, step=170).at(235)
+        (140.0, 0.25)
         """
         moved = replace(self, budget=budget)
         if step < min(self.anneals_from, moved.anneals_from) and self.bend is None:

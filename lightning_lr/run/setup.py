@@ -19,6 +19,7 @@ from lightning_lr.optim.lr_scale import LRScale
 from lightning_lr.run.distributed import Ranks
 from lightning_lr.run.fit_run import FitRun
 from lightning_lr.run.lr_schedule import LRSchedule
+from lightning_lr.run.lr_search.before_training import BeforeTraining, averages
 from lightning_lr.run.options import ControllerOptions
 from lightning_lr.run.patches import patch
 from lightning_lr.run.plan import begin_plan, plan_run
@@ -50,6 +51,8 @@ def build_run(
     module: Any,
     state: Mapping[str, Any],
     checkpointed: Mapping[str, Any],
+    before: BeforeTraining | None,
+    no_logger: Callable[[], Any],
     say: Say,
     warn: Say,
 ) -> FitRun:
@@ -62,6 +65,8 @@ def build_run(
         module: the LightningModule.
         state: the callback's state from a checkpoint; empty for a new run.
         checkpointed: what :func:`to_checkpoint` added to that checkpoint.
+        before: what the sanity check has shown.
+        no_logger: makes a logger that takes any call and does nothing.
         say: prints a sentence.
         warn: warns with a sentence.
     """
@@ -92,6 +97,7 @@ def build_run(
         say=say if options.verbose else _silent,
         validation=run_plan.validation,
         validates=may_validate(trainer),
+        untrained={} if state else averages(before, settings.monitors, ranks),
         checked_at=batches_that_stepped(trainer),
         global_step=trainer.global_step,
     )
@@ -111,8 +117,8 @@ def build_run(
         fit_run.restore_snapshot = partial(_restore, module, trainer, scaler)
     _continue(fit_run, state, checkpointed, file, warn)
     if run_plan.ends_early and groups.rates() and not options.dry_run:
-        anneal_before_stopping(fit_run, trainer)  # before an exploration pauses those callbacks for a while
-    begin_plan(fit_run, run_plan, trainer, module, state, checkpointed)
+        anneal_before_stopping(fit_run, trainer)
+    begin_plan(fit_run, run_plan, trainer, module, state, before, no_logger)
     if ranks.rank == 0:
         fit_run.log.card(set_up_card(summary), step=batches_that_stepped(trainer))
     return fit_run
@@ -128,18 +134,13 @@ def to_checkpoint(fit_run: FitRun, options: ControllerOptions, together: bool = 
     """
     carries = options.snapshots is not None and options.snapshots.in_checkpoint
     snapshot = fit_run.snapshot.payload() if carries and fit_run.snapshot is not None else None
-    carried: dict[str, Any] = {
+    return {
         "readings": fit_run.reader.of_ranks() if together else [],
         "snapshot": snapshot,
         # Which of several files belongs to this checkpoint.
         "token": [fit_run.lr_schedule.steps, fit_run.snapshot_check],
         "probes": memory_of_ranks(fit_run.reader.probes, fit_run.ranks) if together else [],
     }
-    lr_search = fit_run.lr_schedule.lr_search
-    if lr_search is not None and lr_search.batches is not None:
-        kept = lr_search.kept_batches()
-        carried["batches"] = fit_run.ranks.gather_plain(kept) if together else [kept]
-    return carried
 
 
 def _settings_for(options: ControllerOptions, trainer: Any, warn: Say) -> Settings:

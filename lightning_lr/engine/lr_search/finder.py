@@ -78,7 +78,7 @@ class Finder:
     Attributes:
         kind: how the optimizer goes on from its first update.
         horizon: optimizer steps that the rate is for.
-        lowest: least factor of the user's rate that may be read or chosen, ≤ 1.
+        lowest: least factor of the user's rate that may be chosen, ≤ 1.
         highest: greatest one, ≥ 1.
         most: by which factor the rate may be moved at the most, in either direction.
         readings: multiple of the first update → loss of each fixed batch there.
@@ -131,7 +131,7 @@ class Finder:
 
     def _unread(self, multiple: float) -> float | None:
         """That multiple, or the end of the range before it; ``None`` if it was read already."""
-        within = min(max(multiple, self.lowest / self._constant), self.highest / self._constant)
+        within = min(max(multiple, self._nearest), self._farthest)
         return None if within in self.readings else within
 
     # --- the answer ---------------------------------------------------------------------------------------------------
@@ -173,6 +173,16 @@ class Finder:
         constant = (FADING if self.kind.fading else 1.0) / self.kind.response
         return constant if self.kind.endless else constant * min(1.0, (HORIZON / self.horizon) ** HORIZON_POWER)
 
+    @property
+    def _nearest(self) -> float:
+        """The least multiple that is read: a little below the range, so that a minimum at its end is seen."""
+        return self.lowest / GRID / self._constant
+
+    @property
+    def _farthest(self) -> float:
+        """The greatest one, likewise."""
+        return self.highest * GRID / self._constant
+
     def _edge(self) -> float:
         """How soft or hard the far side is: from ``SOFT`` to ``HARD``; 1 where it was not read."""
         lowest = self._lowest()
@@ -205,9 +215,9 @@ class Finder:
             last = path[-1]
             if self._at(last) > self._at(lowest) and not self._still(last):
                 return None
-            return None if last >= self.highest / self._constant else last * (STRIDE if self._still(last) else GRID)
+            return None if last >= self._farthest else last * (STRIDE if self._still(last) else GRID)
         last = path[0]
-        if self._moved(last) < 0 or self._still(last) or lowest != last or last <= self.lowest / self._constant:
+        if self._moved(last) < 0 or self._still(last) or lowest != last or last <= self._nearest:
             return None
         return last / (STRIDE if self._moved(last) > DISTANT * self._spread() > 0 else GRID)
 
