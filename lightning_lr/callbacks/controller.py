@@ -398,7 +398,14 @@ class LearningRateController(DualCallback):
         # A run holds hooks into a running Trainer; Lightning hangs bound methods of the module on every callback.
         kept = {key: value for key, value in self.__dict__.items() if key not in ("_fit_run", "log", "log_dict")}
         history = self._history if self._fit_run is None else self._fit_run.history
-        return {**kept, "_fit_run": None, "_history": history, "_state": self.state_dict(), "_checkpointed": {}, "_before_training": None}
+        return {
+            **kept,
+            "_fit_run": None,
+            "_history": history,
+            "_state": self.state_dict(),
+            "_checkpointed": {},
+            "_before_training": None,
+        }
 
     def __repr__(self) -> str:
         settings, policy = self.options.settings, self.options.settings.policy

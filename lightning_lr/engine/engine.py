@@ -193,7 +193,12 @@ class DecisionEngine:
         return decision
 
     def entry(
-        self, event: Event, reading: Reading, decision: Decision, adjustment: Adjustment, search: SearchResult | None = None
+        self,
+        event: Event,
+        reading: Reading,
+        decision: Decision,
+        adjustment: Adjustment,
+        search: SearchResult | None = None,
     ) -> JournalEntry:
         """The journal entry of the last event, from what it was called with, what it gave, and what was done."""
         assert self.views is not None

@@ -7,12 +7,11 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 SHARE = 0.3
-"""The last 30 % of the budget are annealed, linearly to zero. Half of it was 1 to 2 % worse up to 450 steps and equal at
-1,000, since a rate that was found for the whole run is best held for most of it; the same share is that of the best
-tuned peer (docs/decisions/0014-first-update.md)."""
+"""The last 30 % of the budget are annealed, linearly to zero. Half of it was 1 to 2 % worse up to 450 steps and equal
+at 1,000; the best tuned peer anneals the same share (docs/decisions/0014-first-update.md)."""
 
 WARMUP = 0.02
-"""Share of the budget over which a rate that the search has moved rises. One that stays as the user gave it does not."""
+"""Share of the budget over which a rate that the search has moved rises; one that stays as it was given does not."""
 
 STAIR = 1000
 """While it falls, the rate goes down a stair each time that it would have lost a thousandth of itself: nobody sees it,

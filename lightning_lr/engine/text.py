@@ -222,9 +222,7 @@ UNCHECKED = "it stays as it was given, and as it was not checked it is not annea
 RATE_KEPT = "that is near enough, and it is kept"
 
 
-def search_seen(
-    against: str, readings: int, before: float, estimate: float | None, horizon: int, found: bool
-) -> str:
+def search_seen(against: str, readings: int, before: float, estimate: float | None, horizon: int, found: bool) -> str:
     """What a search has seen.
 
     Args:

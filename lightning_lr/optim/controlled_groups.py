@@ -93,9 +93,7 @@ class ControlledGroups:
         return {
             name: [parameter for parameter in group["params"] if parameter.requires_grad]
             for index, names in rate_names(self.optimizers, self.configs).items()
-            for name, group, chosen in zip(
-                names, rated_groups(self.optimizers[index]), self._mine(index), strict=True
-            )
+            for name, group, chosen in zip(names, rated_groups(self.optimizers[index]), self._mine(index), strict=True)
             if chosen
         }
 

@@ -129,10 +129,6 @@ class LRScale:
                 self._restored += [self._restored[parent] for parent in parents]
             self.apply()
 
-    def scaled_by(self, suffix: str) -> bool:
-        """Whether an owner whose name ends like this has a scale just now: for an exploration that is under way."""
-        return self._scales.scaled_by(suffix)
-
     # What schedulers do.
 
     def attach(self, schedulers: Iterable[Any]) -> list[Any]:

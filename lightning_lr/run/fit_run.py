@@ -32,6 +32,7 @@ from lightning_lr.loggers.decision_logger import DecisionLog
 from lightning_lr.loggers.journal_file import JournalFile
 from lightning_lr.optim.controlled_groups import ControlledGroups
 from lightning_lr.run.check_interval import block_size, steps_between_checks
+from lightning_lr.run.defer_signals import defer_signals
 from lightning_lr.run.distributed import Ranks
 from lightning_lr.run.lr_schedule import LRSchedule
 from lightning_lr.run.lr_search.loss_watch import LossWatch
@@ -165,7 +166,7 @@ class FitRun:
         self.lr_schedule.before_batch()  # what is shown between two steps is the rate of the next one
 
     def _is_wrecked(self, outputs: Any, divided: int, stepped: bool) -> bool:
-        """Whether the losses since the search lie far above that before training, and the start can still be restored."""
+        """Whether the losses since the search lie far above that before training; while the start can be restored."""
         if self.loss_watch is None or self.snapshot_check != START or self.core.search.tries >= TRIES:
             return False
         return self.loss_watch.after_batch(outputs, divided, stepped)
@@ -174,12 +175,13 @@ class FitRun:
         """Read the loss along the first update, and go on at the rate that this comes to."""
         search, self.lr_schedule.lr_search = self.lr_schedule.lr_search, None
         assert search is not None
-        result = search.read()
-        if search.untrained is not None:
-            self.untrained[TRAIN_LOSS] = search.untrained
-        before = {name: rate.applied for name, rate in self.groups.rates().items()}
-        decision = self._end_part(TrainerState.of(trainer, epoch_over=False), Event.SEARCH, result)
-        search.rescale(before, {name: rate.applied for name, rate in self.groups.rates().items()})
+        with defer_signals():  # a signal may write a checkpoint, which must not be of weights in between
+            result = search.read()
+            if search.untrained is not None:
+                self.untrained[TRAIN_LOSS] = search.untrained
+            before = {name: rate.applied for name, rate in self.groups.rates().items()}
+            decision = self._end_part(TrainerState.of(trainer, epoch_over=False), Event.SEARCH, result)
+            search.rescale(before, {name: rate.applied for name, rate in self.groups.rates().items()})
         self.lr_schedule.searched(result.checked, moved=decision.factor != 1.0)
         if result.readings and self.snapshot is not None:
             self.watch_losses(StepGuard.of(result).limit)

@@ -46,7 +46,7 @@ DECADES = 1e3
 a user is wrong by, and short of what makes a sound loss raise an error."""
 
 HORIZON, HORIZON_POWER = 100, 1 / 3
-"""The best rate falls with the length of the run, as (100 / steps) ** (1/3): two independent fits, 80 to 1,000 steps."""
+"""The best rate falls with the length of the run, as (100 / steps) ** (1/3): two fits over 80 to 1,000 steps."""
 
 SOFT, HARD = 2.5, 0.5
 SOFT_BELOW, HARD_ABOVE = 1.2, 2.0
@@ -231,7 +231,7 @@ class Finder:
         return any(low * 0.99 <= a <= high * 1.01 and a != lowest for a in self.readings)
 
     def _minimum(self) -> float:
-        """The lowest point of the parabolas through the start, the lowest reading, and a neighbour: the mean of both."""
+        """Lowest point of the parabolas through the start, the lowest reading, and a neighbour: the mean of both."""
         lowest = self._lowest()
         assert lowest is not None
         path = self._path()

@@ -44,7 +44,7 @@ class RandomState:
 
 @contextmanager
 def without_trace(trainer: Any, module: nn.Module, no_logger: Callable[[], Any]) -> Iterator[None]:
-    """While this lasts nothing is logged, by the module or its parts; afterwards random state and Trainer are as before.
+    """While this lasts nothing is logged, by module or parts; afterwards random state and Trainer are as before.
 
     Args:
         trainer: its loggers are exchanged for silent ones.

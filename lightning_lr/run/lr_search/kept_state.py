@@ -36,7 +36,7 @@ MOST = 500_000
 """Objects that are followed at the most: about a second."""
 
 
-class CannotBeKept(Exception):
+class CannotKeepError(Exception):
     """Something could not be put back afterwards; says what."""
 
 
@@ -59,7 +59,7 @@ class KeptState:
         constant: tensors that no step changes; if one does, :meth:`put_back` says so.
 
     Raises:
-        CannotBeKept: if something cannot be put back.
+        CannotKeepError: if something cannot be put back.
     """
 
     def __init__(self, roots: Iterable[Any], without: Iterable[Tensor] = (), constant: Iterable[Tensor] = ()) -> None:
@@ -82,14 +82,14 @@ class KeptState:
         """Write everything back into the very objects that were kept.
 
         Raises:
-            CannotBeKept: if a tensor was changed of which there is no copy.
+            CannotKeepError: if a tensor was changed of which there is no copy.
         """
         with torch.inference_mode(False), torch.no_grad():
             for undo in self._undo:
                 undo()
         for tensor, version in self._watched:
             if tensor._version != version:
-                raise CannotBeKept(f"training_step changes a tensor of {_size(tensor) // 2**20} MiB in place")
+                raise CannotKeepError(f"training_step changes a tensor of {_size(tensor) // 2**20} MiB in place")
 
     # --- taken --------------------------------------------------------------------------------------------------------
 
@@ -101,9 +101,9 @@ class KeptState:
                 continue
             self._seen[id(one)] = one
             if len(self._seen) > MOST:
-                raise CannotBeKept("the module holds too many objects to keep a copy of them")
+                raise CannotKeepError("the module holds too many objects to keep a copy of them")
             if isinstance(one, Iterator) and not hasattr(one, "read") and not may_hold_iterators:
-                raise CannotBeKept(f"the module holds an iterator ({type(one).__name__}), which readings would move on")
+                raise CannotKeepError(f"the module holds an iterator ({type(one).__name__}), which readings would move on")
             waiting += self._keep(one)
 
     def _keep(self, one: Any) -> Iterable[Any]:
@@ -142,7 +142,7 @@ class KeptState:
             try:
                 copy = tensor.detach().clone()
             except (RuntimeError, NotImplementedError) as error:
-                raise CannotBeKept(f"a tensor of the module cannot be copied ({error})") from error
+                raise CannotKeepError(f"a tensor of the module cannot be copied ({error})") from error
             self._undo.append(lambda: tensor.detach().copy_(copy))
 
     def _keep_variable(self, cell: Any) -> Any:
@@ -187,7 +187,7 @@ def _size(tensor: Tensor) -> int:
     return tensor.numel() * tensor.element_size()
 
 
-# --- put back: written only if it differs, so that what was not changed is not touched ----------------------------------
+# --- put back: written only if it differs -----------------------------------------------------------------------------
 
 
 def _put_items(held: dict[Any, Any], items: dict[Any, Any]) -> None:

@@ -22,7 +22,9 @@ def reader_for(trainer: Any, module: Any, no_logger: Callable[[], Any], weights:
         no_logger: makes a logger that takes any call and does nothing.
         weights: those that are moved, and looked after elsewhere.
     """
-    others = [vars(one) for one in trainer.callbacks if not is_a(one, "LearningRateController", "LayerwiseLearningRate")]
+    others = [
+        vars(one) for one in trainer.callbacks if not is_a(one, "LearningRateController", "LayerwiseLearningRate")
+    ]
     moved = {id(tensor) for tensor in weights}
     frozen = [tensor for tensor in module.parameters() if id(tensor) not in moved]
     # An average of the weights, as large as they are at the most, may be changed by the step; a large frozen part of a

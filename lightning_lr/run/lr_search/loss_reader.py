@@ -16,7 +16,7 @@ from lightning_lr.run.lr_search.kept_state import KeptState
 from lightning_lr.run.readings.loss_window import loss_of
 
 
-class NotReadable(Exception):
+class NotReadableError(Exception):
     """The loss cannot be read here; says why."""
 
 
@@ -51,7 +51,7 @@ class LossReader:
             with without_trace(self.trainer, self.module, self.no_logger):
                 losses = [self._batch_loss(batch, index) for batch, index in unit.batches]
         except torch.OutOfMemoryError as error:
-            raise NotReadable("a forward pass beside the ordinary ones does not fit into memory") from error
+            raise NotReadableError("a forward pass beside the ordinary ones does not fit into memory") from error
         except Exception as error:
             return error
         finally:
@@ -65,7 +65,7 @@ class LossReader:
         with self.trainer.precision_plugin.train_step_context(), torch.set_grad_enabled(self.records_gradients):
             loss = loss_of(step(*arguments))
         if loss is None:
-            raise NotReadable("training_step returns no loss")
+            raise NotReadableError("training_step returns no loss")
         return float(loss)
 
 

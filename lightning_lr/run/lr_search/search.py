@@ -22,7 +22,7 @@ from lightning_lr.run.distributed import Ranks
 from lightning_lr.run.lr_search.first_update import FirstUpdate
 from lightning_lr.run.lr_search.fixed_batches import Unit
 from lightning_lr.run.lr_search.free_memory import free_bytes
-from lightning_lr.run.lr_search.loss_reader import LossReader, NotReadable
+from lightning_lr.run.lr_search.loss_reader import LossReader, NotReadableError
 
 MOST_SKIPPED = 50
 """Steps that may change no weight before the search gives up: a gradient scaler skips some twenty at the most."""
@@ -121,7 +121,7 @@ class LRSearch:
         try:
             self._read()
             return self.finder.result()
-        except NotReadable as error:
+        except NotReadableError as error:
             return SearchResult(horizon=self.finder.horizon, against=str(error))
         finally:
             self.update.put_back()
@@ -142,7 +142,7 @@ class LRSearch:
             losses = self._losses_at(multiple, units)
             if multiple == 0.0:
                 if losses[0] is None:
-                    raise NotReadable(self._against or ELSEWHERE)
+                    raise NotReadableError(self._against or ELSEWHERE)
                 units = [unit for unit, loss in zip(units, losses, strict=True) if loss is not None]
                 training = [loss for loss in losses[: 1 + bool(self._next.batches)] if loss is not None]
                 self.untrained = sum(training) / len(training)
@@ -161,7 +161,7 @@ class LRSearch:
         here = [bool(self._next.batches), *(len(held_out) > place for place in range(HELD_OUT))]
         failed, *everywhere = self.ranks.sum([float(bool(self._against)), *map(float, here)])
         if failed:
-            raise NotReadable(self._against or ELSEWHERE)
+            raise NotReadableError(self._against or ELSEWHERE)
         others = zip((self._next, *held_out, Unit(), Unit()), everywhere, strict=False)
         units = [self._own, *(unit for unit, ranks in others if ranks == self._world)]
         if self.cuts and self._own.examples:
@@ -179,12 +179,16 @@ class LRSearch:
         except Exception as error:
             self._against = said(error)
         finite = [isinstance(loss, float) and math.isfinite(loss) for loss in own] or [False] * len(units)
-        values = [loss if isinstance(loss, float) and math.isfinite(loss) else 0.0 for loss in own] or [0.0] * len(units)
+        values = [loss if isinstance(loss, float) and math.isfinite(loss) else 0.0 for loss in own] or [0.0] * len(
+            units
+        )
         failed, *summed = self.ranks.sum([float(bool(self._against)), *map(float, finite), *values])
         if failed:
-            raise NotReadable(self._against or ELSEWHERE)
+            raise NotReadableError(self._against or ELSEWHERE)
         counts, sums = summed[: len(units)], summed[len(units) :]
-        return [total / self._world if count == self._world else None for count, total in zip(counts, sums, strict=True)]
+        return [
+            total / self._world if count == self._world else None for count, total in zip(counts, sums, strict=True)
+        ]
 
     @property
     def _world(self) -> int:
@@ -194,4 +198,4 @@ class LRSearch:
 def said(error: Exception) -> str:
     """What an error says, in one line."""
     first = next(iter(str(error).splitlines()), "")
-    return first if isinstance(error, NotReadable) else f"{type(error).__name__}: {first}"
+    return first if isinstance(error, NotReadableError) else f"{type(error).__name__}: {first}"

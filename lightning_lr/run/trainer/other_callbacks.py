@@ -14,7 +14,6 @@ Callbacks are known by the names of their classes, which ``lightning.pytorch`` a
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 

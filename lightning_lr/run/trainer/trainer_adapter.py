@@ -53,7 +53,9 @@ def is_compiled(module: Any) -> bool:
 
     ``LightningModule._compiler_ctx``, read in 2.5.0 and 2.6.6.
     """
-    whole = getattr(module, "_compiler_ctx", None) is not None or hasattr(module.training_step, "_torchdynamo_orig_callable")
+    whole = getattr(module, "_compiler_ctx", None) is not None or hasattr(
+        module.training_step, "_torchdynamo_orig_callable"
+    )
     return whole or any(
         type(part).__name__ == "OptimizedModule" or getattr(part, "_compiled_call_impl", None) is not None
         for part in module.modules()
