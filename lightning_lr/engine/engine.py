@@ -39,7 +39,7 @@ from lightning_lr.engine.records import (
 from lightning_lr.engine.review import PendingReview, undo
 from lightning_lr.engine.run_end import run_ended
 from lightning_lr.engine.settings import Settings
-from lightning_lr.engine.vocabulary import Action, Condition, Event
+from lightning_lr.engine.vocabulary import Action, Condition, Event, Verdict
 from lightning_lr.errors import StateError
 
 STATE_VERSION = 1
@@ -96,8 +96,10 @@ class DecisionEngine:
         self.gates.look(reading, diagnosis, self._new_best, learned, views.monitors[0].fresh)
         self._count_review(views.monitors[0])
         undone = undo(self.review, reading)
-        searched = self.search.look(views.monitors[0], reading.progress)
-        refuted = taken_back(reading, searched, self.search.scale) if self.search.refuted else None
+        answer, searched = Verdict.UNDECIDED, ""
+        if not diagnosis.urgent:
+            answer, searched = self.search.look(views.monitors[0], reading.progress)
+        refuted = taken_back(reading, searched, self.search.scale) if answer is Verdict.NO else None
         proposal = (
             run_ended(reading, views.monitors[0], self.settings.policy, self.end_began, train_only)
             or refuted

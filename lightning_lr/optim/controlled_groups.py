@@ -88,6 +88,14 @@ class ControlledGroups:
         """What the groups of the optimizers hold this moment, whatever wrote it."""
         return [rate for optimizer in self.optimizers for rate in read(rated_groups(optimizer))]
 
+    def follow_writer(self) -> bool:
+        """Take code of the user's own that writes rates between steps for one that sets them; not if schedulers do."""
+        if self.configs:
+            return False
+        for _, control in self._watched:
+            control.follow_writer()
+        return True
+
     def parameters(self) -> dict[str, list[Any]]:
         """Name → parameters that train, of the controlled groups; the names are those of :meth:`rates`."""
         return {

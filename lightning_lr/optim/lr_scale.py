@@ -115,6 +115,10 @@ class LRScale:
             held = self._fill(self._scales.applied(self._scheduled))
             self._written[: len(held)] = held
 
+    def follow_writer(self) -> None:
+        """Whatever writes the rates beside us sets them: a warm-up in ``optimizer_step``, as Lightning documents it."""
+        self._habits = dict.fromkeys(range(len(self._scheduled)), True)
+
     def follow_split(self, parents: Sequence[int]) -> None:
         """Take in groups that were cut from others: each goes on with the rate and the scales of its parent.
 

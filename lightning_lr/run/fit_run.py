@@ -371,7 +371,7 @@ class FitRun:
             self.groups.multiply(decision.factor)
         if decision.action is Action.ANNEAL and reading.planned_end_step is not None:
             self.lr_schedule.end_early(reading.planned_end_step)
-        if self.core.search.refuted:
+        if self.lr_schedule.checked and self.core.search.checked is False:
             self.lr_schedule.take_back()
         elif event is Event.WRECKED:
             self.lr_schedule.begin_anew()

@@ -23,7 +23,6 @@ class SearchWatch:
         tries: how often the run was wrecked.
         untrained: metric → value before training.
         differences: of the first monitor, oriented, at the checks since.
-        refuted: whether the check that was looked at last takes the rate back.
     """
 
     checked: bool | None = None
@@ -32,37 +31,37 @@ class SearchWatch:
     tries: int = 0
     untrained: dict[str, float] = field(default_factory=dict)
     differences: list[float] = field(default_factory=list)
-    refuted: bool = False
 
     @classmethod
     def begun(cls, result: SearchResult, decision: Decision, untrained: Mapping[str, float]) -> SearchWatch:
         """After the decision on the first rate."""
         return cls(result.checked, was_moved(decision.factor), decision.factor, untrained=dict(untrained))
 
-    def look(self, monitor: MetricView, progress: float | None) -> str:
-        """Take note of one check; says so if the rate is confirmed or refuted by it.
+    def look(self, monitor: MetricView, progress: float | None) -> tuple[Verdict, str]:
+        """Take note of one check: whether the rate is confirmed by it or refuted, and the sentence for that.
 
         Args:
             monitor: the first one.
             progress: share of the budget that is used; ``None`` if that is unknown.
         """
-        self.refuted = False
         if not self.waits or not monitor.fresh:
-            return ""
+            return Verdict.UNDECIDED, ""
         if monitor.name not in self.untrained:
             self.waits = False  # there is nothing to compare with
-            return ""
+            return Verdict.UNDECIDED, ""
         untrained = monitor.sign * self.untrained[monitor.name]
         answer = Confirmation(untrained, self.differences).look(monitor.value, progress)
         if answer is Verdict.UNDECIDED:
-            return ""
-        self.waits, self.refuted = False, answer is Verdict.NO
-        said = text.not_confirmed if self.refuted else text.confirmed
-        return said(monitor.name, monitor.shown(monitor.value), monitor.shown(untrained))
+            return answer, ""
+        self.waits = False
+        said = text.not_confirmed if answer is Verdict.NO else text.confirmed
+        return answer, said(monitor.name, monitor.shown(monitor.value), monitor.shown(untrained))
 
     def decided(self, decision: Decision, taken_back: bool = False) -> None:
         """Take note of a decision."""
         self.scale *= decision.factor
+        if decision.snapshot_check is not None:
+            self.differences = []  # of weights that are gone
         if taken_back:
             self.checked, self.scale = False, 1.0
 

@@ -34,6 +34,9 @@ ROOM = 0.5
 """Share of the free memory that the two copies of the weights may take: in the first step the optimizer's own state,
 twice as large as the weights for Adam, comes on top of them."""
 
+WANDERS = 0.1
+"""How far a rate may wander in the first step: a schedule that begins at its top does, a warm-up moves it further."""
+
 ELSEWHERE = "it could not be read on another rank"
 
 
@@ -87,7 +90,8 @@ class LRSearch:
     def before_step(self) -> None:
         """Keep the weights, right before the optimizer changes them."""
         if not self.stepped and not self._against:
-            self._against = self._without_room()
+            changed = "the learning rate is changed before the first step"
+            self._against = self._without_room() or (changed if self._changed() else "")
         if not self.stepped and not self._against:
             self.update.before_step()
 
@@ -97,11 +101,16 @@ class LRSearch:
             self.stepped = self.update.after_step()
             if not self.stepped:
                 self._own, self._skipped = Unit(), self._skipped + 1
-            elif self.groups.held() != self._rates:
-                self._against = "the module writes the learning rate itself"
+            elif self._changed():
+                self._against = "" if self.groups.follow_writer() else "the schedule moves the learning rate at the start"
             if self._skipped > MOST_SKIPPED:
                 self._against = f"the first {MOST_SKIPPED} steps have changed no weight"
         self.stepped = self.stepped or bool(self._against)
+
+    def _changed(self) -> bool:
+        """Whether the rates are no longer those that the run has begun with, nor near them."""
+        pairs = zip(self.groups.held(), self._rates, strict=False)
+        return any(abs(held - begun) > WANDERS * abs(begun) for held, begun in pairs)
 
     def _without_room(self) -> str:
         tensors = self.update.all
