@@ -177,8 +177,6 @@ class FitRun:
         assert search is not None
         with defer_signals():  # a signal may write a checkpoint, which must not be of weights in between
             result = search.read()
-            if search.untrained is not None:
-                self.untrained[TRAIN_LOSS] = search.untrained
             before = {name: rate.applied for name, rate in self.groups.rates().items()}
             decision = self._end_part(TrainerState.of(trainer, epoch_over=False), Event.SEARCH, result)
             search.rescale(before, {name: rate.applied for name, rate in self.groups.rates().items()})

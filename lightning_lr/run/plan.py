@@ -10,7 +10,6 @@ from functools import partial
 from typing import Any
 
 from lightning_lr.engine.lr_search.finder import DECADES, Finder
-from lightning_lr.engine.lr_search.guard import UNCONFIRMED
 from lightning_lr.engine.lr_search.plan import FEWEST_STEPS, UNKNOWN, search_horizon
 from lightning_lr.errors import UnsupportedError
 from lightning_lr.run.distributed import Ranks
@@ -20,7 +19,6 @@ from lightning_lr.run.lr_search.laboratory import reader_for
 from lightning_lr.run.lr_search.optimizer_kinds import kind_of
 from lightning_lr.run.lr_search.search import LRSearch
 from lightning_lr.run.options import ControllerOptions
-from lightning_lr.run.readings.fresh_metrics import matching
 from lightning_lr.run.readings.reduction_format import pack_budget, unpack_budget
 from lightning_lr.run.trainer.other_callbacks import is_a, stops_early
 from lightning_lr.run.trainer.strategies import against_restoring, is_sharded
@@ -140,7 +138,7 @@ def _against_searching(trainer: Any, budget: int | None) -> str:
         return f"the run has {budget} steps, fewer than {FEWEST_STEPS}"
     if any(is_a(callback, "LearningRateFinder") for callback in trainer.callbacks):
         return "LearningRateFinder has chosen it already"
-    return "the run has begun before, without a search" if batches_that_stepped(trainer) else ""
+    return "the run has begun before, without a search" if trainer.global_step else ""
 
 
 def _unsupported(trainer: Any) -> str:
@@ -237,12 +235,13 @@ def _search(
     kind, horizon = kind_of(trainer.optimizers[0]), search_horizon(run_plan.budget)
     assert kind is not None
     assert horizon is not None
-    confirmable = bool(matching(fit_run.settings.monitors[:1], fit_run.untrained))
     lowest, highest = _factors(fit_run)
     return LRSearch(
-        Finder(kind, horizon, lowest, highest, most=math.inf if confirmable else UNCONFIRMED),
+        Finder(kind, horizon, lowest, highest),
         fit_run.groups,
         fit_run.ranks,
+        fit_run.settings.monitors,
+        fit_run.untrained,
         partial(reader_for, trainer, module, no_logger),
         (lambda: before.units) if before is not None and before.units else partial(drawn, trainer),
         cuts=not is_compiled(module),

@@ -19,7 +19,7 @@ from lightning_lr.optim.lr_scale import LRScale
 from lightning_lr.run.distributed import Ranks
 from lightning_lr.run.fit_run import FitRun
 from lightning_lr.run.lr_schedule import LRSchedule
-from lightning_lr.run.lr_search.before_training import BeforeTraining, averages
+from lightning_lr.run.lr_search.before_training import BeforeTraining, mean_over_ranks
 from lightning_lr.run.options import ControllerOptions
 from lightning_lr.run.patches import patch
 from lightning_lr.run.plan import begin_plan, plan_run
@@ -97,7 +97,7 @@ def build_run(
         say=say if options.verbose else _silent,
         validation=run_plan.validation,
         validates=may_validate(trainer),
-        untrained={} if state else averages(before, settings.monitors, ranks),
+        untrained=mean_over_ranks(before.metrics, settings.monitors, ranks) if before is not None and not state else {},
         checked_at=batches_that_stepped(trainer),
         global_step=trainer.global_step,
     )

@@ -7,7 +7,6 @@ import inspect
 import io
 import pkgutil
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -295,9 +294,3 @@ def test_a_class_that_saves_a_state_takes_it_back(cls: type, tmp_path: Path) -> 
     file.seek(0)
     again = trip.save(trip.load(torch.load(file, weights_only=True), tmp_path))
     assert repr(again) == repr(saved)
-
-
-def test_a_plan_is_saved_whole(tmp_path: Path) -> None:
-    """The sweep goes on over the range in which it began."""
-    begun = begun_sweep(tmp_path)
-    assert saved_plan(begun.state_dict()) == begun.plan

@@ -17,7 +17,6 @@ from lightning.pytorch.callbacks import timer as timer_module
 from torch.utils.data import DataLoader, IterableDataset
 
 from lightning_lr import LearningRateController
-from lightning_lr.engine.lr_search.plan import plan_exploration
 from lightning_lr.run.trainer.time_budget import TimeBudget
 from lightning_lr.run.trainer.trainer_adapter import budget_of
 from tests.helpers.ranks import run_on_ranks
@@ -87,20 +86,14 @@ def test_a_time_limit_ends_at_zero(monkeypatch, seconds, step, validation, optio
     assert all(a >= b for a, b in itertools.pairwise(fall))
 
 
-def test_the_time_that_an_exploration_took_is_charged(monkeypatch) -> None:
-    """The sweep is planned by the steps that the time is good for, not of those that the epochs would be."""
+def test_a_rate_is_searched_before_the_time_is_known_in_steps(monkeypatch) -> None:
+    """It is found for a length that is stated, and no step is taken at a rate that no run would be made with."""
     module = Scripted(FALLS)
     control = timed(Clock(monkeypatch), 400.0, module, max_epochs=10_000)
     explored = control.decisions[0]
-    assert module.used[:12] == pytest.approx([1e-6] * 12)
-    assert 30 <= explored.step - 12 <= plan_exploration(400).most
-
-
-def test_enough_epochs_but_less_time_than_a_sweep_needs(monkeypatch) -> None:
-    module = Scripted(FALLS)
-    control = timed(Clock(monkeypatch), 60.0, module)
-    assert [decision.action for decision in control.decisions] == ["anneal"]
-    assert module.used[12] > 1e-6
+    assert (explored.action, explored.step) == ("explore", 1)
+    assert "for 1000 steps" in explored.reason
+    assert min(module.used[1:12]) > 0.3 * explored.new_lr["lr-SGD"]
 
 
 @pytest.mark.parametrize("max_epochs", [3, -1])

@@ -15,9 +15,8 @@ from torch.utils.data import DataLoader, IterableDataset
 
 from lightning_lr.run.distributed import Ranks
 from lightning_lr.run.lr_search.contained import RandomState
-from lightning_lr.run.lr_search.fixed_batches import Unit
+from lightning_lr.run.lr_search.fixed_batches import HELD_OUT, Unit
 from lightning_lr.run.lr_search.kept_state import KeptState
-from lightning_lr.run.lr_search.search import HELD_OUT
 from lightning_lr.run.readings.fresh_metrics import matching
 from lightning_lr.run.trainer.trainer_adapter import moved_batch
 
@@ -75,17 +74,15 @@ def drawn(trainer: Any) -> list[Unit]:
         random_state.put_back()
 
 
-def averages(before: BeforeTraining | None, monitors: Sequence[str], ranks: Ranks) -> dict[str, float]:
+def mean_over_ranks(measured: Mapping[str, float], monitors: Sequence[str], ranks: Ranks) -> dict[str, float]:
     """The monitors before training, mean over the ranks; those that each rank has.
 
     Args:
-        before: what this rank has seen; every rank has seen a sanity check, or none has.
+        measured: on this rank.
         monitors: names and patterns.
         ranks: the other processes.
     """
-    if before is None:
-        return {}
-    own = {name: before.metrics[name] for name in matching(monitors, before.metrics)}
+    own = {name: measured[name] for name in matching(monitors, measured)}
     parts = [json.loads(part) for part in ranks.gather_bytes(json.dumps(own).encode())]
     shared = [name for name in own if all(name in part for part in parts)]
     return {name: sum(part[name] for part in parts) / len(parts) for name in shared}

@@ -9,6 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+HELD_OUT = 2
+"""Batches of validation among the fixed ones."""
+
 LARGEST = 256 * 2**20
 """Bytes of one batch that is copied at most."""
 

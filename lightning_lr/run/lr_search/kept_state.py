@@ -103,7 +103,7 @@ class KeptState:
             if len(self._seen) > MOST:
                 raise CannotKeepError("the module holds too many objects to keep a copy of them")
             if isinstance(one, Iterator) and not hasattr(one, "read") and not may_hold_iterators:
-                raise CannotKeepError(f"the module holds an iterator ({type(one).__name__}), which readings would move on")
+                raise CannotKeepError(f"readings would move on an iterator of the module ({type(one).__name__})")
             waiting += self._keep(one)
 
     def _keep(self, one: Any) -> Iterable[Any]:

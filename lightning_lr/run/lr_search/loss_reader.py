@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from torchmetrics import Metric
 
 from lightning_lr.run.lr_search.contained import without_trace
 from lightning_lr.run.lr_search.fixed_batches import Unit, copied
@@ -45,6 +46,34 @@ class LossReader:
     def losses(self, units: Sequence[Unit]) -> list[float | Exception]:
         """For each unit its mean loss, or why there is none; everything is put back."""
         return [self._loss(unit) for unit in units]
+
+    def logged(self, units: Sequence[Unit]) -> dict[str, float]:
+        """What ``validation_step`` logs of each batch, mean over them; everything is put back."""
+        values: dict[str, list[float]] = {}
+        for batch, index in [pair for unit in units for pair in unit.batches]:
+            try:
+                with without_trace(self.trainer, self.module, self.no_logger):
+                    for name, value in self._validated(batch, index).items():
+                        values.setdefault(name, []).append(value)
+            finally:
+                self.kept.put_back()
+        return {name: sum(found) / len(found) for name, found in values.items() if all(map(math.isfinite, found))}
+
+    def _validated(self, batch: Any, index: int) -> dict[str, float]:
+        logged: dict[str, Any] = {}
+
+        def log(name: str, value: Any, *_: Any, **__: Any) -> None:
+            logged[name] = value
+
+        def log_dict(values: Any, *_: Any, **__: Any) -> None:
+            logged.update(values)
+
+        vars(self.module).update(log=log, log_dict=log_dict)
+        self.module.eval()
+        step: Any = self.module.validation_step
+        with self.trainer.precision_plugin.val_step_context(), torch.no_grad():
+            step(*((copied(batch), index) if takes_index(step) else (copied(batch),)))
+            return {name: float(one.compute() if isinstance(one, Metric) else one) for name, one in logged.items()}
 
     def _loss(self, unit: Unit) -> float | Exception:
         try:

@@ -14,21 +14,23 @@ from typing import Any
 
 from torch import Tensor
 
+from lightning_lr.engine.history.run_history import TRAIN_LOSS
 from lightning_lr.engine.lr_search.finder import Finder
+from lightning_lr.engine.lr_search.guard import UNCONFIRMED
 from lightning_lr.engine.lr_search.plan import examples
 from lightning_lr.engine.records import SearchResult
 from lightning_lr.optim.controlled_groups import ControlledGroups
 from lightning_lr.run.distributed import Ranks
+from lightning_lr.run.lr_search.before_training import mean_over_ranks
 from lightning_lr.run.lr_search.first_update import FirstUpdate
-from lightning_lr.run.lr_search.fixed_batches import Unit
+from lightning_lr.run.lr_search.fixed_batches import HELD_OUT, Unit
 from lightning_lr.run.lr_search.free_memory import free_bytes
+from lightning_lr.run.lr_search.kept_state import CannotKeepError
 from lightning_lr.run.lr_search.loss_reader import LossReader, NotReadableError
+from lightning_lr.run.readings.fresh_metrics import matching
 
 MOST_SKIPPED = 50
 """Steps that may change no weight before the search gives up: a gradient scaler skips some twenty at the most."""
-
-HELD_OUT = 2
-"""Batches of validation among the fixed ones."""
 
 ROOM = 0.5
 """Share of the free memory that the two copies of the weights may take: in the first step the optimizer's own state,
@@ -47,6 +49,9 @@ class LRSearch:
         finder: which multiples are read.
         groups: the learning rates.
         ranks: the other processes.
+        monitors: names and patterns.
+        untrained: metric → value before training, as far as it was measured; the search adds the training loss, and
+            the monitor if it can.
         make_reader: makes what reads the loss; called with the weights that are moved.
         held_out: batches of validation.
         cuts: whether a few examples of a batch may stand for it.
@@ -54,7 +59,6 @@ class LRSearch:
     Attributes:
         update: the first update.
         stepped: whether the first step has been made.
-        untrained: mean training loss before it, once it was read.
     """
 
     def __init__(
@@ -62,16 +66,20 @@ class LRSearch:
         finder: Finder,
         groups: ControlledGroups,
         ranks: Ranks,
+        monitors: Sequence[str],
+        untrained: dict[str, float],
         make_reader: Callable[[Sequence[Tensor]], LossReader],
         held_out: Callable[[], Sequence[Unit]],
         cuts: bool = True,
     ) -> None:
         self.finder, self.groups, self.ranks = finder, groups, ranks
+        self.monitors, self.untrained = monitors, untrained
         self.make_reader, self.held_out, self.cuts = make_reader, held_out, cuts
         self.update = FirstUpdate(groups.parameters())
         self.stepped = False
-        self.untrained: float | None = None
         self._own, self._next = Unit(), Unit()
+        self._held_out: Sequence[Unit] = []
+        self._of_training = 1
         self._against = ""
         self._skipped = 0
         self._reader: LossReader | None = None
@@ -90,7 +98,7 @@ class LRSearch:
     def before_step(self) -> None:
         """Keep the weights, right before the optimizer changes them."""
         if not self.stepped and not self._against:
-            changed = "the learning rate is changed before the first step"
+            changed = "it is changed before the first step"
             self._against = self._without_room() or (changed if self._changed() else "")
         if not self.stepped and not self._against:
             self.update.before_step()
@@ -102,7 +110,7 @@ class LRSearch:
             if not self.stepped:
                 self._own, self._skipped = Unit(), self._skipped + 1
             elif self._changed():
-                self._against = "" if self.groups.follow_writer() else "the schedule moves the learning rate at the start"
+                self._against = "" if self.groups.follow_writer() else "its schedule moves it at the start"
             if self._skipped > MOST_SKIPPED:
                 self._against = f"the first {MOST_SKIPPED} steps have changed no weight"
         self.stepped = self.stepped or bool(self._against)
@@ -153,26 +161,41 @@ class LRSearch:
                 if losses[0] is None:
                     raise NotReadableError(self._against or ELSEWHERE)
                 units = [unit for unit, loss in zip(units, losses, strict=True) if loss is not None]
-                training = [loss for loss in losses[: 1 + bool(self._next.batches)] if loss is not None]
-                self.untrained = sum(training) / len(training)
-            self.finder.tell([math.inf if loss is None else loss for loss in losses if loss is not None or multiple])
+                training = [loss for loss in losses[: self._of_training] if loss is not None]
+                self.untrained[TRAIN_LOSS] = sum(training) / len(training)
+                self._measure_monitor()
+                losses = [loss for loss in losses if loss is not None]
+            self.finder.tell([math.inf if loss is None else loss for loss in losses])
+
+    def _measure_monitor(self) -> None:
+        """By the steps of validation, if no sanity check has done so: with it a rate that is moved far is confirmed."""
+        if not matching(self.monitors[:1], self.untrained):
+            measured: dict[str, float] = {}
+            try:
+                measured = self._reader.logged(self._held_out) if self._reader is not None else {}
+            except CannotKeepError as error:
+                self._against = said(error)  # the next message between the ranks says so
+            except Exception:  # a step that cannot be called by itself measures nothing
+                measured = {}
+            self.untrained.update(mean_over_ranks(measured, self.monitors, self.ranks))
+        self.finder.most = math.inf if matching(self.monitors[:1], self.untrained) else UNCONFIRMED
 
     def _prepared(self) -> list[Unit]:
         """The batches that every rank has, in one order."""
-        held_out: Sequence[Unit] = []
         if not self._against:
             try:
                 self._reader = self.make_reader(self.update.all)
-                held_out = self.held_out()
+                self._held_out = self.held_out()
                 self._reader.kept.put_back()
             except Exception as error:
                 self._against = said(error)
-        here = [bool(self._next.batches), *(len(held_out) > place for place in range(HELD_OUT))]
+        here = [bool(self._next.batches), *(len(self._held_out) > place for place in range(HELD_OUT))]
         failed, *everywhere = self.ranks.sum([float(bool(self._against)), *map(float, here)])
         if failed:
             raise NotReadableError(self._against or ELSEWHERE)
-        others = zip((self._next, *held_out, Unit(), Unit()), everywhere, strict=False)
+        others = zip((self._next, *self._held_out, Unit(), Unit()), everywhere, strict=False)
         units = [self._own, *(unit for unit, ranks in others if ranks == self._world)]
+        self._of_training = 2 if everywhere[0] == self._world else 1
         if self.cuts and self._own.examples:
             units = [unit.cut(examples(self.finder.horizon, self._own.examples)) for unit in units]
         return units

@@ -226,7 +226,9 @@ class State(Callback):
     def on_train_batch_start(self, trainer: Any, pl_module: Any, batch: Any, batch_idx: int) -> None:
         if trainer.global_step != self.step or self.dump is not None:
             return
-        others = [one for one in trainer.callbacks if type(one).__name__ != "LearningRateController" and one is not self]
+        others = [
+            one for one in trainer.callbacks if type(one).__name__ != "LearningRateController" and one is not self
+        ]
         self.dump = {
             "module": dumped(pl_module),
             "modes": [part.training for part in pl_module.modules()],

@@ -12,7 +12,6 @@ from lightning_lr import LearningRateController
 from lightning_lr.engine.lr_search.finder import Finder
 from tests.run.lr_search.programs import Average, Program, State, cases, differences, fit
 
-
 pytestmark = [
     pytest.mark.filterwarnings("ignore:.training_step. returned .None"),
     pytest.mark.filterwarnings("ignore:It is recommended to use .*sync_dist"),
