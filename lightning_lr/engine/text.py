@@ -218,8 +218,9 @@ def _falls(end: str) -> str:
 
 # --- the search for the first learning rate ---------------------------------------------------------------------------
 
-UNCHECKED = "it stays as it was given, and as it was not checked it is not annealed"
 RATE_KEPT = "that is near enough, and it is kept"
+RATE_STAYS = "it stays as it was given"
+UNCHECKED = "unchecked, it is annealed only by name (anneal=True)"
 
 
 def search_seen(against: str, readings: int, before: float, estimate: float | None, horizon: int, found: bool) -> str:
@@ -244,7 +245,8 @@ def search_seen(against: str, readings: int, before: float, estimate: float | No
     if estimate is None:
         return f"{along}: none is lower than before it, which tells nothing of the rate"
     if not found:
-        return f"{along}: the loss still falls at the last, at about {estimate:.2g} times the rate given"
+        does = "still falls at the last" if estimate > 1 else "is higher than before it down to the last"
+        return f"{along}: the loss {does}, at about {estimate:.2g} times the rate given"
     return f"{along}: the best rate for {horizon} steps is about {estimate:.2g} times the one given"
 
 

@@ -218,7 +218,8 @@ def begin_plan(
     if run_plan.searches:
         lr_schedule.lr_search = _search(fit_run, run_plan, trainer, module, before, no_logger)
     elif run_plan.unsearched and fit_run.core.search.checked is None:
-        fit_run.say(f"The learning rate is not checked: {run_plan.unsearched}. It stays, and is not annealed.")
+        stays = "It stays." if run_plan.anneals else "It stays, and is not annealed."
+        fit_run.say(f"The learning rate is not checked: {run_plan.unsearched}. {stays}")
     if run_plan.anneals is False and not lr_schedule.annealing and lr_schedule.ends_at is None:
         lr_schedule.curve = None
     lr_schedule.lay_curve()

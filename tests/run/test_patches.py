@@ -30,12 +30,12 @@ def counting(plain: Callable[..., Any], calls: list[int]) -> Callable[..., Any]:
 
 
 def test_a_step_on_the_module() -> None:
-    """As a compiled one stands there: it makes all readings, and stays where it is."""
+    """As a compiled one stands there: it stays where it is, and even what it has counted is as without a search."""
     module, calls = Regression(0.01), []
     module.training_step = own = counting(module.training_step, calls)  # type: ignore[method-assign]
     done = fit(module, lr_search())
     assert vars(module)["training_step"] is own
-    assert len(calls) > done.global_step
+    assert len(calls) == done.global_step
 
 
 class PatchedStep(Scripted):

@@ -139,9 +139,14 @@ class Finder:
     def result(self) -> SearchResult:
         """What the readings come to."""
         result = SearchResult(dict(self.readings), horizon=self.horizon, spread=self._spread())
-        lowest = self._lowest() if math.isfinite(self._at(0.0)) else None
-        if lowest is None:
+        if not math.isfinite(self._at(0.0)):
             return result
+        lowest, nearest = self._lowest(), self._path()[0]
+        if lowest is None:
+            # Clearly uphill to the very end of the range: too high by more than that.
+            uphill = nearest <= self._nearest and math.inf > self._moved(nearest) > self._spread() > 0
+            end = max(self.lowest, 1 / self.most)
+            return replace(result, factor=end, estimate=self.lowest) if uphill else result
         edge = self._edge()
         estimate = self._constant * self._minimum() * edge
         near = 1 / KEEP <= estimate / math.sqrt(edge) <= KEEP
@@ -150,7 +155,7 @@ class Finder:
             result,
             factor=1.0 if near else within,
             estimate=estimate,
-            checked=self._path()[0] < lowest < self._path()[-1],
+            checked=nearest < lowest < self._path()[-1],
             gain=self._at(0.0) - self._at(lowest),
         )
 

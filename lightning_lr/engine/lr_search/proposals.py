@@ -17,13 +17,16 @@ def first_rate(reading: Reading, result: SearchResult) -> Proposal:
         reading: the rates as they are without it.
         result: of the search.
     """
-    stays = text.RATE_KEPT if result.checked else text.UNCHECKED
-    cause = str(result)
-    said = f"{cause}; {stays}" if result.factor == 1.0 else cause
+    cause, notes = str(result), []
+    if result.factor == 1.0:
+        notes.append(text.RATE_KEPT if result.checked else text.RATE_STAYS)
+    if not result.checked:
+        notes.append(text.UNCHECKED)
+    subject = text.reason(cause, notes)
     evidence = {f"loss at {multiple:.3g}": result.mean(multiple) for multiple in sorted(result.readings)}
     if result.estimate is not None:
         evidence |= {"estimate": result.estimate, "gain": result.gain, "spread": result.spread}
-    return Proposal(reading, Condition.HEALTHY, cause, said, Response(Action.EXPLORE, result.factor), evidence)
+    return Proposal(reading, Condition.HEALTHY, cause, subject, Response(Action.EXPLORE, result.factor), evidence)
 
 
 def wrecked(reading: Reading, tries: int) -> Proposal:

@@ -68,7 +68,7 @@ class Replayer:
         reading, policy = self._at_own_rates(reading), self.settings.policy
         searches, anneals = event is Event.SEARCH, event in (Event.ANNEAL, Event.EARLY_ANNEAL)
         if (searches and not policy.searches) or (anneals and not policy.anneals):
-            what = "explores" if searches else "anneals"
+            what = "searches" if searches else "anneals"
             return _passed(reading, f"the run {what} here, policy {policy.name} does not")
         decision = self.engine.replay(event, reading, search)
         self._stopped = reading.check if decision.action is Action.STOP else None

@@ -230,4 +230,4 @@ class LRSearch:
 def said(error: Exception) -> str:
     """What an error says, in one line."""
     first = next(iter(str(error).splitlines()), "")
-    return first if isinstance(error, NotReadableError) else f"{type(error).__name__}: {first}"
+    return first if isinstance(error, (NotReadableError, CannotKeepError)) else f"{type(error).__name__}: {first}"
