@@ -31,6 +31,9 @@ from lightning_lr.run.trainer.trainer_adapter import (
     timers_of,
 )
 
+ANOTHER = "another LearningRateController before this one does"
+"""Two that search one rate, or lay two curves over one budget, would both be wrong by the other's factor."""
+
 
 @dataclass(frozen=True)
 class RunPlan:
@@ -122,6 +125,8 @@ def _chosen_otherwise(options: ControllerOptions, trainer: Any) -> str:
         return "dry_run=True"
     if options.snapshots is None:
         return "snapshots=False"
+    if _another_controls(options, trainer):
+        return ANOTHER
     if options.find_lr is True:
         return ""
     if not options.settings.policy.searches:
@@ -186,9 +191,24 @@ def _curve(run_plan: RunPlan, known: bool, against: str, stops: bool) -> str:
     return f"none: {against or 'the rate is not checked'}"
 
 
+def _another_controls(options: ControllerOptions, trainer: Any) -> bool:
+    """Whether a controller before ours has the first rate and the curve of the same groups."""
+    for callback in trainer.callbacks:
+        other = getattr(callback, "options", None)
+        if other is options:
+            return False
+        if isinstance(other, ControllerOptions) and not other.dry_run and other.settings.policy.anneals:
+            groups, others = options.param_groups, other.param_groups
+            if groups is None or others is None or set(groups) & set(others):
+                return True
+    return False
+
+
 def _against_annealing(options: ControllerOptions, trainer: Any) -> str:
     if options.anneal is False:
         return "anneal=False"
+    if _another_controls(options, trainer):
+        return ANOTHER
     if not options.settings.policy.anneals:
         return f"policy {options.settings.policy.name!r} does not anneal"
     return "the schedule is the user's own" if trainer.lr_scheduler_configs else ""

@@ -25,7 +25,7 @@ class LossReader:
     """Calls ``training_step`` without a trace.
 
     Train mode, precision and whatever was put on the module are those of a training step; no hook is called, nothing is
-    logged, no gradient is recorded, and each reading begins with the same random numbers.
+    logged, no gradient is kept, and each reading begins with the same random numbers.
 
     Args:
         trainer: of the fit.
@@ -33,19 +33,27 @@ class LossReader:
         no_logger: makes a logger that takes any call and does nothing.
         kept: what a step may change outside of the trained weights.
         compiled: whether the step is compiled: then gradients are recorded, or it would be compiled once more.
+
+    Attributes:
+        records_gradients: whether readings record gradients, which nothing uses.
     """
 
     def __init__(
         self, trainer: Any, module: nn.Module, no_logger: Callable[[], Any], kept: KeptState, compiled: bool = False
     ) -> None:
         self.trainer, self.module, self.no_logger, self.kept = trainer, module, no_logger, kept
-        self.records_gradients = compiled
+        self.records_gradients, self._has_read = compiled, False
         step: Any = module.training_step
         self.takes_index = takes_index(step)
 
     def losses(self, units: Sequence[Unit]) -> list[float | Exception]:
         """For each unit its mean loss, or why there is none; everything is put back."""
-        return [self._loss(unit) for unit in units]
+        found = [self._loss(unit) for unit in units]
+        if isinstance(found[0], RuntimeError) and not (self.records_gradients or self._has_read):
+            self.records_gradients = True  # a loss with derivatives in it cannot do without
+            found = [self._loss(unit) for unit in units]
+        self._has_read = True
+        return found
 
     def logged(self, units: Sequence[Unit]) -> dict[str, float]:
         """What ``validation_step`` logs of each batch, mean over them; everything is put back."""

@@ -206,8 +206,8 @@ class LRSearch:
         try:
             self.update.move_to(multiple)
             own = self._reader.losses(units) if self._reader is not None else []
-            if multiple == 0.0 and isinstance(own[0], Exception):
-                self._against = said(own[0])
+            if multiple == 0.0:
+                self._against = _unreadable(own[0])
         except Exception as error:
             self._against = said(error)
         finite = [isinstance(loss, float) and math.isfinite(loss) for loss in own] or [False] * len(units)
@@ -225,6 +225,13 @@ class LRSearch:
     @property
     def _world(self) -> int:
         return 1 if self.ranks.alone else self.ranks.world_size
+
+
+def _unreadable(loss: float | Exception) -> str:
+    """Why the batch of the first step cannot be read; empty if it can."""
+    if isinstance(loss, Exception):
+        return said(loss)
+    return "" if math.isfinite(loss) else "its loss is not finite before training"
 
 
 def said(error: Exception) -> str:
