@@ -48,9 +48,11 @@ class Clock(Callback):
             self.now += self.validation
 
 
-def timed(clock: Clock, seconds: float, module: Scripted, *others: Any, **options: Any) -> LearningRateController:
+def timed(
+    clock: Clock, seconds: float, module: Scripted, *others: Any, find_lr: Any = False, **options: Any
+) -> LearningRateController:
     """A run of so many seconds; validation after each 20 batches."""
-    control = LearningRateController(verbose=False, policy="auto")
+    control = LearningRateController(verbose=False, policy="auto", find_lr=find_lr, anneal=True)
     settings = {**QUIET, "max_time": {"seconds": seconds}, "num_sanity_val_steps": 0, **options}
     trainer = Trainer(callbacks=[clock, control, *others], **settings)
     trainer.fit(module, data(20), data(1), ckpt_path=None)
@@ -71,7 +73,7 @@ TIMED = [
 
 @pytest.mark.parametrize(("seconds", "step", "validation", "options"), TIMED)
 def test_a_time_limit_ends_at_zero(monkeypatch, seconds, step, validation, options) -> None:
-    # 12 tiny steps, the sweep, hold ... half of what is left: linear, by an estimate that each check renews ... 0
+    # hold ... the last 30 %: linear, by an estimate that each check renews ... 0
     module = Scripted(FALLS)
     clock = Clock(monkeypatch, step, validation)
     control = timed(clock, seconds, module, **options)
@@ -80,7 +82,7 @@ def test_a_time_limit_ends_at_zero(monkeypatch, seconds, step, validation, optio
     assert "anneal" in actions
     held = control.decisions[actions.index("anneal")].new_lr["lr-SGD"]
     assert clock.now == pytest.approx(seconds, abs=45)
-    assert 0 < module.used[-1] <= 0.06 * held
+    assert 0 < module.used[-1] <= 0.16 * held
     assert module.used[-1] <= level
     fall = module.used[-30:]
     assert all(a >= b for a, b in itertools.pairwise(fall))
@@ -89,7 +91,7 @@ def test_a_time_limit_ends_at_zero(monkeypatch, seconds, step, validation, optio
 def test_a_rate_is_searched_before_the_time_is_known_in_steps(monkeypatch) -> None:
     """It is found for a length that is stated, and no step is taken at a rate that no run would be made with."""
     module = Scripted(FALLS)
-    control = timed(Clock(monkeypatch), 400.0, module, max_epochs=10_000)
+    control = timed(Clock(monkeypatch), 400.0, module, find_lr="auto", max_epochs=10_000)
     explored = control.decisions[0]
     assert (explored.action, explored.step) == ("explore", 1)
     assert "for 1000 steps" in explored.reason
@@ -108,7 +110,7 @@ def test_a_timer_at_the_end_of_an_epoch_ends_the_fall_there(monkeypatch) -> None
     module = Scripted(FALLS)
     clock = Clock(monkeypatch)
     settings = {**QUIET, "max_epochs": -1, "num_sanity_val_steps": 0}
-    control = LearningRateController(verbose=False)
+    control = LearningRateController(verbose=False, find_lr=False, anneal=True)
     limit = Timer({"seconds": 390}, interval="epoch", verbose=False)
     Trainer(callbacks=[clock, limit, control], **settings).fit(module, data(20), data(1))
     assert len(module.used) == 400
@@ -123,7 +125,7 @@ def test_the_journal_has_each_estimate(monkeypatch, tmp_path: Path) -> None:
     Trainer(callbacks=[clock, control], **options).fit(Scripted(FALLS), data(20), data(1))
     lines = [json.loads(line) for line in (tmp_path / "lr_journal.jsonl").read_text().splitlines()[1:]]
     budgets = [line["reading"]["budget"] for line in lines]
-    assert budgets[0] == pytest.approx(400, rel=0.05)
+    assert budgets[1] == pytest.approx(400, rel=0.05)
     assert budgets[-1] == pytest.approx(250, rel=0.05)
     last = lines[-1]["reading"]
     assert last["progress"] == pytest.approx((last["step"] + 1) / last["budget"])
@@ -149,7 +151,7 @@ def test_a_resumed_run_is_annealed_to_the_time_that_is_left(monkeypatch, tmp_pat
     saves = ModelCheckpoint(tmp_path, save_top_k=-1, filename="{epoch}-{step}")
     timed(Clock(monkeypatch), 400.0, Scripted(FALLS), saves, enable_checkpointing=True)
     for seconds, planned_end_step in ((400, 400), (800, 800)):
-        module, control = Scripted(FALLS), LearningRateController(verbose=False)
+        module, control = Scripted(FALLS), LearningRateController(verbose=False, find_lr=False, anneal=True)
         settings = {**QUIET, "max_time": {"seconds": seconds}, "num_sanity_val_steps": 0, "enable_checkpointing": True}
         trainer = Trainer(callbacks=[Clock(monkeypatch), control, saves], **settings)
         trainer.fit(module, data(20), data(1), ckpt_path=str(tmp_path / "epoch=11-step=240.ckpt"), **ANY_CHECKPOINT)
@@ -215,7 +217,7 @@ def test_the_budget_and_the_end_of_the_fall(module, train, limits, steps) -> Non
     trainer.fit(model, train, data(1))
     assert budget_of(trainer, steps) == steps
     assert [decision.action for decision in control.decisions].count("anneal") == 1
-    assert 0 < rates[-1] <= 0.35 * max(rates)
+    assert 0 < rates[-1] <= 0.4 * max(rates)
 
 
 @pytest.mark.parametrize(("scheduling", "steps"), [({0: 4, 1: 1}, 5 + 20 + 20), ({0: 1, 2: 10}, 20 + 20 + 2)])
@@ -224,7 +226,7 @@ def test_accumulation_that_changes_changes_the_budget(scheduling, steps) -> None
     callbacks = [GradientAccumulationScheduler(scheduling), control]
     Trainer(callbacks=callbacks, max_epochs=3, num_sanity_val_steps=0, **QUIET).fit(model, data(20), data(1))
     assert len(model.used) == steps
-    assert model.used[-1] == pytest.approx(0.1 / (0.5 * steps), rel=0.05)
+    assert model.used[-1] == pytest.approx(0.1 / (0.3 * steps), rel=0.05)
 
 
 @pytest.mark.parametrize("limits", [{"max_epochs": -1}, {"max_epochs": 3}])

@@ -74,6 +74,15 @@ def drawn(trainer: Any) -> list[Unit]:
         random_state.put_back()
 
 
+def known(monitors: Sequence[str], measured: Mapping[str, float]) -> list[str]:
+    """Those of the monitors, names and patterns, that were measured.
+
+    >>> known(["val_loss", "acc*"], {"val_loss": 1.0, "acc/a": 0.5, "other": 2.0}), known(["val_mae"], {"val_loss": 1.0})
+    (['val_loss', 'acc/a'], [])
+    """
+    return [name for name in matching(monitors, measured) if name in measured]
+
+
 def mean_over_ranks(measured: Mapping[str, float], monitors: Sequence[str], ranks: Ranks) -> dict[str, float]:
     """The monitors before training, mean over the ranks; those that each rank has.
 
@@ -82,7 +91,7 @@ def mean_over_ranks(measured: Mapping[str, float], monitors: Sequence[str], rank
         monitors: names and patterns.
         ranks: the other processes.
     """
-    own = {name: measured[name] for name in matching(monitors, measured)}
+    own = {name: measured[name] for name in known(monitors, measured)}
     parts = [json.loads(part) for part in ranks.gather_bytes(json.dumps(own).encode())]
     shared = [name for name in own if all(name in part for part in parts)]
     return {name: sum(part[name] for part in parts) / len(parts) for name in shared}

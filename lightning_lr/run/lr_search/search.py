@@ -21,13 +21,12 @@ from lightning_lr.engine.lr_search.plan import examples
 from lightning_lr.engine.records import SearchResult
 from lightning_lr.optim.controlled_groups import ControlledGroups
 from lightning_lr.run.distributed import Ranks
-from lightning_lr.run.lr_search.before_training import mean_over_ranks
+from lightning_lr.run.lr_search.before_training import known, mean_over_ranks
 from lightning_lr.run.lr_search.first_update import FirstUpdate
 from lightning_lr.run.lr_search.fixed_batches import HELD_OUT, Unit
 from lightning_lr.run.lr_search.free_memory import free_bytes
 from lightning_lr.run.lr_search.kept_state import CannotKeepError
 from lightning_lr.run.lr_search.loss_reader import LossReader, NotReadableError
-from lightning_lr.run.readings.fresh_metrics import matching
 
 MOST_SKIPPED = 50
 """Steps that may change no weight before the search gives up: a gradient scaler skips some twenty at the most."""
@@ -169,7 +168,7 @@ class LRSearch:
 
     def _measure_monitor(self) -> None:
         """By the steps of validation, if no sanity check has done so: with it a rate that is moved far is confirmed."""
-        if not matching(self.monitors[:1], self.untrained):
+        if not known(self.monitors[:1], self.untrained):
             measured: dict[str, float] = {}
             try:
                 measured = self._reader.logged(self._held_out) if self._reader is not None else {}
@@ -178,7 +177,7 @@ class LRSearch:
             except Exception:  # a step that cannot be called by itself measures nothing
                 measured = {}
             self.untrained.update(mean_over_ranks(measured, self.monitors, self.ranks))
-        self.finder.most = math.inf if matching(self.monitors[:1], self.untrained) else UNCONFIRMED
+        self.finder.most = math.inf if known(self.monitors[:1], self.untrained) else UNCONFIRMED
 
     def _prepared(self) -> list[Unit]:
         """The batches that every rank has, in one order."""
