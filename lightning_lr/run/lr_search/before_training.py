@@ -77,7 +77,8 @@ def drawn(trainer: Any) -> list[Unit]:
 def known(monitors: Sequence[str], measured: Mapping[str, float]) -> list[str]:
     """Those of the monitors, names and patterns, that were measured.
 
-    >>> known(["val_loss", "acc*"], {"val_loss": 1.0, "acc/a": 0.5, "other": 2.0}), known(["val_mae"], {"val_loss": 1.0})
+    >>> measured = {"val_loss": 1.0, "acc/a": 0.5, "other": 2.0}
+    >>> known(["val_loss", "acc*"], measured), known(["val_mae"], measured)
     (['val_loss', 'acc/a'], [])
     """
     return [name for name in matching(monitors, measured) if name in measured]
