@@ -1,4 +1,4 @@
-"""What the whole callback does at a step, phase by phase: it never waits for a device, but for the watch of a search."""
+"""What the callback does at a step, phase by phase: it never waits for a device, but for the watch of a search."""
 
 from __future__ import annotations
 
