@@ -222,6 +222,7 @@ class LearningRateController(DualCallback):
         if stage == "fit":
             self._fit_run, self._history, self._state, self._checkpointed = None, DecisionHistory(), {}, {}
             self._before_training = None
+            trainer.callbacks = after_others(trainer.callbacks, self)
             if is_sharded(trainer.strategy):
                 keep_beside(trainer.strategy, self._checkpoint_key, warn)
 

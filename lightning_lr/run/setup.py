@@ -11,6 +11,7 @@ from lightning_lr.engine.history.direction import doubt
 from lightning_lr.engine.journal import header_line
 from lightning_lr.engine.log_tags import prefix_of
 from lightning_lr.engine.settings import Settings
+from lightning_lr.engine.vocabulary import Condition
 from lightning_lr.errors import UnsupportedError
 from lightning_lr.loggers.decision_logger import DecisionLog, set_up_card
 from lightning_lr.loggers.journal_file import JournalFile, journal_path
@@ -26,7 +27,7 @@ from lightning_lr.run.plan import begin_plan, plan_run
 from lightning_lr.run.readings.check_reader import CheckReader
 from lightning_lr.run.readings.probes import Probes, memory_of_ranks
 from lightning_lr.run.run_summary import run_summary
-from lightning_lr.run.trainer.other_callbacks import anneal_before_stopping, averaged_models_of, reset_patience
+from lightning_lr.run.trainer.other_callbacks import anneal_before_stopping, averaged_models_of, is_a, reset_patience
 from lightning_lr.run.trainer.strategies import against_restoring
 from lightning_lr.run.trainer.time_budget import time_budget_of
 from lightning_lr.run.trainer.trainer_adapter import (
@@ -155,6 +156,11 @@ def _settings_for(options: ControllerOptions, trainer: Any, warn: Say) -> Settin
     if against and settings.policy.restores:
         warn(f"Nothing can be put back here ({against}): where {settings.policy.name!r} restores, it only reduces.")
         settings = replace(settings, policy=settings.policy.tuned(restores=False))
+    configs = trainer.lr_scheduler_configs
+    if Condition.PLATEAU in settings.policy.responses and any(is_a(c.scheduler, "ReduceLROnPlateau") for c in configs):
+        responses = {c: asked for c, asked in settings.policy.responses.items() if c is not Condition.PLATEAU}
+        settings = replace(settings, policy=replace(settings.policy, responses=responses))
+        warn(f"ReduceLROnPlateau answers plateaus: {settings.policy.name!r} leaves them to it.")
     if settings.train_monitor and not checks_at_epoch_end(trainer):
         warn(
             f"Checks are made after each validation, where `{settings.train_monitor}` still holds the value of the "

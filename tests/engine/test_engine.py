@@ -124,7 +124,12 @@ def test_restores_that_bring_no_new_best_end_in_a_stop():
 @pytest.mark.parametrize(
     ("why", "condition", "stops", "expected"),
     [
-        ("nothing is left to gain by cutting further, and the run keeps its epochs", C.OVERFITTING, False, "..b.b.b.b..."),
+        (
+            "nothing is left to gain by cutting further, and the run keeps its epochs",
+            C.OVERFITTING,
+            False,
+            "..b.b.b.b...",
+        ),
         ("a policy may say that it ends there", C.OVERFITTING, True, "..b.b.b.b.s."),
         ("what is lost at each step is answered to the end", C.DIVERGENCE, False, ".bbbbbbbbbbb"),
         ("by the policy's word it ends as well", C.DIVERGENCE, True, ".bbbbsssssss"),

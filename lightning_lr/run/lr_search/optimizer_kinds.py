@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from inspect import unwrap
 from typing import Any
 
 from lightning_lr.engine.lr_search.optimizer_kind import ADAGRAD, ADAM, OptimizerKind, rmsprop, sgd
@@ -34,7 +35,7 @@ def kind_of(optimizer: Any) -> OptimizerKind | None:
     for base in type(optimizer).__mro__:
         if base.__name__ in KINDS and base.__module__.startswith("torch.optim"):
             group = next((group for group in optimizer.param_groups if group["params"]), None)
-            return KINDS[base.__name__](group) if group is not None else None
-        if "step" in vars(base):
-            return None  # a step of its own: what it does with the rate is not known
+            # A step of its own: what it does with the rate is not known. (torch wraps that of each new class.)
+            own_step = unwrap(type(optimizer).step) is not unwrap(base.step)
+            return None if own_step or group is None else KINDS[base.__name__](group)
     return None

@@ -13,7 +13,7 @@ Callbacks are known by the names of their classes, which ``lightning.pytorch`` a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -33,6 +33,24 @@ STOPPING_HOOKS = {"on_train_epoch_end": True, "on_validation_end": False}
 def is_a(callback: Any, *names: str) -> bool:
     """Whether a callback's class has one of these names, or derives from one that has."""
     return any(base.__name__ in names for base in type(callback).__mro__)
+
+
+def after_others(callbacks: Sequence[Any], ours: Any) -> list[Any]:
+    """The callbacks in another order: ours is the last before those that write checkpoints.
+
+    An average of the weights that is swapped in for a validation is swapped out in the same hook in which we look: only
+    after that a snapshot is of the weights that train, and what is restored lasts.
+
+    >>> class Checkpoint: ...
+    >>> [type(one).__name__ for one in after_others([1, "", Checkpoint(), 2.0], 1)]
+    ['str', 'float', 'int', 'Checkpoint']
+    """
+    others = [one for one in callbacks if one is not ours]
+    return (
+        [one for one in others if not is_a(one, "Checkpoint")]
+        + [ours]
+        + [one for one in others if is_a(one, "Checkpoint")]
+    )
 
 
 def stops_early(callback: Any) -> bool:
