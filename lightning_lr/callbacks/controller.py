@@ -22,6 +22,7 @@ from lightning_lr.loggers.decision_history import DecisionHistory
 from lightning_lr.metrics.probe import Probe
 from lightning_lr.run.defer_signals import defer_signals
 from lightning_lr.run.options import ControllerOptions, Snapshots, snapshots_from
+from lightning_lr.run.trainer.other_callbacks import after_others
 from lightning_lr.run.trainer.strategies import is_sharded
 from lightning_lr.run.trainer.trainer_adapter import TrainerState, checks_at_epoch_end
 from lightning_lr.snapshot.files import keep_beside
