@@ -6,24 +6,29 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 CORE   := .venv-core
 LOWEST := .venv-lowest
+PROJECTS := .venv-projects
 PINS   := pyproject.toml constraints.txt
-# What a run has to say in addition, e.g. make test ARGS="-k plateau -x"
+# The versions that the tests ran with, on Python 3.11. `make test CONSTRAINTS=` takes the newest ones instead.
+CONSTRAINTS ?= -c constraints.txt
+# More arguments, e.g. make test ARGS="-k plateau -x"
 ARGS   ?=
 
-.PHONY: help demo quickstart test test-resume test-cluster test-soak test-lowest test-core test-tab coverage golden lint format types docs check bench-detection bench-overhead bench-metrics bench-any-start bench-healthy bench-layerwise clean
+.PHONY: $(shell sed -n 's/^\([a-z-]*\):.*\#\#.*/\1/p' $(firstword $(MAKEFILE_LIST)))
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*##/\1:/p' $(MAKEFILE_LIST)
 
-demo: $(VENV)/.stamp-demo  ## train on digits from three learning rates, with and without the controller, on the CPU
+demo: $(VENV)/.stamp-demo  ## train on digits from three learning rates, with and without the callback, on the CPU (a minute)
 	$(BIN)/python examples/any_start.py $(ARGS)
 
 quickstart: $(VENV)/.stamp-demo  ## one run on digits with wrong labels: explored, restored twice, annealed
 	$(BIN)/python examples/quickstart.py $(ARGS)
 
-test: $(VENV)/.stamp-dev  ## every test, and the examples in the docstrings
+# What needs a cluster, a browser, other versions or half an hour has its own target.
+test: $(VENV)/.stamp-dev  ## the tests and the examples in the docstrings (about 10 minutes)
 	$(BIN)/python -m pytest $(ARGS)
+	@echo "left out: make test-resume test-cluster test-soak test-tab test-lowest test-core test-package (make help)"
 
 test-resume: $(VENV)/.stamp-dev  ## every scheduler, killed after every kind of checkpoint and resumed (minutes)
 	$(BIN)/python -m pytest tests/resume -m "resume or not resume" $(ARGS)
@@ -44,10 +49,26 @@ test-core: $(CORE)/.stamp  ## core and offline, in an environment that has no to
 	$(CORE)/bin/python -m pytest tests/engine tests/offline tests/layerwise/test_rule.py tests/test_architecture.py \
 	    lightning_lr/engine lightning_lr/offline lightning_lr/errors.py $(ARGS)
 
+# A checkout of Lightning, of the installed version or near it.
+LIGHTNING ?=
+
+test-lightning: $(VENV)/.stamp-dev  ## Lightning's own tests with the callback in every Trainer (an hour): LIGHTNING=CHECKOUT
+	@test -n "$(LIGHTNING)" || { echo "give the path of a checkout: make test-lightning LIGHTNING=../pytorch-lightning"; exit 2; }
+	$(BIN)/python -m tests.lightning_suite $(LIGHTNING) $(ARGS)
+
+test-projects: $(PROJECTS)/.stamp  ## public projects with the callback, and the table of docs/compatibility.md (half an hour)
+	$(PROJECTS)/bin/python tests/projects --write $(ARGS)
+
 test-tab: $(VENV)/.stamp-dev  ## the TensorBoard tab in a real Chromium, which it installs where apt-get is at hand
 	@command -v chromium && command -v chromedriver || \
 	    { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq chromium chromium-driver; }
 	$(BIN)/python -m pytest tests/tensorboard_plugin $(ARGS)
+
+pictures: test-tab  ## take the pictures of the docs anew; look at them before you commit them
+	LIGHTNING_LR_PICTURES=docs/images $(BIN)/python -m pytest tests/tensorboard_plugin/test_pictures.py
+
+test-package: $(VENV)/.stamp-dev  ## build wheel and sdist into dist/, check them, install each in a bare environment (minutes)
+	CONSTRAINTS="$(CONSTRAINTS)" tests/packaging/in_bare_environments.sh $(abspath $(BIN)/python)
 
 coverage: $(VENV)/.stamp-dev  ## the same tests, and which lines they reached
 	$(BIN)/python -m pytest --cov --cov-report=term-missing $(ARGS)
@@ -92,39 +113,51 @@ bench-layerwise: $(VENV)/.stamp-bench  ## a multiplier for each layer, with and 
 	$(BIN)/python -m benchmarks.layerwise --data $(DATA) $(ARGS)
 
 clean:  ## remove what was built, the environments too
-	rm -rf build dist *.egg-info $(VENV) $(CORE) $(LOWEST) .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf build dist *.egg-info $(VENV) $(CORE) $(LOWEST) $(PROJECTS) .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
 # torch comes first and alone, at the version that constraints.txt names. Where the CPU build of that version is on
 # offer it outranks the plain one, and whatever is installed afterwards finds torch there and fetches no other.
 $(VENV)/.stamp-torch: $(PINS)
+	@echo "installing torch, Lightning and the rest into $(VENV), once: about 3 minutes, 2 GB"
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt torch
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(CONSTRAINTS) torch
 	@touch $@
 
 $(VENV)/.stamp-demo: $(VENV)/.stamp-torch
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[examples]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(CONSTRAINTS) -e '.[all,examples]'
 	@touch $@
 
 $(VENV)/.stamp-dev: $(VENV)/.stamp-torch
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[plot,tensorboard,examples,test,dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(CONSTRAINTS) -e '.[all,examples,test,dev]'
 	@touch $(VENV)/.stamp-demo $@
 
 # Ray, for the test of its example alone.
 $(VENV)/.stamp-cluster: $(VENV)/.stamp-dev
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[cluster]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(CONSTRAINTS) -e '.[cluster]'
 	@touch $@
 
 # The peers' own packages, for the comparison alone.
 $(VENV)/.stamp-bench: $(VENV)/.stamp-dev
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[bench]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(CONSTRAINTS) -e '.[bench]'
 	@touch $@
 
 # The package without its dependencies, and of those only the ones that core and offline use.
 $(CORE)/.stamp: $(PINS)
 	$(PYTHON) -m venv $(CORE)
-	$(CORE)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt \
+	$(CORE)/bin/python -m pip install --quiet --disable-pip-version-check $(CONSTRAINTS) \
 	    tensorboard 'jsonargparse[signatures]' rich matplotlib pytest pytest-timeout hypothesis
 	$(CORE)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps -e .
+	@touch $@
+
+# Public projects that train with Lightning: they decide which versions of everything else are installed, so they come
+# one after the other, and none hinders the next.
+$(PROJECTS)/.stamp: pyproject.toml tests/projects/packages.txt
+	$(PYTHON) -m venv $(PROJECTS)
+	$(PROJECTS)/bin/python -m pip install --quiet --disable-pip-version-check torch
+	$(PROJECTS)/bin/python -m pip install --quiet --disable-pip-version-check -e . pytorch-lightning scikit-learn
+	while read -r package; do \
+	    $(PROJECTS)/bin/python -m pip install --quiet --disable-pip-version-check "$$package" || echo "left out: $$package"; \
+	done < tests/projects/packages.txt
 	@touch $@
 
 # What pyproject.toml calls the least (`"torch>=2.6"`) becomes the version that is installed

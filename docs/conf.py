@@ -1,18 +1,20 @@
 """How the site is built: `make docs`, without the network, every warning an error.
 
 The pages are plain Markdown that reads as well on a code host. What only the site needs (the menu, one page for each
-module) is made here.
+module) is made here; tables from docstrings and the executed tutorial are made in `extensions`.
 """
 
 from __future__ import annotations
 
 import re
+import sys
 from pathlib import Path
 from typing import Any
 
 from pygments.lexers.special import TextLexer
 from sphinx.application import Sphinx
 
+import lightning_lr
 from lightning_lr import __version__
 from lightning_lr.engine.detectors import default_detectors
 
@@ -24,9 +26,10 @@ author = "The lightning_lr maintainers"
 copyright = f"{author}. Apache-2.0"
 version = release = __version__
 
-extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
+sys.path.insert(0, str(DOCS / "extensions"))
+extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "tables", "executed"]
 root_doc = "index"
-exclude_patterns = ["_build"]
+exclude_patterns = ["_build", "extensions"]
 templates_path: list[str] = []
 
 myst_enable_extensions = ["deflist", "dollarmath"]
@@ -41,24 +44,41 @@ napoleon_numpy_docstring = False
 napoleon_use_ivar = True
 
 html_theme = "furo"
+html_static_path = ["static"]
+html_css_files = ["site.css"]
 html_title = f"lightning_lr {__version__}"
 html_show_sphinx = False
 html_copy_source = False
 
-# The menu: caption → patterns of pages. A page that is added to a folder is picked up by itself.
+# The menu: caption → pages and patterns. A page belongs to the first caption that names it, otherwise to the first whose
+# pattern fits, so that a page that is added to a folder is picked up by itself. Pages of LISTS list their folder.
 MENU = {
-    "Start": ["architecture.md", "glossary.md", "*.md"],
-    "How to": ["how-to/*.md"],
-    "Detectors": ["detectors/index.md", "detectors/*.md"],
-    "Metrics": ["metrics/index.md", "metrics/*.md"],
-    "Decisions": ["decisions/index.md", "decisions/*.md"],
-    "Reference": ["api/index.rst"],
+    "Getting started": ["getting-started.md", "tutorial/*.py", "faq.md"],
+    "How-to guides": ["how-to/index.md"],
+    "Reference": [
+        *("reference/index.md", "reference/controller.md", "reference/options.md", "reference/policies.md"),
+        *("reference/layerwise.md", "reference/metrics.md", "reference/records.md", "reference/plot.md"),
+        *("reference/errors.md", "reference/tensorboard-tags.md", "reference/journal.md", "command-line.md"),
+        *("loggers.md", "tensorboard-tab.md", "glossary.md"),
+    ],
+    "Explanation": ["architecture.md", "detectors/index.md", "metrics/index.md", "*.md", "decisions/index.md"],
+    "For people who change the package": ["api/index.rst"],
 }
+LISTS = {"how-to/index": ["how-to/*.md", "cluster.md", "replay.md"]}
+LISTS |= {f"{folder}/index": [f"{folder}/*.md"] for folder in ("detectors", "metrics", "decisions")}
 
 # In the order in which the data flows; what is not named follows by name.
 FIRST = ["engine.vocabulary", "engine.records", "engine.history", "engine.detectors", "engine.diagnosis"]
 FIRST += ["engine.gates", "engine.lr_search", "engine.policies", "engine.engine", "engine", "errors"]
 FIRST += ["callbacks", "run", "optim", "snapshot", "loggers", "layerwise", "metrics", "offline", "tensorboard_plugin"]
+
+
+INTERNAL = """Internal modules
+================
+
+For people who change the package: every module, the engine first. These names may change in any release; what users
+import is in the :doc:`reference <../reference/index>`.
+"""
 
 
 def module_names() -> list[str]:
@@ -83,7 +103,7 @@ def write_reference(app: Sphinx) -> None:
     folder.mkdir(exist_ok=True)
     names = module_names()
     pages = {f"{name}.rst": page(f"lightning_lr.{name}") for name in names}
-    pages["index.rst"] = page("lightning_lr", members=False) + "\n.. toctree::\n   :maxdepth: 1\n\n"
+    pages["index.rst"] = INTERNAL + "\n.. toctree::\n   :maxdepth: 1\n\n"
     pages["index.rst"] += "".join(f"   {name}\n" for name in names)
     for old in folder.glob("*.rst"):
         if old.name not in pages:
@@ -92,19 +112,39 @@ def write_reference(app: Sphinx) -> None:
         (folder / name).write_text(text, encoding="utf-8")
 
 
-def page(module: str, members: bool = True) -> str:
-    directive = f".. automodule:: {module}\n" + ("" if members else "   :no-members:\n")
+def page(module: str) -> str:
+    """The page of one module. What is public is documented once, in the reference, so that a search finds that."""
+    public = [name for name in lightning_lr.__all__ if getattr(getattr(lightning_lr, name), "__module__", "") == module]
+    if module == "lightning_lr.errors":
+        return f"{module}\n{'=' * len(module)}\n\nSee :doc:`../reference/errors`.\n"
+    directive = f".. automodule:: {module}\n" + (f"   :exclude-members: {', '.join(public)}\n" if public else "")
     return f"{module}\n{'=' * len(module)}\n\n{directive}"
 
 
 def append_menu(app: Sphinx, docname: str, source: list[str]) -> None:
-    """The menu of the site, at the end of the start page, where a code host need not show it."""
+    """The menu of the site, at the end of the start page, where a code host need not show it; likewise the lists."""
+    listed = {page for name, patterns in LISTS.items() for page in pages_of(patterns)} - set(LISTS)
+    if docname in LISTS:
+        source[0] += toctree("", [page for page in pages_of(LISTS[docname]) if page != docname])
     if docname == root_doc:
+        named = {page for patterns in MENU.values() for page in patterns if "*" not in page}
+        placed = {root_doc, *listed, *(Path(page).with_suffix("").as_posix() for page in named)}
         for caption, patterns in MENU.items():
-            paths = [path for pattern in patterns for path in sorted(DOCS.glob(pattern))]
-            pages = dict.fromkeys(path.relative_to(DOCS).with_suffix("").as_posix() for path in paths)
-            if lines := [page for page in pages if page != root_doc]:
-                source[0] += "\n".join(["", "```{toctree}", ":hidden:", f":caption: {caption}", "", *lines, "```", ""])
+            pages = [page for pattern in patterns for page in pages_of([pattern]) if pattern in named or page not in placed]
+            placed.update(pages)
+            source[0] += toctree(caption, pages)
+
+
+def pages_of(patterns: list[str]) -> list[str]:
+    """The pages that fit, without their suffix; each once."""
+    paths = [path for pattern in patterns for path in sorted(DOCS.glob(pattern))]
+    return list(dict.fromkeys(path.relative_to(DOCS).with_suffix("").as_posix() for path in paths))
+
+
+def toctree(caption: str, pages: list[str]) -> str:
+    """Markdown of one part of the menu."""
+    named = [f":caption: {caption}"] if caption else []
+    return "\n".join(["", "```{toctree}", ":hidden:", *named, "", *pages, "```", ""]) if pages else ""
 
 
 def append_cards(app: Sphinx, docname: str, source: list[str]) -> None:

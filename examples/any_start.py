@@ -22,7 +22,7 @@ from rich.table import Table
 from lightning_lr import LearningRateController
 
 sys.path.insert(0, str(Path(__file__).parent))
-from quickstart import DigitClassifier, digits_with_wrong_labels, quiet
+from quickstart import DigitClassifier, digits_with_wrong_labels, quiet, show_how_to_look
 
 matplotlib.use("Agg")
 
@@ -104,7 +104,8 @@ def main() -> None:
     console.print(table)
     target = options.figure or options.folder / "any_start.png"
     draw(curves, target)
-    console.print(f"figure: {target}\n\nEach decision with its reason:\n\n    tensorboard --logdir {options.folder}\n")
+    console.print(f"figure: {target}")
+    show_how_to_look(console, options.folder)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Train on scikit-learn's digits, with a third of the labels wrong, from a learning rate ten times too high.
 
-Run it with ``make demo``, or, where the package is installed, with ``python examples/quickstart.py``.
+Run it with ``make quickstart``, or, if the package is installed, with ``python examples/quickstart.py``.
 The one line that matters is the callback in ``Trainer(callbacks=[...])``; the rest is an ordinary Lightning program.
 """
 
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import sys
 import warnings
 from pathlib import Path
 
@@ -73,6 +74,14 @@ def quiet() -> None:
             handler.addFilter(lambda record: "lightning_lr" in record.getMessage())
 
 
+def show_how_to_look(console: Console, folder: Path) -> None:
+    """Print the command that shows the run, with the path of this environment's TensorBoard."""
+    program = Path(sys.executable).with_name("tensorboard")
+    here = program.relative_to(Path.cwd()) if program.is_relative_to(Path.cwd()) else program
+    console.print("\nEach decision with its reason, in the tab Learning rate (http://localhost:6006/#lightning_lr):\n")
+    console.print(f"    {here} --logdir {folder}\n", soft_wrap=True, highlight=False)
+
+
 def closing_table(controller: LearningRateController) -> Table:
     """What was decided, one line a decision."""
     table = Table("epoch", "condition", "action", "learning rate", title="decisions")
@@ -118,7 +127,7 @@ def main() -> None:
 
         draw(read_journal(journal).lines).savefig(options.figure, dpi=120)
         console.print(f"figure: {options.figure}")
-    console.print(f"\nEach decision with its reason, in TensorBoard:\n\n    tensorboard --logdir {options.folder}\n")
+    show_how_to_look(console, options.folder)
 
 
 if __name__ == "__main__":

@@ -1,3 +1,3 @@
-"""Who this package is: read by the build and by :mod:`lightning_lr`, so it imports nothing."""
+"""The version: read by the build and by :mod:`lightning_lr`, so it imports nothing."""
 
-__version__ = "0.1.0.dev0"
+__version__ = "0.1.0"

@@ -21,6 +21,7 @@ from lightning_lr.__about__ import __version__
 
 if TYPE_CHECKING:
     from lightning_lr.callbacks.controller import LearningRateController
+    from lightning_lr.callbacks.fabric import FabricLearningRateController
     from lightning_lr.callbacks.layerwise import LayerwiseLearningRate
     from lightning_lr.engine.detectors.base import Detector
     from lightning_lr.engine.policies import (
@@ -49,6 +50,7 @@ __all__ = [
     "Decision",
     "Detector",
     "ExponentialPolicy",
+    "FabricLearningRateController",
     "GradientDisparity",
     "HalvingPolicy",
     "LayerwiseLearningRate",
@@ -72,6 +74,7 @@ _HOME = {
     "Decision": "lightning_lr.engine.records",
     "Detector": "lightning_lr.engine.detectors.base",
     "ExponentialPolicy": "lightning_lr.engine.policies",
+    "FabricLearningRateController": "lightning_lr.callbacks.fabric",
     "GradientDisparity": "lightning_lr.metrics.gradient_disparity",
     "HalvingPolicy": "lightning_lr.engine.policies",
     "LayerwiseLearningRate": "lightning_lr.callbacks.layerwise",

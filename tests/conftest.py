@@ -19,6 +19,9 @@ from hypothesis import settings
 
 SEED = 20240229
 
+# Run in environments of their own: `make test-projects`, `make test-lightning`.
+collect_ignore_glob = ["projects/*", "lightning_suite/plugin.py"]
+
 # Processes that tests start inherit these; they must stand before the first import of torch or a logger.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.update(

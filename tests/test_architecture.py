@@ -188,6 +188,17 @@ def a_room_imports_only_its_libraries(module: Module) -> Iterator[str]:
             )
 
 
+def the_door_to_fabric_is_thin(module: Module) -> Iterator[str]:
+    """It reuses the callback: neither Lightning, nor any part of the engine but the records that it returns."""
+    if module.name != "callbacks.fabric":
+        return
+    for found in imports(module):
+        ours = found.ours or ""
+        inner = ours.startswith("engine") and not ours.startswith("engine.records")
+        if inner or ours.startswith(("optim", "snapshot", "loggers", "metrics")) or found.is_in(LIGHTNING):
+            yield _broken(module, found.line, f"imports {found.target}", "What it needs, the callback does for it.")
+
+
 def offline_starts_quickly(module: Module) -> Iterator[str]:
     if module.room == "offline":
         for found in imports(module):
@@ -300,6 +311,7 @@ RULES: Sequence[Callable[[Module], Iterator[str]]] = (
     a_room_imports_what_it_may,
     a_room_imports_only_its_libraries,
     detectors_import_neither_each_other_nor_the_policies,
+    the_door_to_fabric_is_thin,
     offline_starts_quickly,
     the_learning_rate_is_written_in_one_place,
     private_attributes_of_lightning_are_touched_in_one_file,
@@ -453,6 +465,9 @@ BREAKS = [
         "engine.detectors.plateau",
         "from lightning_lr.engine.policies.policy import Policy",
     ),
+    (the_door_to_fabric_is_thin, "callbacks.fabric", "from lightning.fabric import Fabric"),
+    (the_door_to_fabric_is_thin, "callbacks.fabric", "from lightning_lr.engine.engine import DecisionEngine"),
+    (the_door_to_fabric_is_thin, "callbacks.fabric", "from lightning_lr.optim.lr_scale import LRScale"),
     (offline_starts_quickly, "offline.cli", "import matplotlib.pyplot as plt"),
     (the_learning_rate_is_written_in_one_place, "snapshot.restore", "group['lr'] = 0.1"),
     (the_learning_rate_is_written_in_one_place, "snapshot.restore", "o.param_groups[0]['lr'] *= 0.5"),

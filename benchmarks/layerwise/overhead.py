@@ -59,6 +59,7 @@ class Loop:
                 (),
                 JournalFile(None, "", print),
                 False,
+                print,
             )
             self.fit_run.scan([])
         self.steps = 0

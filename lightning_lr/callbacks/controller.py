@@ -13,18 +13,21 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from lightning_lr.callbacks._compat import DualCallback, DummyLogger, say, warn
 from lightning_lr.engine.detectors.base import Detector
+from lightning_lr.engine.journal import decision_from, plain
 from lightning_lr.engine.policies import PolicyOrName
 from lightning_lr.engine.records import Decision
 from lightning_lr.engine.settings import settings_from
 from lightning_lr.engine.text import plural
+from lightning_lr.engine.vocabulary import Mode
 from lightning_lr.errors import ArgumentError
 from lightning_lr.loggers.decision_history import DecisionHistory
 from lightning_lr.metrics.probe import Probe
 from lightning_lr.run.defer_signals import defer_signals
 from lightning_lr.run.options import ControllerOptions, Snapshots, snapshots_from
+from lightning_lr.run.patches import patch
 from lightning_lr.run.trainer.other_callbacks import after_others
 from lightning_lr.run.trainer.strategies import is_sharded
-from lightning_lr.run.trainer.trainer_adapter import TrainerState, checks_at_epoch_end
+from lightning_lr.run.trainer.trainer_adapter import TrainerState, checks_at_epoch_end, is_finished
 from lightning_lr.snapshot.files import keep_beside
 
 if TYPE_CHECKING:
@@ -42,8 +45,10 @@ class LearningRateController(DualCallback):
     The *budget* is the number of optimizer steps that the Trainer will run, if it is known.
 
     Args:
-        monitor: logged metric to watch, several, or a pattern such as ``"val_loss*"``. Default ``"val_loss"``. The best
-            state is that of the first. If no validation runs and no such metric can come, the training loss is watched.
+        monitor: logged metric to watch, several, or a pattern such as ``"val_loss*"``; the best state is that of the
+            first. ``"train_loss"`` means the loss of ``training_step`` if no metric of that name is logged. Default
+            ``None``: ``val_loss`` if it is logged, otherwise the one validation loss that is (a name such as
+            ``valid/loss``), otherwise the training loss, with a warning. If no validation runs, the training loss.
         mode: ``"min"`` if a lower value of the monitor is better, ``"max"`` if a higher one is. Default ``"min"``.
         policy: what is done about each condition. Default ``"auto"``: finds the learning rate, anneals it, and restores
             the best state on overfitting and divergence. ``"conservative"`` only reduces; ``"halving"`` and
@@ -101,7 +106,8 @@ class LearningRateController(DualCallback):
 
     Raises:
         ArgumentError: at construction, if an argument cannot work.
-        MissingMetricError: after the first validation, if the monitor was not logged.
+        MissingMetricError: if a monitor that was named is not logged: before the first step if the sanity check shows
+            it, otherwise after the first validation.
 
     Example::
 
@@ -113,7 +119,7 @@ class LearningRateController(DualCallback):
 
     def __init__(
         self,
-        monitor: str | Sequence[str] = "val_loss",
+        monitor: str | Sequence[str] | None = None,
         mode: Literal["min", "max"] = "min",
         *,
         policy: PolicyOrName = "auto",
@@ -138,6 +144,7 @@ class LearningRateController(DualCallback):
         journal: Literal[False] | str | os.PathLike[str] | None = None,
         name: str | None = None,
     ) -> None:
+        self._arguments = {name: value for name, value in locals().items() if name not in ("self", "__class__")}
         super().__init__()
         settings = settings_from(
             monitor=monitor,
@@ -156,6 +163,7 @@ class LearningRateController(DualCallback):
         )
         self.options = ControllerOptions(
             settings=settings,
+            monitor_by_rule=monitor is None and settings.mode is Mode.MIN,
             restore_best=restore_best,
             find_lr=find_lr,
             anneal=anneal,
@@ -176,6 +184,7 @@ class LearningRateController(DualCallback):
         self._checkpointed: dict[str, Any] = {}
         self._owes_check = False
         self._before_training: BeforeTraining | None = None
+        self._held_out: tuple[str, ...] = ()
 
     @property
     def decisions(self) -> list[Decision]:
@@ -222,10 +231,14 @@ class LearningRateController(DualCallback):
         self._stage = stage
         if stage == "fit":
             self._fit_run, self._history, self._state, self._checkpointed = None, DecisionHistory(), {}, {}
-            self._before_training = None
+            self._before_training, self._held_out = None, ()
             trainer.callbacks = after_others(trainer.callbacks, self)
             if is_sharded(trainer.strategy):
                 keep_beside(trainer.strategy, self._checkpoint_key, warn)
+
+    def on_sanity_check_end(self, trainer: Any, pl_module: Any) -> None:
+        """Take note of what validation logs, as long as it is there."""
+        self._held_out = tuple(trainer.callback_metrics)
 
     def on_train_start(self, trainer: Any, pl_module: Any) -> None:
         """Find optimizers, schedulers and loggers; continue from a checkpoint if there was one."""
@@ -241,18 +254,24 @@ class LearningRateController(DualCallback):
                 pl_module,
                 self._state,
                 self._checkpointed,
+                self._held_out,
                 self._before_training,
                 DummyLogger,
                 say,
                 warn,
             )
             self._checkpointed, self._before_training = {}, None
+            if self._fit_run.reader.waits_for_epoch:
+                self._follow_epoch_end(trainer, pl_module)
 
     def on_train_epoch_start(self, trainer: Any, pl_module: Any) -> None:
         """Look again: other callbacks exchange schedulers and add parameter groups between epochs."""
         if self._fit_run is not None:
             self._fit_run.rescan(trainer)
             self._make_up(trainer)
+            if self._fit_run.reader.waits_for_epoch and not self.checks_on_train_epoch_end:
+                self._fit_run.reader.fresh_metrics.pass_over(trainer.callback_metrics)
+            self._fit_run.lr_schedule.epoch_begins()
             self._fit_run.lr_schedule.pauses()
             if trainer.check_val_every_n_epoch not in (None, 1):
                 # Epochs without a validation must not enter the gap of the one that has it.
@@ -269,7 +288,7 @@ class LearningRateController(DualCallback):
                 self._fit_run.rescan(trainer)
             if self._fit_run.train_check_is_due:
                 self._check(trainer, TrainerState.of(trainer, epoch_over=False), train_only=True)
-            self._fit_run.before_batch(trainer, batch, batch_idx)
+            self._fit_run.batch_begins(trainer, batch, batch_idx)
 
     def on_before_optimizer_step(self, trainer: Any, pl_module: Any, optimizer: Any) -> None:
         """Scale a rate that ``training_step`` wrote; let the probes see gradients and weights before the step."""
@@ -305,20 +324,44 @@ class LearningRateController(DualCallback):
             self._seen_before_training().see_metrics(trainer.callback_metrics)
         if self._fit_run is None or trainer.sanity_checking or trainer.state.fn != "fit":
             return
-        self._fit_run.reader.fresh_metrics.look(trainer.callback_metrics)
-        self._fit_run.reader.validated = True
+        self._fit_run.reader.after_validation(trainer.callback_metrics)
         self._fit_run.lr_schedule.pauses()
         if not self.checks_on_train_epoch_end:
             self._check(trainer, TrainerState.of(trainer, epoch_over=False))
 
     def on_train_epoch_end(self, trainer: Any, pl_module: Any) -> None:
         """Decide where a check is an epoch: before the checkpoint of this epoch is written."""
-        if self._fit_run is not None and self.checks_on_train_epoch_end:
+        if self._fit_run is not None:
+            self._fit_run.lr_schedule.epoch_ends()
+            if not self._fit_run.reader.waits_for_epoch:
+                self._epoch_over(trainer)
+
+    def _follow_epoch_end(self, trainer: Any, module: Any) -> None:
+        """Decide once the module's own hook has logged what it logs: Lightning calls it after those of callbacks."""
+        assert self._fit_run is not None
+        log = module.on_train_epoch_end
+
+        def log_then_check(*arguments: Any, **named: Any) -> Any:
+            logged = log(*arguments, **named)
+            if self._fit_run is not None:
+                self._fit_run.rescan(trainer)  # it may add parameter groups as well
+            self._epoch_over(trainer)
+            return logged
+
+        patch(module, "on_train_epoch_end", log_then_check, self._fit_run.undo)
+
+    def _epoch_over(self, trainer: Any) -> None:
+        if self._fit_run is None:
+            return
+        # A monitor that no validation logs has its value here, and is looked at here.
+        if self.checks_on_train_epoch_end or self._fit_run.reader.comes_at_epoch_end(trainer.callback_metrics):
             self._fit_run.reader.fresh_metrics.look(trainer.callback_metrics)
             self._check(trainer, TrainerState.of(trainer, epoch_over=True))
 
     def on_train_end(self, trainer: Any, pl_module: Any) -> None:
         """Say how it went, and leave nothing of ours behind."""
+        if self._fit_run is not None and (is_finished(trainer) or self._fit_run.history.ends_with_stop):
+            self._fit_run.journal.end()
         self._keep(together=True)
         self._end()
 
@@ -397,17 +440,27 @@ class LearningRateController(DualCallback):
         return f"lightning_lr/{self.state_key}"
 
     def __getstate__(self) -> dict[str, Any]:
-        # A run holds hooks into a running Trainer; Lightning hangs bound methods of the module on every callback.
-        kept = {key: value for key, value in self.__dict__.items() if key not in ("_fit_run", "log", "log_dict")}
-        history = self._history if self._fit_run is None else self._fit_run.history
-        return {
-            **kept,
-            "_fit_run": None,
-            "_history": history,
-            "_state": self.state_dict(),
-            "_checkpointed": {},
-            "_before_training": None,
+        """The arguments as they were given, and what the last fit came to, as plain values: no class but this one.
+
+        A copy, or what is loaded from a pickle, is a callback of its own: it has no part in a fit that is under way.
+        """
+        added = {name: value for name, value in vars(self).items() if name not in self._OWN}
+        decisions = [plain(decision) for decision in self.decisions]
+        return {**added, "_arguments": self._arguments, "_state": self.state_dict(), "_decisions": decisions}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        values = dict(state)
+        LearningRateController.__init__(self, **values["_arguments"])
+        self._history = DecisionHistory([decision_from(record) for record in values.pop("_decisions")])
+        vars(self).update(values)
+
+    _OWN = frozenset(
+        {
+            *("options", "_fit_run", "_history", "_checkpointed", "_held_out", "_before_training", "_owes_check"),
+            *("_stage", "log", "log_dict"),
         }
+    )
+    """Attributes that are made anew: by the constructor, or by Lightning, which hangs methods of the module on them."""
 
     def __repr__(self) -> str:
         settings, policy = self.options.settings, self.options.settings.policy

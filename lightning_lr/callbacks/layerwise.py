@@ -17,11 +17,11 @@ from lightning_lr.layerwise.layers import layers_of
 from lightning_lr.layerwise.layerwise_run import LayerwiseRun, record_path
 from lightning_lr.layerwise.probe import LayerProbe
 from lightning_lr.layerwise.rule import LayerChange, LayerRule, check_rule
-from lightning_lr.loggers.journal_file import JournalFile, journal_path
+from lightning_lr.loggers.journal_file import JournalFile, folders_of_run, journal_path
 from lightning_lr.optim.param_group_lrs import innermost
 from lightning_lr.run.distributed import Ranks
 from lightning_lr.run.patches import patch
-from lightning_lr.run.trainer.trainer_adapter import batches_that_stepped
+from lightning_lr.run.trainer.trainer_adapter import batches_that_stepped, is_finished
 
 __all__ = ["LayerwiseLearningRate"]
 
@@ -144,6 +144,7 @@ class LayerwiseLearningRate(DualCallback):
             loggers=trainer.loggers if ranks.rank == 0 else (),
             record=self._open_record(trainer, ranks, state.get("record"), list(layers)),
             dry_run=self.dry_run,
+            warn=warn,
         )
         self._scan(trainer, pl_module)
         if state:
@@ -187,6 +188,8 @@ class LayerwiseLearningRate(DualCallback):
 
     def on_train_end(self, trainer: Any, pl_module: Any) -> None:
         """Leave nothing behind but the groups, which stay split, and the rates in them."""
+        if self._fit_run is not None and is_finished(trainer):
+            self._fit_run.record.end()
         self._end()
 
     def on_exception(self, trainer: Any, pl_module: Any, exception: BaseException) -> None:
@@ -232,7 +235,8 @@ class LayerwiseLearningRate(DualCallback):
         if ranks.rank:
             return JournalFile(None, header, warn)
         path = record_path(self.record, journal_path(None, trainer.loggers, trainer.default_root_dir, None))
-        return JournalFile.resumed(former, path, header, warn)
+        folders = folders_of_run(trainer.loggers, trainer.default_root_dir, trainer.ckpt_path)
+        return JournalFile.resumed(former, path, header, warn, folders, say)
 
     # --- state --------------------------------------------------------------------------------------------------------
 
@@ -267,8 +271,12 @@ class LayerwiseLearningRate(DualCallback):
         return f"lightning_lr/{self.state_key}"
 
     def __getstate__(self) -> dict[str, Any]:
-        kept = {key: value for key, value in self.__dict__.items() if key not in ("log", "log_dict")}
-        return {**kept, "_fit_run": None, "_undo": ExitStack(), "_patched": False, "_state": self.state_dict()}
+        ours = ("log", "log_dict", "_fit_run", "_undo", "_patched")
+        kept = {key: value for key, value in self.__dict__.items() if key not in ours}
+        return {**kept, "_state": self.state_dict(), "_last": (self.multipliers, {})}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state, _fit_run=None, _undo=ExitStack(), _patched=False)
 
     def __repr__(self) -> str:
         options = f"every_n_steps={self.every_n_steps}, step={self.step}, limit={self.limit}, trust={self.trust}"

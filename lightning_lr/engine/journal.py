@@ -155,7 +155,7 @@ def parse(line: str) -> dict[str, Any]:
     """
     try:
         record = json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):  # cut off, no JSON, or nested without end
         record = None
     if not isinstance(record, dict):
         raise JournalError(f"Expected one JSON object a line but got {line[:40]!r}. The line may have been cut off.")

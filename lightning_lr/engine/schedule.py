@@ -25,6 +25,9 @@ OPEN = 1.0
 """Steps of the end that a plateau begins where the budget is unknown, as a share of those before it: the plateau says
 that half of the run is over. Half as long was up to 9 % worse; see docs/decisions/0011-unknown-budget.md."""
 
+NEVER = 2**50
+"""The end of a curve whose end is not known, or that is not to fall: it is level."""
+
 
 @dataclass(frozen=True)
 class Curve:
@@ -63,17 +66,23 @@ class Curve:
         """The multiple of the level at one optimizer step, above 0 as long as the budget lasts."""
         return self._with_left(step, stair(self.budget - step))
 
+    def has_risen(self, step: int) -> bool:
+        """Whether the warm-up is over."""
+        return self.first + self.rise <= step + 1
+
     def _with_left(self, step: int, left: int) -> float:
-        if step <= self.anneals_from and self._risen(step):
-            return 1.0
+        if step <= self.anneals_from and self.bend is None:
+            return 1.0 if self.has_risen(step) else (step - self.first + 1) / self.rise
+        return min(self._fall(left), (step - self.first + 1) / self.rise)
+
+    def _fall(self, left: int) -> float:
+        """The multiple without the warm-up."""
         start, top = self.bend or (self.anneals_from, 1.0)
+        if self.budget == NEVER:
+            return top
         length = self.budget - start
         # A run that goes on beyond its budget keeps the last step's rate: zero would be a stop that nobody decided.
-        falls = top * (left if left > 1 else 1.0) / (length if length > 1 else 1.0)
-        return min(1.0, (step - self.first + 1) / self.rise, falls)
-
-    def _risen(self, step: int) -> bool:
-        return self.bend is None and self.first + self.rise <= step + 1
+        return min(1.0, top * (left if left > 1 else 1.0) / (length if length > 1 else 1.0))
 
     def moved_to(self, budget: int, step: int) -> Curve:
         """The curve with another end: as if it had always been there while the rate is held, bent where it falls.
@@ -82,7 +91,8 @@ class Curve:
         >>> curve.anneals_from, curve.moved_to(300, step=170).at(235)
         (140.0, 0.25)
         """
-        moved = replace(self, budget=budget)
+        # The warm-up is as long as it was: a rate that rises must not jump because the end was moved.
+        moved = replace(self, budget=budget, warmup=self.rise / max(1, budget - self.first))
         if step < min(self.anneals_from, moved.anneals_from) and self.bend is None:
             return moved
         return replace(moved, bend=self._bent_at(step))
@@ -98,7 +108,7 @@ class Curve:
 
     def _bent_at(self, step: int) -> tuple[int, float]:
         """On the line, not on the stair below it: else each of many moves would lose a little, and all of them much."""
-        return step, self._with_left(step, self.budget - step)
+        return step, self._fall(self.budget - step)
 
 
 def stair(left: int) -> int:

@@ -63,7 +63,7 @@ class Settings:
 
 def settings_from(
     *,
-    monitor: Any = "val_loss",
+    monitor: Any = None,
     mode: Any = "min",
     policy: Any = "auto",
     patience: Any = None,
@@ -139,6 +139,8 @@ def _with_numbers(policy: Policy, **numbers: Any) -> Policy:
 
 
 def _monitors(monitor: Any) -> tuple[str, ...]:
+    if monitor is None:
+        return Settings.monitors
     names = (monitor,) if isinstance(monitor, str) else tuple(monitor) if isinstance(monitor, Sequence) else ()
     if not names or not all(isinstance(name, str) and name for name in names):
         raise ArgumentError(f"Expected `monitor` to be a metric name or a list of them but got {monitor!r}.")

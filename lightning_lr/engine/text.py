@@ -5,6 +5,7 @@ The functions take numbers and words, not records, so that the records may use t
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 
 
@@ -48,14 +49,25 @@ def rate_changes(old: Mapping[str, float], new: Mapping[str, float], most: int =
     return f" ({changes})" if changes else ""
 
 
-def markdown_cell(text: str) -> str:
-    r"""Text that cannot break out of a Markdown table's cell, nor be taken for HTML.
+def kind(condition: str, action: str) -> str:
+    """What a decision is called in legends and lists: its condition; what was done where there is none.
 
-    >>> markdown_cell("a|b <script>")
-    'a\\|b &lt;script&gt;'
+    >>> kind("plateau", "restore"), kind("healthy", "explore"), kind("healthy", "anneal")
+    ('plateau', 'search', 'anneal')
     """
-    text = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-    return text.replace("|", "\\|").replace("\n", " ")
+    if condition != "healthy":
+        return str(condition)
+    return "search" if action == "explore" else str(action)
+
+
+def markdown(text: str) -> str:
+    r"""Text that Markdown shows as it is, on one line, and that nothing takes for HTML.
+
+    >>> markdown("a*b <script>")
+    'a\\*b &lt;script&gt;'
+    """
+    text = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;").replace("\n", " ")
+    return re.sub(r"([\\`*_\[\]|])", r"\\\1", text)
 
 
 # --- a decision -------------------------------------------------------------------------------------------------------
@@ -210,6 +222,21 @@ def anneal_begins(early: bool, progress: float | None, budget: int | None) -> st
         return f"anneal: EarlyStopping has run out of patience: {_falls(end)}"
     used = "" if progress is None else f"{progress:.0%} of the budget is used: "
     return f"anneal: {used}{_falls('the end')}"
+
+
+def budget_moved(before: int | None, now: int | None, multiple: float) -> str:
+    """A resumed run has another number of steps.
+
+    >>> budget_moved(300, 400, 0.5)
+    'The run has 400 optimizer steps, 300 before it was resumed. The learning rate goes on at 50 % of its level ...'
+    >>> budget_moved(300, None, 1.0)
+    'How many optimizer steps the run has is not known yet. The learning rate is held until it is.'
+    """
+    if now is None:
+        return "How many optimizer steps the run has is not known yet. The learning rate is held until it is."
+    former = "" if before is None else f", {before} before it was resumed"
+    goes_on = f"The learning rate goes on at {100 * multiple:.3g} % of its level and falls to zero at that end"
+    return f"The run has {now} optimizer steps{former}. {goes_on if multiple < 1 else 'It falls to zero at that end'}."
 
 
 def _falls(end: str) -> str:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+import os
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from lightning_lr.layerwise.log import LayerLog
 from lightning_lr.layerwise.probe import LayerProbe
 from lightning_lr.layerwise.rule import LayerChange, LayerRule
 from lightning_lr.loggers.journal_file import JournalFile
+from lightning_lr.loggers.journal_storage import is_remote
 from lightning_lr.optim.lr_scale import LRScale
 from lightning_lr.optim.param_group_lrs import LAYER, innermost, read
 
@@ -34,6 +36,7 @@ class LayerwiseRun:
         loggers: where rank 0 shows what happens; none on other ranks.
         record: where rank 0 writes it down.
         dry_run: change nothing.
+        warn: called with a sentence where a logger fails.
     """
 
     def __init__(
@@ -46,11 +49,12 @@ class LayerwiseRun:
         loggers: Sequence[Any],
         record: JournalFile,
         dry_run: bool,
+        warn: Callable[[str], None],
     ) -> None:
         self.optimizer, self.layers, self.rule = innermost(optimizer), layers, rule
         self.every_n_steps, self.dry_run = every_n_steps, dry_run
         self.probe, self.record = probe, record
-        self.log = LayerLog(loggers, list(layers))
+        self.log = LayerLog(loggers, list(layers), warn)
         self.steps = 0
         self.changes: dict[str, LayerChange] = {}
         self._seen = False
@@ -142,12 +146,15 @@ class LayerwiseRun:
         """Go on where a checkpoint was written; returns what is to be said."""
         self.steps = state["steps"]
         self.rule.load_state_dict(state["rule"])
-        self.log.recall(self.record.path if state["record"].get("path") else None)
+        if state["record"].get("path"):
+            self.log.recall(self.record.read())
         if self.dry_run or not state["rates"]:
             return []
         return self.control.load(OWNER, state["rates"])
 
 
-def record_path(given: str | None, beside: Path | None) -> Path | None:
+def record_path(given: str | None, journal: str | None) -> str | None:
     """Where the record goes: what the user gave, else beside the journal."""
-    return Path(given).absolute() if given is not None else beside and beside.with_name("layerwise_lr.jsonl")
+    if given is not None:
+        return given if is_remote(given) else str(Path(given).absolute())
+    return None if journal is None else f"{journal.replace(os.sep, '/').rpartition('/')[0]}/layerwise_lr.jsonl"

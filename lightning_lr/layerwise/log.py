@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from importlib.util import find_spec
-from pathlib import Path
 from typing import Any
 
 from lightning_lr.layerwise.rule import LayerChange
 from lightning_lr.loggers.decision_logger import is_tensorboard
+from lightning_lr.loggers.guarded import GuardedLoggers
 
 PREFIX = "layerwise"
 COLUMNS = 200
@@ -25,10 +25,12 @@ class LayerLog:
     Args:
         loggers: ``trainer.loggers``; none on ranks that write nothing.
         layers: names, in order.
+        warn: called with a sentence where a logger fails.
     """
 
-    def __init__(self, loggers: Sequence[Any], layers: Sequence[str]) -> None:
+    def __init__(self, loggers: Sequence[Any], layers: Sequence[str], warn: Callable[[str], None]) -> None:
         self.loggers = tuple(loggers)
+        self._guarded = GuardedLoggers(warn)
         self.layers = tuple(layers)
         self.steps: list[int] = []
         self.rows: list[list[float]] = []
@@ -41,13 +43,11 @@ class LayerLog:
         if len(self.steps) > COLUMNS:
             self.steps, self.rows = self.steps[::2], self.rows[::2]
 
-    def recall(self, path: Path | None) -> None:
-        """Take the columns of a run that goes on from its record."""
-        if path is not None and path.exists():
-            for line in path.read_text(encoding="utf-8").splitlines():
-                record = json.loads(line)
-                if record.get("kind") == "window":
-                    self.remember(record["step"], record["multipliers"])
+    def recall(self, lines: Iterable[str]) -> None:
+        """Take the columns of a run that goes on from the lines of its record."""
+        for record in map(_record, lines):
+            if record.get("kind") == "window":
+                self.remember(record["step"], record["multipliers"])
 
     def write(self, step: int, multipliers: Mapping[str, float], changes: Mapping[str, LayerChange]) -> None:
         """The numbers of one window."""
@@ -56,7 +56,7 @@ class LayerLog:
         numbers.update({f"{PREFIX}/alignment/{layer}": change.alignment for layer, change in changes.items()})
         numbers.update({f"{PREFIX}/trust_ratio/{layer}": change.trust for layer, change in changes.items()})
         for logger in self.loggers:
-            logger.log_metrics(numbers, step=step)
+            self._guarded.call(logger, lambda logger: logger.log_metrics(metrics=numbers, step=step))
         self._windows += 1
         if self._windows % EVERY == 0:
             self.draw()
@@ -66,8 +66,20 @@ class LayerLog:
         boards = [logger for logger in self.loggers if is_tensorboard(logger)]
         if boards and self.steps and find_spec("matplotlib") is not None:
             for logger in boards:
-                figure = heat_map(self.layers, self.steps, self.rows)
-                logger.experiment.add_figure(f"{PREFIX}/multipliers", figure, global_step=self.steps[-1])
+                self._guarded.call(logger, self._draw)
+
+    def _draw(self, logger: Any) -> None:
+        figure = heat_map(self.layers, self.steps, self.rows)
+        logger.experiment.add_figure(f"{PREFIX}/multipliers", figure, global_step=self.steps[-1])
+
+
+def _record(line: str) -> dict[str, Any]:
+    """A line of the record; empty if it is none, and the heat map has a column less."""
+    try:
+        record = json.loads(line)
+    except (ValueError, RecursionError):
+        return {}
+    return record if isinstance(record, dict) and {"step", "multipliers"} <= record.keys() else {}
 
 
 def heat_map(layers: Sequence[str], steps: Sequence[int], rows: Sequence[Sequence[float]]) -> Any:

@@ -8,6 +8,7 @@ from typing import Any
 
 from lightning_lr.engine.journal import decision_from, plain
 from lightning_lr.engine.records import Decision, Review
+from lightning_lr.engine.vocabulary import Action
 
 LONGEST = 1000
 """Decisions kept in memory; the journal has all."""
@@ -48,6 +49,11 @@ class DecisionHistory:
         """Note what one of the decisions brought."""
         if any(decision.check == review.check for decision in self.kept):
             self.brought[review.check] = review.brought
+
+    @property
+    def ends_with_stop(self) -> bool:
+        """Whether the newest decision ended the run."""
+        return bool(self.kept) and self.kept[-1].action is Action.STOP
 
     def __len__(self) -> int:
         """How many there were, the forgotten ones included."""

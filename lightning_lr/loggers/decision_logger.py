@@ -1,6 +1,6 @@
 """Journal entries → what the loggers show. Nothing is decided here.
 
-Every logger gets the numbers; TensorBoard also gets texts: a set-up card once, and the table of all decisions, written
+Every logger gets the numbers; TensorBoard also gets texts: a set-up card once, and the list of all decisions, written
 again at each decision and each review, since it shows but a sample of a tag's texts, of which only the newest is sure;
 and the data of its tab "Learning rate". What others get in place of the texts: :mod:`~lightning_lr.loggers.tables`.
 """
@@ -13,9 +13,11 @@ from typing import TYPE_CHECKING, Any
 from lightning_lr.engine.detectors.base import Detector
 from lightning_lr.engine.log_tags import CONDITION
 from lightning_lr.engine.records import JournalEntry, MetricView
+from lightning_lr.engine.text import markdown
 from lightning_lr.engine.vocabulary import Action
 from lightning_lr.loggers.decision_history import DecisionHistory
-from lightning_lr.loggers.tables import HEADS, DecisionTables, is_a, markdown_table, tables_due
+from lightning_lr.loggers.guarded import GuardedLoggers
+from lightning_lr.loggers.tables import DecisionTables, decision_list, is_a, tables_due
 
 if TYPE_CHECKING:
     from lightning_lr.loggers.tensorboard import TabData
@@ -27,7 +29,7 @@ class DecisionLog:
     Args:
         loggers: ``trainer.loggers``.
         prefix: what all tags begin with; instances with a name have their own.
-        warn: called with a sentence where a logger refuses a table.
+        warn: called with a sentence where a logger refuses a table, or fails.
         detectors: the user's own, which color their decisions.
     """
 
@@ -37,6 +39,7 @@ class DecisionLog:
         self.loggers = tuple(loggers)
         self.prefix = prefix
         self.tables = DecisionTables(loggers, prefix, warn)
+        self._guarded = GuardedLoggers(warn)
         self.tab: TabData | None = None
         if any(map(is_tensorboard, loggers)):
             from lightning_lr.loggers.tensorboard import TabData  # only runs that have a board load it
@@ -57,26 +60,28 @@ class DecisionLog:
         """
         numbers = {f"{self.prefix}/{name}": value for name, value in entry_numbers(entry).items()}
         for logger in self.loggers:
-            logger.log_metrics(numbers, step=step)
+            self._guarded.call(logger, lambda logger: logger.log_metrics(metrics=numbers, step=step))
         if self.tab is not None:
-            boards = [logger.experiment for logger in self.loggers if is_tensorboard(logger)]
-            self.tab.write(entry, len(history), boards)
+            boards, tab = [logger for logger in self.loggers if is_tensorboard(logger)], self.tab
+            self._guarded.call(
+                boards[0], lambda _: tab.write(entry, len(history), [board.experiment for board in boards])
+            )
         reviewed = [] if entry.review is None else [entry.review.check]
         decided = [] if entry.decision.action is Action.HOLD else [entry.decision.check]
         if not (reviewed or decided):
             return
         if self.tab is not None:
             for name, rows in tables_due(history).items():
-                self._text(name, markdown_table(HEADS, rows, right=3), step)
+                self._text(name, decision_list(rows), step)
         self.tables.write(history, [*reviewed, *decided], step)
         for logger in self.loggers:
             # Else an event would stay in memory for up to two minutes, and be lost in a crash, which it may explain.
-            logger.save()
+            self._guarded.call(logger, lambda logger: logger.save())
 
     def _text(self, tag: str, text: str, step: int) -> None:
-        for logger in self.loggers:
-            if is_tensorboard(logger):
-                logger.experiment.add_text(f"{self.prefix}/{tag}", text, global_step=step)
+        name = f"{self.prefix}/{tag}"
+        for logger in filter(is_tensorboard, self.loggers):
+            self._guarded.call(logger, lambda logger: logger.experiment.add_text(name, text, global_step=step))
 
 
 def is_tensorboard(logger: Any) -> bool:
@@ -117,9 +122,9 @@ def _monitor_numbers(view: MetricView) -> dict[str, float]:
 
 
 def set_up_card(summary: Mapping[str, str]) -> str:
-    """What is monitored, what a check is, how the schedulers are composed: a Markdown table of facts.
+    """What is monitored, what a check is, how the schedulers are composed: a Markdown list of facts.
 
     Args:
         summary: what → how, in the order in which they are shown.
     """
-    return markdown_table(("what", "how"), summary.items())
+    return "\n".join(f"- **{markdown(what)}:** {markdown(how)}" for what, how in summary.items())

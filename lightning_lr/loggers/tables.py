@@ -13,11 +13,11 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 from lightning_lr.engine.records import Decision
-from lightning_lr.engine.text import lr_changes, markdown_cell
+from lightning_lr.engine.text import kind, lr_changes, markdown
 from lightning_lr.loggers.decision_history import DecisionHistory
 
 PAGE = 100
@@ -42,11 +42,29 @@ def decision_row(decision: Decision, brought: str = "") -> Row:
     return [*place, str(decision.condition), str(decision.action), rates, decision.reason, brought]
 
 
-def markdown_table(heads: Sequence[str], rows: Iterable[Sequence[Any]], right: int = 0) -> str:
-    """A Markdown table; the first ``right`` columns are aligned to the right."""
-    lines = [heads, ["---:"] * right + ["---"] * (len(heads) - right)]
-    lines += [[markdown_cell(str(cell)) for cell in row] for row in rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+def decision_list(rows: Sequence[Row]) -> str:
+    r"""Rows of decisions as a Markdown list, newest first, each a few short lines.
+
+    TensorBoard's text page sets a table's columns by its own style, which breaks words letter by letter.
+
+    >>> print(decision_list([[3, 3, 39, "plateau", "reduce", "lr 0.1 → 0.05", "no new best", "helped"]]))
+    - **epoch 3 (check 3, step 39): plateau → reduce**, lr 0.1 → 0.05
+        - no new best
+        - What it brought: helped
+    """
+    return "\n".join(line for row in reversed(rows) for line in _item(row))
+
+
+def _item(row: Row) -> Iterator[str]:
+    check, epoch, step, condition, action, rates, why, brought = map(str, row)
+    what = condition if condition != "healthy" else ""
+    done = " → ".join(filter(None, [what, kind("healthy", action)]))
+    # what an annealing changes comes step by step, and is said in its sentence
+    rates = "" if rates == "none" or action == "anneal" else f", {markdown(rates)}"
+    yield f"- **epoch {epoch} (check {check}, step {step}): {markdown(done)}**{rates}"
+    yield f"    - {markdown(why)}"
+    if brought:
+        yield f"    - What it brought: {markdown(brought)}"
 
 
 def newest_rows(history: DecisionHistory) -> list[Row]:

@@ -6,7 +6,7 @@ Nothing of it shows in TensorBoard's own tabs, and without the tab it does no ha
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from lightning_lr.engine.detectors import look_of
@@ -15,7 +15,8 @@ from lightning_lr.engine.history.run_history import TRAIN_LOSS
 from lightning_lr.engine.journal import plain
 from lightning_lr.engine.records import JournalEntry
 from lightning_lr.engine.review import is_reviewed
-from lightning_lr.engine.vocabulary import Action, Event
+from lightning_lr.engine.text import kind
+from lightning_lr.engine.vocabulary import Action, Condition, Event, Verdict
 from lightning_lr.tensorboard_plugin.pages import (
     CHECKS,
     DECISIONS,
@@ -55,15 +56,17 @@ class TabData:
             experiments: the ``SummaryWriter`` of each TensorBoard logger.
         """
         train = entry.views.train.name if entry.views.train is not None else TRAIN_LOSS
-        pages = [(CHECKS, place, checks_page(rows, train)) for place, rows in self.checks.add(check_row(entry))]
+        row = check_row(entry)
+        colors = {name: look_of(Condition(name), self.detectors)[0] for name in row.probabilities}
+        pages = [(CHECKS, place, checks_page(rows, train, colors)) for place, rows in self.checks.add(row)]
         if entry.decision.action is not Action.HOLD:
             due = self.decisions.add(decision_record(entry, number, self.detectors))
             pages += [(DECISIONS, place, decisions_page(decisions)) for place, decisions in due]
         if entry.review is not None:
             known = {"check": entry.review.check, "at": entry.reading.check, "brought": entry.review.brought}
             pages += [(REVIEWS, place, reviews_page(reviews)) for place, reviews in self.reviews.add(known)]
-        for kind, place, text in pages:
-            summary = _summary(PageName(self.prefix, kind, self.session, place).tag, text)
+        for page, place, text in pages:
+            summary = _summary(PageName(self.prefix, page, self.session, place).tag, text)
             for experiment in experiments:
                 # The check's number, not the step: `purge_step` then never takes a page whose first rows still hold.
                 experiment.file_writer.add_summary(summary, entry.reading.check)
@@ -79,7 +82,14 @@ def check_row(entry: JournalEntry) -> CheckRow:
         metrics=entry.reading.metrics,
         before={name: rate.applied for name, rate in entry.reading.rates.items()},
         rates={name: rate.applied for name, rate in entry.adjustment.rates.items()},
+        best=entry.views.monitors[0].best_check if entry.views.monitors else -1,
+        probabilities=_probabilities(entry),
     )
+
+
+def _probabilities(entry: JournalEntry) -> dict[str, float]:
+    stated: Mapping[str, float | None] = getattr(entry.decision, "probabilities", {})
+    return {name: value for name, value in stated.items() if value is not None}
 
 
 def _train_value(entry: JournalEntry) -> float:
@@ -91,10 +101,16 @@ def _train_value(entry: JournalEntry) -> float:
 
 
 def decision_record(entry: JournalEntry, number: int, detectors: Sequence[Detector]) -> dict[str, Any]:
-    """A decision as the journal writes it: with its number, its look, notes, and whether a review is to follow."""
+    """A decision as the journal writes it: with its number, its look, notes, and whether a review is to follow.
+
+    And the series that it was found on, where its mark belongs.
+    """
     record: dict[str, Any] = plain(entry.decision)
-    color, mark = look_of(entry.decision.condition, detectors)
-    look = {"color": color, "mark": mark}
+    what = kind(entry.decision.condition, entry.decision.action)
+    color, mark = look_of(entry.decision.condition, detectors, what)
+    found = (f for f in entry.diagnosis.findings if f.condition is entry.decision.condition)
+    on = next((finding.monitor for finding in found if finding.verdict is Verdict.YES), None)
+    look = {"kind": what, "color": color, "mark": mark, "on": on}
     return {"number": number, **record, **look, "notes": list(entry.adjustment.notes), "reviewed": is_reviewed(entry)}
 
 

@@ -1,4 +1,4 @@
-"""``lightning-lr``: demo, replay, report, evaluate.
+"""``lightning-lr``: demo, replay, report, tune, evaluate.
 
 Exit status: 0, or 2 with one line on standard error if something cannot be read or cannot work; nothing is written
 then. Nothing here imports torch, and a command imports what it needs when it runs, so that ``--help`` comes at once.
@@ -21,13 +21,17 @@ from lightning_lr.errors import LightningLRError
 WRONG = 2
 """Exit status if a run cannot be read, or an option cannot work; argparse uses the same."""
 
-DESCRIPTION = "Look at the learning-rate decisions of a training run, and replay any run that Lightning logged."
-RUN = "a journal (lr_journal.jsonl), a folder or metrics.csv of CSVLogger, or TensorBoard event files or their folder"
+DESCRIPTION = "Look at the learning-rate decisions of a training run, and replay any run that some tool logged."
+RUN = (
+    "a journal (lr_journal.jsonl), TensorBoard event files, a table of metrics (Lightning, Keras, fastai, "
+    "Ultralytics, W&B exports, by hand), Hugging Face's trainer_state.json, a W&B or MLflow run, or a folder with one"
+)
 
 COMMANDS = {
     "demo": "the engine's decisions on curves with a known end",
     "replay": "what it would have decided in a run that exists already, beside what really happened",
     "report": "the decisions of a run, what each brought, which rates performed well, and advice",
+    "tune": "when each of many settings would have acted in the runs that are there already",
     "evaluate": "delay, missed and false alarms of the detectors on labelled runs",
 }
 """Command, a function of `commands` → what it shows."""
@@ -38,11 +42,17 @@ EXAMPLES = {
         "lightning-lr replay lightning_logs/version_0",
         "lightning-lr replay lightning_logs/version_0 --policy halving --set epochs=5",
         "lightning-lr replay run/ --set patience=3 --variant patience=8 --variant 'factor=0.5 cooldown=2'",
-        "lightning-lr replay metrics.csv --monitor val/acc --mode max --json",
+        "lightning-lr replay metrics.csv --monitor val/acc --json",
+        "lightning-lr replay lightning_logs --all",
     ),
     "report": (
         "lightning-lr report lightning_logs/version_0",
         "lightning-lr report lr_journal.jsonl --html report.html --png report.png",
+    ),
+    "tune": (
+        "lightning-lr tune lightning_logs",
+        "lightning-lr tune lightning_logs --grid patience=2,4,8 --grid factor=0.1,0.5 --png tune.png",
+        "lightning-lr tune run_1 run_2 --policy conservative --grid min_delta=0,0.001,0.01 --json",
     ),
     "evaluate": (
         "lightning-lr evaluate",
@@ -106,23 +116,38 @@ def _demo_options(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--curve", help="only this one: healthy, plateau, overfitting, divergence, loss_spike, non_finite"
     )
+    parser.add_argument("--json", action="store_true", help="print one JSON document")
     _file(parser, "--png", metavar="FILE", help="draw the curve that --curve names")
 
 
 def _replay_options(parser: ArgumentParser) -> None:
-    _file(parser, "run", help=RUN)
+    _run_options(parser)
     _settings_options(parser)
     parser.add_argument(
         "--variant", action="append", default=[], metavar="SETTINGS", help="one more column: several NAME=VALUE"
     )
-    parser.add_argument("--json", action="store_true", help="print one JSON document")
     _watch_options(parser)
 
 
 def _report_options(parser: ArgumentParser) -> None:
-    _file(parser, "run", help=RUN)
+    _run_options(parser)
     _file(parser, "--html", metavar="FILE", help="write the report into one file that opens offline")
     _file(parser, "--png", metavar="FILE", help="write the figure")
+    _watch_options(parser)
+
+
+def _tune_options(parser: ArgumentParser) -> None:
+    _file(parser, "runs", nargs="+", help=f"{RUN}, or with many")
+    parser.add_argument("--policy", help="auto or conservative, in place of the run's own")
+    parser.add_argument(
+        "--grid",
+        action="append",
+        default=[],
+        metavar="NAME=VALUES",
+        help="values of an argument of the callback, with commas; repeat it: all combinations are tried",
+    )
+    parser.add_argument("--json", action="store_true", help="print one JSON document")
+    _file(parser, "--png", metavar="FILE", help="draw each run, with the changes of each setting below it")
     _watch_options(parser)
 
 
@@ -130,6 +155,7 @@ def _evaluate_options(parser: ArgumentParser) -> None:
     _file(parser, "runs", nargs="*", help=f"{RUN}; none: the curves of the package")
     parser.add_argument("--onset", action="append", default=[], help="epoch=17, check=17 or none; one for each run")
     parser.add_argument("--condition", help="only the detectors of this condition")
+    parser.add_argument("--json", action="store_true", help="print one JSON document")
     parser.add_argument("--seeds", type=int, default=5, help="how many curves of each family; 5 by default")
     _watch_options(parser)
 
@@ -138,8 +164,15 @@ OPTIONS = {
     "demo": _demo_options,
     "replay": _replay_options,
     "report": _report_options,
+    "tune": _tune_options,
     "evaluate": _evaluate_options,
 }
+
+
+def _run_options(parser: ArgumentParser) -> None:
+    _file(parser, "run", help=RUN)
+    parser.add_argument("--all", action="store_true", help="go through all runs of a folder, one after the other")
+    parser.add_argument("--json", action="store_true", help="print one JSON document")
 
 
 def _settings_options(parser: ArgumentParser) -> None:

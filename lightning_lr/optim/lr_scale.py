@@ -27,7 +27,7 @@ from torch.compiler import is_dynamo_compiling
 from lightning_lr.engine.bounds import check_scale
 from lightning_lr.engine.records import Rate
 from lightning_lr.optim import external_lr_changes
-from lightning_lr.optim.param_group_lrs import Group, innermost, number, rated_groups, read, twins, versions, write
+from lightning_lr.optim.param_group_lrs import Group, innermost, rated_groups, read, twins, versions, write
 from lightning_lr.optim.scales import Scales
 from lightning_lr.optim.scheduler_guard import guard, release
 
@@ -277,16 +277,14 @@ class LRScale:
     def _let_join(self, groups: Sequence[Group], found: Sequence[float]) -> None:
         """Take in groups that were added.
 
-        The optimizer's default rate never saw the scale, so a group that starts there gets it; any other rate is what
-        its writer meant. A default that is a tensor may be the very one that a known group holds: then it did see it.
+        They start from their own rate: what was decided before concerned other layers. (A rate in the very tensor that
+        a known group holds has its scale.)
         """
         known = len(self._written)
         new = range(known, len(found))
         twin = twins(groups, known)
-        default = getattr(self._optimizer(), "defaults", {}).get("lr")
         if new:
-            at_default = {i for i in new if known and default is not None and found[i] == number(default)}
-            self._scales.grow([twin.get(i, 0 if i in at_default else None) for i in new])
+            self._scales.grow([twin.get(i) for i in new])
             self._scheduled += [self._scheduled[twin[i]] if i in twin else found[i] for i in new]
             self._written += found[known:]
             groups_joined, scale = external_lr_changes.listed(new), self._scales.product[known]

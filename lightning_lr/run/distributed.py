@@ -11,7 +11,7 @@ puts a barrier before its all-reduce.)
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -88,11 +88,18 @@ class Ranks:
         if self.alone:
             return [own]
         lengths = [int(length) for (length,) in self.gather([float(len(own))])]
+        if not any(lengths):
+            return [own] * len(lengths)
         padded = bytearray(own.ljust(max(lengths), b"\0"))
         message = torch.frombuffer(padded, dtype=torch.uint8).to(self.device)
         parts = [torch.empty_like(message) for _ in range(self.world_size)]
         dist.all_gather(parts, message)
         return [part.cpu().numpy().tobytes()[:length] for part, length in zip(parts, lengths, strict=True)]
+
+    def union(self, names: Iterable[str]) -> set[str]:
+        """The names of all ranks together."""
+        parts = self.gather_bytes("\n".join(names).encode())
+        return {name for part in parts for name in part.decode().splitlines()}
 
     def gather_plain(self, own: Any) -> list[Any]:
         """Every rank's tensors and plain values, by rank. For checkpoints: two collectives."""

@@ -16,6 +16,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from lightning_lr.engine import text
 from lightning_lr.engine.decisions import foretold
 from lightning_lr.engine.engine import DecisionEngine, check_version
 from lightning_lr.engine.history.run_history import TRAIN_LOSS
@@ -39,12 +40,17 @@ from lightning_lr.run.lr_search.loss_watch import LossWatch
 from lightning_lr.run.options import ControllerOptions
 from lightning_lr.run.readings import reduction_format
 from lightning_lr.run.readings.check_reader import CheckReader
-from lightning_lr.run.readings.fresh_metrics import is_pattern
 from lightning_lr.run.trainer.trainer_adapter import TrainerState, pauses_after, plain_optimizer
 from lightning_lr.snapshot.snapshot import Snapshot
 
 START = -1
 """The check number of the snapshot that is taken before the first step."""
+
+
+def chosen_by_rule(monitors: Sequence[str]) -> str:
+    """What is watched where the user named no monitor."""
+    names = ", ".join(f"`{name}`" for name in monitors)
+    return f"No `monitor` was given, and `val_loss` is not logged: monitoring {names} instead."
 
 
 @dataclass
@@ -62,10 +68,10 @@ class FitRun:
         log: the loggers, on rank 0.
         summary: what the journal's header holds of the run.
         say: prints a sentence, on rank 0.
+        warn: warns with a sentence, on rank 0.
         take_snapshot: copies the present state (``None`` if nothing is ever restored).
         restore_snapshot: restores it, and returns what it could not restore, as sentences.
         validation: steps from one validation to the next.
-        validates: whether a validation will log the monitors; else it is known after an epoch what takes their place.
         untrained: metric → value before the first step, for the first readings.
         loss_watch: the losses of the steps since a search.
         checked_at: the step of the last check.
@@ -74,6 +80,7 @@ class FitRun:
         history: the decisions so far.
         snapshot: the state that a restore brings back.
         snapshot_check: the check it was taken at.
+        resumed: whether it goes on from a checkpoint and has trained no batch yet.
         undo: what to call at the end of the fit, the newest first: all patches of this fit.
     """
 
@@ -87,10 +94,10 @@ class FitRun:
     log: DecisionLog
     summary: Mapping[str, str]
     say: Callable[[str], None]
+    warn: Callable[[str], None]
     take_snapshot: Callable[[Snapshot | None], Snapshot] | None = None
     restore_snapshot: Callable[[Snapshot], tuple[str, ...]] | None = None
     validation: float = 0.0
-    validates: bool = True
     untrained: dict[str, float] = field(default_factory=dict)
     loss_watch: LossWatch | None = None
     checked_at: int = 0
@@ -99,6 +106,7 @@ class FitRun:
     history: DecisionHistory = field(default_factory=DecisionHistory)
     snapshot: Snapshot | None = None
     snapshot_check: int | None = None
+    resumed: bool = False
     undo: ExitStack = field(default_factory=ExitStack)
 
     def __post_init__(self) -> None:
@@ -119,6 +127,23 @@ class FitRun:
         for note in self.groups.scan(trainer.optimizers, trainer.lr_scheduler_configs):
             self.say(note)
 
+    def batch_begins(self, trainer: Any, batch: Any, batch_idx: int) -> None:
+        """Set the rate of the coming step; a search takes the batch, and ends at that of the second step.
+
+        After a resume the rate is that of the budget that the run has now.
+        """
+        lr_schedule, before = self.lr_schedule, self.lr_schedule.budget
+        search = lr_schedule.lr_search
+        if search is not None:
+            search.before_batch(batch, batch_idx)
+            if search.stepped:
+                self._end_search(trainer)
+        lr_schedule.batch_begins()
+        if self.resumed:
+            self.resumed = False
+            if lr_schedule.budget != before and lr_schedule.curve is not None:
+                self.say(text.budget_moved(before, lr_schedule.budget, lr_schedule.curve.at(lr_schedule.steps)))
+
     def before_step(self, optimizer: Any) -> None:
         """Scale a rate that was written since; let the probes see gradients and weights of the first optimizer."""
         self.groups.before_step()
@@ -127,15 +152,6 @@ class FitRun:
             self.reader.probes.before_step()
             if self.lr_schedule.lr_search is not None:
                 self.lr_schedule.lr_search.before_step()
-
-    def before_batch(self, trainer: Any, batch: Any, batch_idx: int) -> None:
-        """Set the rate of the coming step; a search takes the batch, and ends at that of the second step."""
-        search = self.lr_schedule.lr_search
-        if search is not None:
-            search.before_batch(batch, batch_idx)
-            if search.stepped:
-                self._end_search(trainer)
-        self.lr_schedule.before_batch()
 
     def after_batch(self, trainer: Any, outputs: Any, divided: int, batch_idx: int) -> None:
         """Take the loss of a batch, without waiting for the device, and go on to the next part of the run.
@@ -215,8 +231,7 @@ class FitRun:
         if lr_schedule.lr_search is not None or lr_schedule.budget_known_at is not None:
             return False
         # What is watched must be known by then.
-        named = self.validates and not any(map(is_pattern, self.settings.monitors))
-        return named or self.reader.knows_monitors
+        return self.reader.knows_monitors
 
     def check(self, trainer_state: TrainerState, train_only: bool = False) -> Decision | None:
         """Read, ask, apply, write; ``None`` if no rank has anything new, or before the search has ended.
@@ -250,8 +265,9 @@ class FitRun:
         shared = self.reader.unpack(totals, train_only)
         if not train_only:
             self.reader.fresh_metrics.take()
-            if self.reader.lacks(shared, trainer_state):
-                self.watch_training_alone()
+            missing = self.reader.lacks(shared, trainer_state)
+            if missing:
+                self._replace_monitors(missing)
         values = self.reader.values(shared, train_only)
         if not values["train" if train_only else "metrics"]:
             return None
@@ -281,21 +297,37 @@ class FitRun:
     def _find_monitors(self, trainer_state: TrainerState) -> None:
         found = self.reader.found(trainer_state.logged)
         if found:
+            by_rule, self.reader.by_rule = self.reader.by_rule, False
+            if tuple(found) == self.settings.monitors:
+                return
             self.watch(found)
             self.reader.fresh_metrics.look(trainer_state.logged)
-            self.say(f"{', '.join(found)} are watched; {self.settings.vote} of them must agree.")
+            if by_rule:
+                self.warn(chosen_by_rule(found))
+            else:
+                self.say(f"{', '.join(found)} are watched; {self.settings.vote} of them must agree.")
 
     def watch(self, monitors: Sequence[str]) -> None:
         """From now on, these; before the first decision."""
         self._settle(replace(self.settings, monitors=tuple(monitors)))
         self.reader.watch(self.settings)
 
+    def _replace_monitors(self, missing: Sequence[str]) -> None:
+        """Watch the training loss in their place, and say why."""
+        names = ", ".join(f"`{name}`" for name in missing)
+        if not self.reader.validates and missing != [TRAIN_LOSS]:
+            self.say(f"No validation runs that logs {names}: monitoring the training loss instead.")
+        elif self.reader.by_rule:
+            self.warn(
+                "No `monitor` was given, and no validation loss is logged: monitoring the training loss instead. "
+                "Log `val_loss` in `validation_step`, or name a logged metric."
+            )
+        self.watch_training_alone()
+
     def watch_training_alone(self) -> None:
         """From the first check on, where no monitor can come: the training loss takes the monitors' place."""
-        names = ", ".join(self.settings.monitors)
         self._settle(replace(self.settings, monitors=(TRAIN_LOSS,), mode=Mode.MIN, train_monitor=None))
         self.reader.settings, self.reader.watches_training = self.settings, True  # the ranks still pack the same names
-        self.say(f"No validation logs {names}, nor does training: decisions rest on the training loss alone.")
 
     def _settle(self, settings: Settings) -> None:
         self.settings, search = settings, self.core.search
@@ -414,6 +446,7 @@ class FitRun:
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that the next decision depends on, as plain values."""
+        self.journal.flush()
         return {
             "version": 1,
             "core": self.core.state_dict(),
@@ -433,7 +466,9 @@ class FitRun:
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Continue where a checkpoint was written; ``setup`` opened the journal and the snapshot."""
         check_version(state)
-        if any(map(is_pattern, self.settings.monitors)):
+        self.resumed = True
+        if not self.reader.are_named and not state["watches_training"]:
+            self.reader.by_rule &= not state["seen"]
             self.watch(state["monitors"])
         if state["watches_training"]:
             self.watch_training_alone()

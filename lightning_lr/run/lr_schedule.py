@@ -9,12 +9,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from lightning_lr.engine.schedule import WARMUP, Curve
+from lightning_lr.engine.schedule import NEVER, WARMUP, Curve
 from lightning_lr.engine.vocabulary import Event
 from lightning_lr.optim.controlled_groups import ControlledGroups
 from lightning_lr.run.distributed import Ranks
 from lightning_lr.run.lr_search.search import LRSearch
 from lightning_lr.run.readings import reduction_format
+from lightning_lr.run.trainer.step_budget import StepBudget
 from lightning_lr.run.trainer.time_budget import TimeBudget
 
 CURVE = "curve"
@@ -30,7 +31,7 @@ class LRSchedule:
         ranks: the other processes.
         steps: how many optimizer steps there were; Lightning's own count lags behind while a batch ends.
         budget: how many there will be in the whole run, as the ranks agreed; ``None`` where that is unknown.
-        limits: steps so far → budget by the Trainer's limits in epochs and steps.
+        step_budget: how many steps the Trainer's limits in epochs and steps allow.
         time_budget: how many steps a time limit is good for, where there is one.
         budget_changed: called whenever the budget is another one.
         budget_known_at: the step after which a time limit is known in steps; ``None`` where it is, or there is none.
@@ -41,14 +42,17 @@ class LRSchedule:
         curve: the learning rate over the budget, as a multiple of what the decisions ask for.
         annealing: whether the end of that curve has begun.
         ends_at: step at which the run is to end before its budget; ``None`` where it is not.
+        lowest: the lowest multiple since the end began: it never rises because the budget has changed.
         may_end: whether a decision may begin the end now: nothing else ends the run.
+        asks_again: whether all ranks agree on the budget at the next batch, since it may be another one.
+        agreed_at: step at which they last did; at the start they do so when the run is set up.
     """
 
     groups: ControlledGroups
     ranks: Ranks
     steps: int = 0
     budget: int | None = None
-    limits: Callable[[int], int | None] = lambda steps: None
+    step_budget: StepBudget | None = None
     time_budget: TimeBudget | None = None
     budget_changed: Callable[[], None] = lambda: None
     budget_known_at: int | None = None
@@ -59,19 +63,56 @@ class LRSchedule:
     curve: Curve | None = None
     annealing: bool = False
     ends_at: int | None = None
+    lowest: float = 1.0
     may_end: Callable[[], bool] = lambda: False
+    asks_again: bool = False
+    agreed_at: int = 0
 
     @property
     def progress(self) -> float | None:
         """Share of the budget that is used up."""
         return None if self.budget is None else self.steps / self.budget
 
+    @property
+    def falls(self) -> bool:
+        """Whether the rate falls to zero at the end of a known budget."""
+        return self.checked if self.anneals is None else self.anneals
+
     # --- steps --------------------------------------------------------------------------------------------------------
+
+    def epoch_begins(self) -> None:
+        """Take note that an epoch begins with its first batch."""
+        if self.step_budget is not None:
+            self.step_budget.epoch_begins(self.steps)
+            self.asks_again |= self.step_budget.data_may_change or self.agreed_at != self.steps
+
+    def epoch_ends(self) -> None:
+        """Take note that an epoch has ended; how long it was may tell how long the others will be."""
+        if self.step_budget is not None:
+            self.step_budget.epoch_ends(self.steps)
+            self.asks_again |= self.budget is None and self.step_budget.may_be_learned
+
+    def batch_begins(self) -> None:
+        """Agree on the budget where it may be another one, and set the rate of the coming step."""
+        if self.step_budget is not None:
+            self.step_budget.batch_begins()
+        if self.asks_again:
+            self.asks_again = False
+            if self.budget_known_at is None:
+                self.agree_on_budget()
+        self.before_batch()
 
     def before_batch(self) -> None:
         """Set the rate of the coming step, where it changes from step to step."""
         if self.curve is not None:
-            self.groups.set_part(CURVE, self.curve.at(self.steps))
+            self.groups.set_part(CURVE, self._multiple(self.curve))
+
+    def _multiple(self, curve: Curve) -> float:
+        multiple = curve.at(self.steps)
+        if self.annealing and curve.has_risen(self.steps):
+            # A curve with another end lies on other stairs, which may be higher by a thousandth.
+            multiple = self.lowest = min(multiple, self.lowest)
+        return multiple
 
     def after_batch(self, stepped: bool) -> Event | None:
         """Go on to the next part of the run where one has ended, and name the event; the step is counted already.
@@ -116,7 +157,7 @@ class LRSchedule:
         """The rate was not confirmed: it is no longer one that was checked."""
         self.checked = self.moved = False
         if self.anneals is None and self.ends_at is None:
-            self.curve, self.annealing = None, False
+            self.curve, self.annealing, self.lowest = None, False, 1.0
             self.groups.set_part(CURVE, 1.0)
 
     def lay_curve(self, warms_up: bool = False) -> None:
@@ -125,8 +166,7 @@ class LRSchedule:
         Args:
             warms_up: whether the rate rises first.
         """
-        anneals = self.checked if self.anneals is None else self.anneals
-        if anneals and self.budget is not None and self.curve is None and self.lr_search is None:
+        if self.falls and self.budget is not None and self.curve is None and self.lr_search is None:
             self.curve = Curve(first=self.steps, budget=self.budget, warmup=WARMUP if warms_up else 0.0)
 
     def end_early(self, end: int) -> None:
@@ -145,7 +185,8 @@ class LRSchedule:
 
     def own_budget(self) -> int | None:
         """The budget as this rank sees it; only rank 0's opinion counts."""
-        limit = self.shortened(self.limits(self.steps))
+        limit = None if self.step_budget is None else self.step_budget.budget(self.steps)
+        limit = self.shortened(limit)
         if self.time_budget is None:
             return limit
         timed = self.time_budget.budget(self.steps)
@@ -161,14 +202,20 @@ class LRSchedule:
         self.adopt_budget(reduction_format.unpack_budget(agreed))
 
     def adopt_budget(self, budget: int | None) -> None:
-        """From now on this one, where it is known and another."""
-        if budget is not None and budget != self.budget:
+        """From now on this one. The rate goes on from where it is: it never jumps, and where it falls it never rises.
+
+        Args:
+            budget: ``None`` while it is not known: the rate is held until it is.
+        """
+        self.agreed_at = self.steps
+        if budget != self.budget:
             self.budget = budget
             self.budget_changed()
-            if self.curve is not None:
-                self.curve = self.curve.moved_to(budget, self.steps)
-            else:
-                self.lay_curve()
+        end = NEVER if budget is None or not (self.falls or self.ends_at is not None) else budget
+        if self.curve is None:
+            self.lay_curve()
+        elif self.curve.budget != end:
+            self.curve = self.curve.moved_to(end, self.steps)
 
     # --- state --------------------------------------------------------------------------------------------------------
 
@@ -177,6 +224,7 @@ class LRSchedule:
         return {
             "steps": self.steps,
             "budget": self.budget,
+            "step_budget": self.step_budget.state_dict() if self.step_budget else None,
             "time_budget": self.time_budget.state_dict() if self.time_budget else None,
             "budget_known_at": self.budget_known_at,
             "searching": self.lr_search is not None,
@@ -185,6 +233,7 @@ class LRSchedule:
             "curve": asdict(self.curve) if self.curve else None,
             "annealing": self.annealing,
             "ends_at": self.ends_at,
+            "lowest": self.lowest,
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -196,3 +245,4 @@ class LRSchedule:
         self.curve = Curve(**state["curve"]) if state["curve"] else None
         self.annealing = state["annealing"]
         self.ends_at = state["ends_at"]
+        self.lowest = state["lowest"]

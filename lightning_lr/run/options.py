@@ -55,6 +55,7 @@ class ControllerOptions:
 
     Attributes:
         settings: those of the engine, checked by ``settings_from``.
+        monitor_by_rule: whether the user named no monitor: the validation loss that is logged, or the training loss.
         snapshots: ``None`` if no snapshot is taken.
 
     Raises:
@@ -62,6 +63,7 @@ class ControllerOptions:
     """
 
     settings: Settings
+    monitor_by_rule: bool
     restore_best: bool | None
     find_lr: bool | Literal["auto"]
     anneal: bool | Literal["auto"]

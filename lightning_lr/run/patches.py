@@ -2,7 +2,7 @@
 
 A user may have put a method on the object before us (a compiled ``training_step``): it comes back. Another callback,
 or a second controller, may put one on top of ours: it stays, and what it calls of ours goes on to what we had found. So
-the order in which patches are undone does not matter.
+the order in which patches are undone does not matter. A copy or a pickle of the object has what was found on it.
 """
 
 from __future__ import annotations
@@ -56,6 +56,10 @@ def patched_with(owner: Any, name: str, kind: type[T]) -> T | None:
     return None
 
 
+def _identity(found: T) -> T:
+    return found
+
+
 class _Patch:
     """Stands on the object; once undone it calls what was there before, if another patch still calls it."""
 
@@ -73,6 +77,12 @@ class _Patch:
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         return self.call(*args, **kwargs)
+
+    def __reduce__(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
+        """Copied or pickled with its object, in the middle of a fit: what was there before it."""
+        if self.found is NOTHING:
+            return getattr, (self.owner, self.name)
+        return _identity, (self.found,)
 
     def undo(self) -> None:
         self.call, self.lasts = self.plain, False

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -21,12 +21,14 @@ from lightning_lr.run.lr_search.search import LRSearch
 from lightning_lr.run.options import ControllerOptions
 from lightning_lr.run.readings.reduction_format import pack_budget, unpack_budget
 from lightning_lr.run.trainer.other_callbacks import is_a, stops_early
+from lightning_lr.run.trainer.schedulers import schedulers_of
+from lightning_lr.run.trainer.step_budget import StepBudget
 from lightning_lr.run.trainer.strategies import against_restoring, is_sharded
 from lightning_lr.run.trainer.time_budget import FIRST
 from lightning_lr.run.trainer.trainer_adapter import (
     batches_that_stepped,
-    budget_of,
     is_compiled,
+    limited_by_epochs,
     steps_between_validations,
     timers_of,
 )
@@ -50,6 +52,8 @@ class RunPlan:
         open_ended: whether it does so at a plateau, as nothing else ends the run.
         validation: optimizer steps from one validation to the next; infinite where that is unknown.
         timed: whether a time limits the run: how many steps that is must be measured first.
+        notes: what the user should know of the schedulers.
+        plateaus: whether a scheduler of the user's own answers plateaus.
     """
 
     budget: int | None
@@ -62,6 +66,8 @@ class RunPlan:
     open_ended: bool = False
     validation: float = math.inf
     timed: bool = False
+    notes: tuple[str, ...] = ()
+    plateaus: bool = False
 
 
 # --- decided ----------------------------------------------------------------------------------------------------------
@@ -81,10 +87,14 @@ def plan_run(options: ControllerOptions, trainer: Any, ranks: Ranks, state: Mapp
     """
     timed = bool(timers_of(trainer))
     # Rank 0's: where the ranks' data differ in length, each would lay its own curve.
-    own = [pack_budget(budget_of(trainer, batches_that_stepped(trainer))), steps_between_validations(trainer)]
-    agreed, validation = ranks.from_rank_zero(own)
+    own = StepBudget(trainer)
+    agreed, validation = ranks.from_rank_zero(
+        [pack_budget(own.budget(batches_that_stepped(trainer))), steps_between_validations(trainer)]
+    )
     budget = None if timed else unpack_budget(agreed)
-    known = timed or budget is not None
+    learned = budget is None and not timed and own.may_be_learned
+    known = timed or learned or budget is not None
+    moving, dormant = schedulers_of(trainer, budget)
     if options.find_lr is True and (unsupported := _unsupported(trainer)):
         raise UnsupportedError(
             f"Expected a learning rate that can be searched for `find_lr=True` but {unsupported}. Leave it out, and "
@@ -94,8 +104,8 @@ def plan_run(options: ControllerOptions, trainer: Any, ranks: Ranks, state: Mapp
         raise UnsupportedError(
             "Expected a known budget for `anneal=True`: give the Trainer max_epochs, max_steps or max_time."
         )
-    chosen, against = _chosen_otherwise(options, trainer), _against_searching(trainer, budget)
-    against_annealing = _against_annealing(options, trainer)
+    chosen, against = _chosen_otherwise(options, trainer, moving), _against_searching(trainer, budget)
+    against_annealing = _against_annealing(options, trainer, moving)
     searches = not chosen and not against
     anneals: bool | None = options.anneal is True
     if not against_annealing and options.anneal == "auto" and (searches or (state or {}).get("checked")):
@@ -110,14 +120,33 @@ def plan_run(options: ControllerOptions, trainer: Any, ranks: Ranks, state: Mapp
         unsearched="" if chosen else against,
         anneals=anneals,
         ends_early=ends_early,
-        open_ended=ends_early and not known and not stops,
+        open_ended=ends_early and not known and not stops and not limited_by_epochs(trainer),
         validation=validation,
         timed=timed,
+        notes=() if state else _notes(options, moving, dormant),
+        plateaus=any(
+            is_a(config.scheduler, "ReduceLROnPlateau") and type(config.scheduler).__name__ in moving
+            for config in trainer.lr_scheduler_configs
+        ),
     )
-    return replace(run_plan, curve=_curve(run_plan, known, against_annealing, stops))
+    return replace(run_plan, curve=_curve(run_plan, known, learned, against_annealing, stops))
 
 
-def _chosen_otherwise(options: ControllerOptions, trainer: Any) -> str:
+def _notes(options: ControllerOptions, moving: Sequence[str], dormant: Sequence[str]) -> tuple[str, ...]:
+    policy = options.settings.policy
+    asked = [name for name in ("find_lr", "anneal") if getattr(options, name) == "auto"]
+    if options.dry_run or not asked or not (policy.searches or policy.anneals):
+        return ()
+    if moving:
+        wanted = " and ".join(f"{name}=True" for name in asked)
+        return (
+            f"{', '.join(moving)} sets the schedule: the learning rate is neither searched nor annealed. To have that "
+            f"done, pass {wanted}, or remove the scheduler.",
+        )
+    return tuple(f"{name} cannot change a learning rate in this run: it counts as no scheduler." for name in dormant)
+
+
+def _chosen_otherwise(options: ControllerOptions, trainer: Any, moving: Sequence[str]) -> str:
     """Why nothing is searched that the user knows of, by his own choice; empty if nothing speaks against it."""
     if options.find_lr is False:
         return "find_lr=False"
@@ -131,7 +160,7 @@ def _chosen_otherwise(options: ControllerOptions, trainer: Any) -> str:
         return ""
     if not options.settings.policy.searches:
         return f"policy {options.settings.policy.name!r} does not search"
-    return "the schedule is the user's own" if trainer.lr_scheduler_configs else ""
+    return "the schedule is the user's own" if moving else ""
 
 
 def _against_searching(trainer: Any, budget: int | None) -> str:
@@ -170,12 +199,13 @@ def _exploration(budget: int | None) -> str:
     return f"the first update is read along by forward passes, for a rate for {horizon}"
 
 
-def _curve(run_plan: RunPlan, known: bool, against: str, stops: bool) -> str:
+def _curve(run_plan: RunPlan, known: bool, learned: bool, against: str, stops: bool) -> str:
     """The sentence for the set-up card.
 
     Args:
         run_plan: what was decided.
         known: whether the budget is known, or will be.
+        learned: whether it will be once the first epoch is over.
         against: why the end is not annealed, whether the rate is checked or not; empty if it is.
         stops: whether an EarlyStopping ends the run.
     """
@@ -183,6 +213,7 @@ def _curve(run_plan: RunPlan, known: bool, against: str, stops: bool) -> str:
         checked = "" if run_plan.anneals else " if the rate was checked"
         said = f"hold, then linear to zero over the last 30 % of what is left{checked}"
         said += ", by an estimate that each check renews" if run_plan.timed else ""
+        said += ", once the first epoch has shown how many steps an epoch has" if learned else ""
         return said + ("; or from where EarlyStopping has run out of patience" if stops and run_plan.ends_early else "")
     if run_plan.open_ended:
         return "hold until a plateau, then linear to zero over as many steps again; there the run ends"
@@ -204,7 +235,7 @@ def _another_controls(options: ControllerOptions, trainer: Any) -> bool:
     return False
 
 
-def _against_annealing(options: ControllerOptions, trainer: Any) -> str:
+def _against_annealing(options: ControllerOptions, trainer: Any, moving: Sequence[str]) -> str:
     if options.anneal is False:
         return "anneal=False"
     if _another_controls(options, trainer):
@@ -213,7 +244,7 @@ def _against_annealing(options: ControllerOptions, trainer: Any) -> str:
         return f"policy {options.settings.policy.name!r} does not anneal"
     if any(is_a(callback, "StochasticWeightAveraging") for callback in trainer.callbacks):
         return "StochasticWeightAveraging has a rate of its own for the end"
-    return "the schedule is the user's own" if trainer.lr_scheduler_configs else ""
+    return "the schedule is the user's own" if moving else ""
 
 
 # --- begun ------------------------------------------------------------------------------------------------------------
@@ -229,12 +260,14 @@ def begin_plan(
     no_logger: Callable[[], Any],
 ) -> None:
     """Begin to search, or lay the curve over the budget, where this run does so; a resumed run goes on."""
+    for note in run_plan.notes:
+        fit_run.say(note)
     lr_schedule = fit_run.lr_schedule
+    if state:
+        _resume_budget(fit_run, state)
     if fit_run.options.dry_run or not fit_run.groups.rates():
         return
     lr_schedule.anneals = run_plan.anneals
-    if state:
-        _move_end(fit_run, run_plan, state)
     if run_plan.timed and not state:
         lr_schedule.budget_known_at = lr_schedule.steps + FIRST
     if run_plan.searches:
@@ -282,19 +315,12 @@ def _factors(fit_run: FitRun) -> tuple[float, float]:
     return min(lowest or 1 / DECADES, 1.0), max(DECADES if math.isinf(highest) else highest, 1.0)
 
 
-def _move_end(fit_run: FitRun, run_plan: RunPlan, state: Mapping[str, Any]) -> None:
-    """A run that is resumed with more epochs, or more time, has another end: its curve is laid anew."""
+def _resume_budget(fit_run: FitRun, state: Mapping[str, Any]) -> None:
+    """A resumed run may have another end: with more epochs, other batches, more time. Its first batch tells."""
     lr_schedule = fit_run.lr_schedule
-    if lr_schedule.time_budget is None:
-        budget = lr_schedule.shortened(run_plan.budget)
-        moved = budget is not None and budget != lr_schedule.budget
-        lr_schedule.budget = budget
-    else:
-        moved = lr_schedule.time_budget.load_state_dict(state["time_budget"]) if state.get("time_budget") else True
-        if moved:
-            lr_schedule.agree_on_budget()
+    assert lr_schedule.step_budget is not None
+    other_batches = lr_schedule.step_budget.load_state_dict(state["step_budget"])
+    if lr_schedule.time_budget is not None and state["time_budget"] and not other_batches:
+        lr_schedule.time_budget.load_state_dict(state["time_budget"])
+    lr_schedule.asks_again = True
     lr_schedule.budget_changed()
-    if moved and lr_schedule.curve is not None and lr_schedule.budget is not None:
-        lr_schedule.curve = replace(lr_schedule.curve, budget=lr_schedule.budget, bend=None)
-        lr_schedule.annealing = lr_schedule.steps >= lr_schedule.curve.anneals_from
-        fit_run.say(f"The budget is now {lr_schedule.budget} steps: the learning rate falls to zero at that end.")

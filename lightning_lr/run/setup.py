@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
 
 from lightning_lr.engine.history.direction import doubt
+from lightning_lr.engine.history.metric_names import validation_losses
 from lightning_lr.engine.journal import header_line
 from lightning_lr.engine.log_tags import prefix_of
 from lightning_lr.engine.settings import Settings
 from lightning_lr.engine.vocabulary import Condition
 from lightning_lr.errors import UnsupportedError
 from lightning_lr.loggers.decision_logger import DecisionLog, set_up_card
-from lightning_lr.loggers.journal_file import JournalFile, journal_path
+from lightning_lr.loggers.journal_file import JournalFile, folders_of_run, journal_path
 from lightning_lr.optim.controlled_groups import ControlledGroups
 from lightning_lr.optim.lr_scale import LRScale
 from lightning_lr.run.distributed import Ranks
-from lightning_lr.run.fit_run import FitRun
+from lightning_lr.run.fit_run import FitRun, chosen_by_rule
 from lightning_lr.run.lr_schedule import LRSchedule
 from lightning_lr.run.lr_search.before_training import BeforeTraining, mean_over_ranks
 from lightning_lr.run.options import ControllerOptions
@@ -27,14 +28,16 @@ from lightning_lr.run.plan import begin_plan, plan_run
 from lightning_lr.run.readings.check_reader import CheckReader
 from lightning_lr.run.readings.probes import Probes, memory_of_ranks
 from lightning_lr.run.run_summary import run_summary
-from lightning_lr.run.trainer.other_callbacks import anneal_before_stopping, averaged_models_of, is_a, reset_patience
+from lightning_lr.run.trainer.other_callbacks import anneal_before_stopping, averaged_models_of, reset_patience
+from lightning_lr.run.trainer.step_budget import StepBudget
 from lightning_lr.run.trainer.strategies import against_restoring
 from lightning_lr.run.trainer.time_budget import time_budget_of
 from lightning_lr.run.trainer.trainer_adapter import (
     batches_that_stepped,
-    budget_of,
     can_stop_early,
     checks_at_epoch_end,
+    knows_sanity_check,
+    logs_at_epoch_end,
     may_validate,
 )
 from lightning_lr.snapshot.files import SnapshotFile
@@ -52,6 +55,7 @@ def build_run(
     module: Any,
     state: Mapping[str, Any],
     checkpointed: Mapping[str, Any],
+    held_out: Sequence[str],
     before: BeforeTraining | None,
     no_logger: Callable[[], Any],
     say: Say,
@@ -66,42 +70,59 @@ def build_run(
         module: the LightningModule.
         state: the callback's state from a checkpoint; empty for a new run.
         checkpointed: what :func:`to_checkpoint` added to that checkpoint.
-        before: what the sanity check has shown.
+        held_out: metrics that the sanity check logged.
+        before: what it has shown.
         no_logger: makes a logger that takes any call and does nothing.
         say: prints a sentence.
         warn: warns with a sentence.
     """
     settings = _settings_for(options, trainer, warn)
     ranks = Ranks.of(trainer.strategy)
+    held_out = () if state or not trainer.num_sanity_val_steps else sorted(ranks.union(held_out))
+    chosen = validation_losses(held_out, held_out) if options.monitor_by_rule else ()
+    if chosen not in ((), settings.monitors):
+        settings = replace(settings, monitors=chosen)
+        warn(chosen_by_rule(chosen))
     run_plan = plan_run(options, trainer, ranks, state)
+    settings = _without_plateaus(settings, warn) if run_plan.plateaus else settings
     summary = run_summary(options, settings, run_plan, trainer)
+    shown = say if options.verbose else _silent
     groups = ControlledGroups(owner, options.param_groups, settings.min_lr, settings.max_lr, read_only=options.dry_run)
     fit_run = FitRun(
         options=options,
         settings=settings,
         groups=groups,
         ranks=ranks,
-        reader=CheckReader(settings, ranks),
+        reader=CheckReader(
+            settings,
+            ranks,
+            options.monitor_by_rule and not chosen,
+            held_out,
+            may_validate(trainer),
+            logs_at_epoch_end(module),
+        ),
         lr_schedule=LRSchedule(
             groups,
             ranks,
             steps=batches_that_stepped(trainer),
             budget=run_plan.budget,
-            limits=partial(budget_of, trainer),
+            step_budget=StepBudget(trainer),
             time_budget=time_budget_of(trainer) if run_plan.timed else None,
             # Not before `min_epochs`, nor `min_steps`.
             may_end=lambda: run_plan.open_ended and can_stop_early(trainer),
         ),
-        journal=_open_journal(options, trainer, ranks, state, header_line(settings, summary), warn),
+        journal=_open_journal(options, trainer, ranks, state, header_line(settings, summary), shown, warn),
         log=DecisionLog(trainer.loggers, prefix_of(options.name), warn, settings.detectors),
         summary=summary,
-        say=say if options.verbose else _silent,
+        say=shown,
+        warn=warn,
         validation=run_plan.validation,
-        validates=may_validate(trainer),
         untrained=mean_over_ranks(before.metrics, settings.monitors, ranks) if before is not None and not state else {},
         checked_at=batches_that_stepped(trainer),
         global_step=trainer.global_step,
     )
+    if not state and not knows_sanity_check([module, *trainer.callbacks]):
+        fit_run.reader.refuse_missing()
     fit_run.rescan(trainer)
     if not fit_run.groups.rates():
         warn("No optimizer has a learning rate that could be changed: decisions are only recorded.")
@@ -156,11 +177,6 @@ def _settings_for(options: ControllerOptions, trainer: Any, warn: Say) -> Settin
     if against and settings.policy.restores:
         warn(f"Nothing can be put back here ({against}): where {settings.policy.name!r} restores, it only reduces.")
         settings = replace(settings, policy=settings.policy.tuned(restores=False))
-    configs = trainer.lr_scheduler_configs
-    if Condition.PLATEAU in settings.policy.responses and any(is_a(c.scheduler, "ReduceLROnPlateau") for c in configs):
-        responses = {c: asked for c, asked in settings.policy.responses.items() if c is not Condition.PLATEAU}
-        settings = replace(settings, policy=replace(settings.policy, responses=responses))
-        warn(f"ReduceLROnPlateau answers plateaus: {settings.policy.name!r} leaves them to it.")
     if settings.train_monitor and not checks_at_epoch_end(trainer):
         warn(
             f"Checks are made after each validation, where `{settings.train_monitor}` still holds the value of the "
@@ -172,6 +188,16 @@ def _settings_for(options: ControllerOptions, trainer: Any, warn: Say) -> Settin
     if trainer.overfit_batches:
         warn("With `overfit_batches` validation sees the training data: the generalization gap means nothing.")
     return settings
+
+
+def _without_plateaus(settings: Settings, warn: Say) -> Settings:
+    """The settings in which plateaus are left to the scheduler that answers them."""
+    policy = settings.policy
+    if Condition.PLATEAU not in policy.responses:
+        return settings
+    warn(f"ReduceLROnPlateau answers plateaus: {policy.name!r} leaves them to it.")
+    responses = {one: response for one, response in policy.responses.items() if one is not Condition.PLATEAU}
+    return replace(settings, policy=replace(policy, responses=responses))
 
 
 def _continue(
@@ -225,16 +251,17 @@ def _hide_scale_in_module(fit_run: FitRun, module: Any) -> None:
 
 
 def _open_journal(
-    options: ControllerOptions, trainer: Any, ranks: Ranks, state: Mapping[str, Any], header: str, warn: Say
+    options: ControllerOptions, trainer: Any, ranks: Ranks, state: Mapping[str, Any], header: str, say: Say, warn: Say
 ) -> JournalFile:
     """On rank 0 the file; on the others nothing is written."""
     if ranks.rank or options.journal is False:
         return JournalFile(None, header, warn)
     path = journal_path(options.journal, trainer.loggers, trainer.default_root_dir, options.name)
     former = state.get("journal")
-    if options.journal is not None and former and former.get("path") != str(path):
+    if options.journal is not None and former and former.get("path") != path:
         former = None  # the user asks for another file: the one of the former run stays as it is
-    return JournalFile.resumed(former, path, header, warn)
+    folders = folders_of_run(trainer.loggers, trainer.default_root_dir, trainer.ckpt_path)
+    return JournalFile.resumed(former, path, header, warn, folders, say)
 
 
 def _silent(sentence: str) -> None:

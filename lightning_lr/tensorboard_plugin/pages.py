@@ -16,7 +16,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
 PLUGIN = "lightning_lr"
@@ -121,6 +121,8 @@ class CheckRow:
         metrics: monitor → value, as logged.
         before: group → learning rate until this check.
         rates: group → learning rate from here on.
+        best: check of the first monitor's best so far; −1 before the first.
+        probabilities: condition → how probable it is; what cannot be told yet is left out.
     """
 
     check: int
@@ -130,14 +132,17 @@ class CheckRow:
     metrics: Mapping[str, float]
     before: Mapping[str, float]
     rates: Mapping[str, float]
+    best: int = -1
+    probabilities: Mapping[str, float] = field(default_factory=dict)
 
 
-def checks_page(rows: Sequence[CheckRow], train: str) -> str:
+def checks_page(rows: Sequence[CheckRow], train: str, colors: Mapping[str, str] | None = None) -> str:
     """The text of a page of checks: names once, then a list of numbers for each check.
 
     Args:
         rows: at least one, in order.
         train: name of the training side.
+        colors: condition → color, for the probabilities.
 
     >>> rates = {"lr-SGD": 0.1}
     >>> checks_page([CheckRow(0, 0, 9, 0.5, {"val_loss": 1 / 3}, rates, rates)], "train_loss")  # doctest: +ELLIPSIS
@@ -146,6 +151,7 @@ def checks_page(rows: Sequence[CheckRow], train: str) -> str:
     monitors = list(dict.fromkeys(name for row in rows for name in row.metrics))
     rates = list(dict.fromkeys(name for row in rows for name in row.rates))
     shown = rates[:MOST_RATES]
+    stated = list(dict.fromkeys(name for row in rows for name in row.probabilities))
     return _dump(
         {
             "train": train,
@@ -153,10 +159,13 @@ def checks_page(rows: Sequence[CheckRow], train: str) -> str:
             "rates": shown,
             "rates_left_out": len(rates) - len(shown),
             "before": [_short(rows[0].before.get(name)) for name in shown],
+            "best": rows[-1].best,
+            "probabilities": {name: (colors or {}).get(name, "") for name in stated},
             "rows": [
                 [row.check, row.epoch, row.step, _short(row.train)]
                 + [_short(row.metrics.get(name)) for name in monitors]
                 + [_short(row.rates.get(name)) for name in shown]
+                + [_short(row.probabilities.get(name)) for name in stated]
                 for row in rows
             ],
         }
@@ -193,7 +202,7 @@ def read_page(text: str) -> dict[str, Any]:
     """
     try:
         page = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise PageError("not JSON") from error
     if not isinstance(page, dict) or not isinstance(page.get("schema"), int):
         raise PageError("no page of lightning_lr")

@@ -105,5 +105,5 @@ def _plotly(request: Any) -> Any:
     _known(request)
     path = plotly_file()
     if path is None:
-        return http_util.Respond(request, "pip install 'lightning-lr[tensorboard]'", "text/plain", code=404)
+        return http_util.Respond(request, "pip install plotly", "text/plain", code=404)
     return http_util.Respond(request, compressed(path), TYPES[".js"], content_encoding="gzip", expires=DAY)

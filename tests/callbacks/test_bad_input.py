@@ -66,7 +66,7 @@ def test_several_loaders(options):
     with pytest.raises(
         MissingMetricError, match=r"Logged: `val_loss/dataloader_idx_0`, `val_loss/dataloader_idx_1`\. Did"
     ):
-        trainer(LearningRateController(verbose=False), max_epochs=1, **options).fit(
+        trainer(LearningRateController("val_loss", verbose=False), max_epochs=1, **options).fit(
             Scripted(), data(), [data(), data()]
         )
     control = eager("val_loss/dataloader_idx_1")
@@ -233,7 +233,7 @@ def test_values(values, must, must_not, sign):
 
 # --- Trainers ---------------------------------------------------------------------------------------------------------
 
-TRAIN_ONLY = "No validation logs val_loss, nor does training: decisions rest on the training loss alone."
+TRAIN_ONLY = "No validation runs that logs `val_loss`: monitoring the training loss instead."
 
 
 class NoValidation(Scripted):

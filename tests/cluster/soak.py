@@ -31,6 +31,7 @@ import torch
 
 from lightning_lr.engine.policies import HalvingPolicy
 from tests.helpers.ranks import RankError, run_on_ranks
+from tests.helpers.resume import journal_lines
 from tests.helpers.strategy_runs import STEPS, Outcome, Task, checkpoints, every_steps, train
 
 NAN = float("nan")
@@ -136,7 +137,7 @@ def left_alone(kind: str, size: int) -> tuple[tuple[list[Outcome], list[str]], f
 def journal(folder: Path) -> list[str]:
     """The one written last: a run that was killed before its first checkpoint left one behind, and began anew."""
     newest = max(folder.glob("lr_journal*.jsonl"), key=lambda path: path.stat().st_mtime_ns)
-    return newest.read_text().splitlines()
+    return journal_lines(newest)
 
 
 def quiet(fn: Any, *args: Any) -> None:

@@ -24,6 +24,7 @@ from lightning_lr.run.lr_search.search import LRSearch
 from lightning_lr.snapshot import snapshot
 from lightning_lr.snapshot.restore import Plan
 from tests.helpers.ranks import run_on_ranks
+from tests.helpers.resume import journal_lines
 from tests.helpers.strategy_runs import STEPS, TIMEOUT, Outcome, Task, checkpoints, train
 
 pytestmark = [
@@ -163,7 +164,7 @@ class Unkilled:
 
     @classmethod
     def of(cls, task: Task, folder: Path) -> Unkilled:
-        return cls(on_ranks(folder, task=task), (folder / "lr_journal.jsonl").read_text().splitlines())
+        return cls(on_ranks(folder, task=task), journal_lines(folder / "lr_journal.jsonl"))
 
 
 @pytest.fixture(scope="module")
@@ -207,7 +208,7 @@ def test_a_rank_is_killed(task: Task, trainer_state: Any, dying: int, tmp_path: 
         assert one.rates == {step: rates for step, rates in whole.rates.items() if step in one.rates}
         assert one.states == {epoch: state for epoch, state in whole.states.items() if epoch in one.states}
         assert max(one.states) == task.epochs - 1
-    assert (tmp_path / "lr_journal.jsonl").read_text().splitlines() == unkilled.journal
+    assert journal_lines(tmp_path / "lr_journal.jsonl") == unkilled.journal
 
 
 class Late(Callback):

@@ -35,9 +35,11 @@ from lightning_lr.run.lr_schedule import LRSchedule
 from lightning_lr.run.readings.check_reader import CheckReader
 from lightning_lr.run.readings.fresh_metrics import FreshMetrics
 from lightning_lr.run.readings.loss_window import LossWindow
+from lightning_lr.run.trainer.step_budget import StepBudget
 from lightning_lr.run.trainer.time_budget import TimeBudget
 from lightning_lr.snapshot.snapshot import Snapshot
 from tests.helpers.recorded import Small, fit
+from tests.helpers.scripted import Scripted, data, trainer
 
 
 def controller(**arguments: Any) -> LearningRateController:
@@ -129,7 +131,7 @@ def some_history(folder: Path) -> DecisionHistory:
 
 
 def written_journal(folder: Path) -> JournalFile:
-    journal = JournalFile.begun(folder / "journal.jsonl", "{}", lambda warning: pytest.fail(warning))
+    journal = JournalFile.begun(folder / "lr_journal.jsonl", "{}", lambda warning: pytest.fail(warning))
     journal.write('{"check": 0}')
     return journal
 
@@ -225,6 +227,17 @@ def used_time_budget(_: Path) -> TimeBudget:
     return time_budget
 
 
+def fed_step_budget(_: Path) -> StepBudget:
+    model = Scripted()
+    made = trainer((), max_epochs=3, num_sanity_val_steps=0)
+    made.fit(model, data(3), data(1))
+    step_budget = StepBudget(made)
+    step_budget.epoch_begins(9)
+    step_budget.epoch_ends(12)
+    step_budget.epoch_begins(12)
+    return step_budget
+
+
 def annealing_schedule(folder: Path) -> LRSchedule:
     lr_schedule = LRSchedule(cut_groups(folder), Ranks(), curve=Curve(first=0, budget=10))
     for _ in range(8):
@@ -261,6 +274,7 @@ TRIPS: dict[type, RoundTrip] = {
     LearningRateController: RoundTrip(trained, state_of, loaded(lambda: controller(policy="auto"))),
     LossWindow: RoundTrip(fed_window, state_of, loaded(LossWindow)),
     FreshMetrics: RoundTrip(fed_metrics, state_of, loaded(lambda: FreshMetrics(["val_loss", "acc"]))),
+    StepBudget: RoundTrip(fed_step_budget, state_of, lambda state, at: loaded(lambda: fed_step_budget(at))(state, at)),
     TimeBudget: RoundTrip(used_time_budget, state_of, loaded(lambda: TimeBudget(lambda: 0.0, 60.0))),
     CheckReader: RoundTrip(fed_reader, state_of, loaded(lambda: CheckReader(Settings(), Ranks()))),
     FitRun: RoundTrip(fit_run_state, lambda state: state, resumed(fit_run_state)),

@@ -30,5 +30,5 @@ def test_each_module_in_the_order_of_the_reference_exists(conf: Any) -> None:
 
 def test_each_pattern_of_the_menu_finds_a_page(conf: Any) -> None:
     generated = "api/index.rst"
-    patterns = [pattern for patterns in conf.MENU.values() for pattern in patterns if pattern != generated]
+    patterns = [p for patterns in [*conf.MENU.values(), *conf.LISTS.values()] for p in patterns if p != generated]
     assert [pattern for pattern in patterns if not any(conf.DOCS.glob(pattern))] == []

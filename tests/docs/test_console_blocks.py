@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 
 pytest.importorskip("torch", reason="the run that the documentation speaks of is trained", exc_type=ImportError)
-pytest.importorskip("plotly", reason="the page with a chart needs the extra `plot`")
+pytest.importorskip("plotly", reason="the page with a chart needs it")
 
 from lightning.pytorch.loggers import TensorBoardLogger
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from lightning_lr.engine.text import markdown_cell, plural, rate_changes
+from lightning_lr.engine.text import markdown, plural, rate_changes
 
 
 @pytest.mark.parametrize(
@@ -29,8 +29,13 @@ def test_rate_changes(why, old, new, said):
 
 
 @pytest.mark.parametrize(
-    ("text", "cell"),
-    [("plain", "plain"), ("a|b", "a\\|b"), ("two\nlines", "two lines"), ("<b> & </b>", "&lt;b&gt; &amp; &lt;/b&gt;")],
+    ("text", "shown"),
+    [
+        ("plain", "plain"),
+        ("a_b *c* [d]", "a\\_b \\*c\\* \\[d\\]"),
+        ("two\nlines", "two lines"),
+        ("<b> & </b>", "&lt;b&gt; &amp; &lt;/b&gt;"),
+    ],
 )
-def test_markdown_cell(text, cell):
-    assert markdown_cell(text) == cell
+def test_markdown(text, shown):
+    assert markdown(text) == shown

@@ -43,6 +43,8 @@ def parsed(lines: Sequence[str]) -> list[dict[str, Any]]:
     for record in records:
         if "version" in record.get("run", {}):
             record["run"]["version"] = "VERSION"
+        if "run_id" in record:
+            record["run_id"] = "ID"
     return records
 
 

@@ -112,13 +112,16 @@ def search_is_taken_back(folder: Path) -> list[str]:
 
 @run
 def resumed_with_other_settings(folder: Path) -> list[str]:
-    """Ended after seven checks, resumed from the fourth: the journal is cut back, a second header has the settings."""
+    """Ended after seven checks, resumed from the fourth: a new journal with a copy of four; a second header."""
     losses = series(1.0, 0.8, 0.7, 0.7, 0.7, 0.7, 0.7, 0.69)
     saved = Saved(folder / "saved.ckpt", step=16, epoch_over=True)
     begun = journal(folder, Scripted(metrics=losses), saved, options={"max_epochs": 7}, find_lr=False, anneal=False)
     assert len([line for line in begun if '"kind": "check"' in line]) == 7
     more = {"max_epochs": 8, "resumed": folder / "saved.ckpt"}
-    return journal(folder, Scripted(metrics=losses), options=more, find_lr=False, anneal=False, patience=2)
+    lines = journal(folder, Scripted(metrics=losses), options=more, find_lr=False, anneal=False, patience=2)
+    finished = (folder / "lr_journal.jsonl").read_text(encoding="utf-8").splitlines()
+    assert finished == [line for line in begun if '"kind": "printed"' not in line]
+    return [*(folder / "lr_journal-2.jsonl").read_text(encoding="utf-8").splitlines(), *lines[len(finished) :]]
 
 
 @run
@@ -194,8 +197,8 @@ def between_validations(folder: Path) -> list[str]:
         return falling(batch, lr, lr_sum) + max(0.0, lr_sum - 12.2) * (lr > 0.05)
 
     module = Scripted(loss, series(1.0, 0.8, 0.7, 0.65))
-    options = {"max_epochs": 4, "steps": 60}
-    return journal(folder, module, options=options, check_every_n_steps=20, find_lr=False, anneal=False)
+    arguments = {"monitor": "val_loss", "check_every_n_steps": 20, "find_lr": False, "anneal": False}
+    return journal(folder, module, options={"max_epochs": 4, "steps": 60}, **arguments)
 
 
 @run
@@ -207,9 +210,9 @@ def training_alone(folder: Path) -> list[str]:
 
 @run
 def stops_after_restores_in_vain(folder: Path) -> list[str]:
-    """Validation is no number any more: restores, each with a cut, and then the run is stopped."""
+    """Validation is no number any more: restores, each with a cut, and then the run is stopped, as its policy asks."""
     module = Scripted(metrics=series(1.0, 0.8, NAN))
-    return journal(folder, module, options={"max_epochs": 20}, find_lr=False)
+    return journal(folder, module, options={"max_epochs": 20}, find_lr=False, policy=AutoPolicy(stops=True))
 
 
 @run

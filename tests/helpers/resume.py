@@ -12,6 +12,7 @@ import logging
 import math
 import os
 import pickle
+import re
 import signal
 import tempfile
 import warnings
@@ -102,7 +103,7 @@ class Trace:
         weights: name → values.
         optimizer: state of the optimizer.
         scheduler: state of the scheduler.
-        journal: the file's lines.
+        journal: the file's lines, without the id of the run.
         sentences: what was printed and warned of.
         state: of the callback.
     """
@@ -306,6 +307,16 @@ def unkilled(run: Run) -> Trace:
     return in_fork(lambda: train(run))
 
 
+def without_id(line: str) -> str:
+    """A line of a journal; of a header without what tells one run from another."""
+    return re.sub(r', "run_id": "\w+", "run_state": "\w+"', "", line)
+
+
+def journal_lines(path: Path) -> list[str]:
+    """The lines of a journal, to be compared with those of another run."""
+    return [without_id(line) for line in path.read_text().splitlines()]
+
+
 def killed(run: Run, when: When, survive: int = 0) -> Path:
     """The checkpoint of a run that lived for a few steps more and was then killed."""
     if when.arguments is None:
@@ -363,7 +374,7 @@ def trace_of(
         weights=as_plain(model.state_dict()),
         optimizer=as_plain(trainer.optimizers[0].state_dict()),
         scheduler=[as_plain(_numbers(config.scheduler.state_dict())) for config in trainer.lr_scheduler_configs],
-        journal=journal.read_text().splitlines() if journal.exists() else [],
+        journal=journal_lines(journal) if journal.exists() else [],
         sentences=sentences,
         state=controller.state_dict(),
     )

@@ -7,19 +7,20 @@ import random
 from pathlib import Path
 from typing import Any
 
+from lightning_lr.engine.history.run_history import RunHistory
 from lightning_lr.engine.records import (
     Adjustment,
     Decision,
     Diagnosis,
+    Finding,
     JournalEntry,
-    MetricView,
-    MetricViews,
     Rate,
     Reading,
     Review,
+    TrainWindow,
 )
 from lightning_lr.engine.review import REVIEW_CHECKS
-from lightning_lr.engine.vocabulary import Action, Condition
+from lightning_lr.engine.vocabulary import Action, Condition, Verdict
 from lightning_lr.loggers.tensorboard import TabData
 
 # condition → what is done about it, in the order in which a long run goes through them
@@ -46,6 +47,7 @@ class TabRun:
         monitor: name of the monitor.
         checks: number of the first check (a resumed run does not begin at 0).
         step_size: optimizer steps from one check to the next.
+        stated: whether probabilities are stated.
     """
 
     def __init__(
@@ -58,6 +60,7 @@ class TabRun:
         prefix: str = "lr_controller",
         rate: float = 0.1,
         seed: int = 0,
+        stated: bool = False,
     ) -> None:
         from torch.utils.tensorboard import SummaryWriter
 
@@ -68,6 +71,8 @@ class TabRun:
         self.rate = rate
         self.seed = seed
         self.pending: Decision | None = None
+        self.stated = stated
+        self.history = RunHistory((monitor,), rel_delta=1e-3)
         self.tab = TabData(prefix)
 
     def go(self, checks: int) -> TabRun:
@@ -89,13 +94,16 @@ class TabRun:
         train = 2.2 * math.exp(-check / 60) + 0.35 + noise / 2
         value = 2.2 * math.exp(-check / 50) + 0.5 + 0.0004 * check + noise
         old = Rate(0.1, self.rate / 0.1, self.rate)
-        decision = self._decide(check)
+        step = (check + 1) * self.step_size - 1
+        window = TrainWindow(train, (train,), self.step_size)
+        reading = Reading(check, check, step, {self.monitor: value}, window, rates={"lr-SGD": old})
+        views = self.history.update(reading)
+        decision = self._decide(check, views.monitors[0].best_check)
         self.rate *= decision.factor
         new = Rate(0.1, self.rate / 0.1, self.rate)
-        step = (check + 1) * self.step_size - 1
-        reading = Reading(check, check, step, {self.monitor: value}, None, train, {"lr-SGD": old})
-        views = MetricViews(check, (), MetricView("train_loss", 1, train, True, (), 2.5, train, check, 0, 0.01))
-        diagnosis = Diagnosis(decision.condition, (), decision.reason)
+        on = "train_loss" if decision.condition is Condition.LOSS_SPIKE else self.monitor
+        found = Finding(decision.condition, Verdict.YES, on, 0.42, 0.25, decision.reason)
+        diagnosis = Diagnosis(decision.condition, (found,), decision.reason)
         review = self._review(check)
         if decision.action is not Action.HOLD:
             self.pending = decision
@@ -110,7 +118,7 @@ class TabRun:
         helped, gains = of.action is not Action.RAISE, (0.012, 0.012, 0.001 * of.check)
         return Review(of.check, of.action, of.condition, of.factor, self.monitor, helped, *gains, REVIEW_CHECKS)
 
-    def _decide(self, check: int) -> Decision:
+    def _decide(self, check: int, best: int) -> Decision:
         condition, action, factor = Condition.HEALTHY, Action.HOLD, 1.0
         reason, evidence = "healthy", {}
         if self.every and check % self.every == self.every - 1:
@@ -119,10 +127,16 @@ class TabRun:
             new = self.rate * factor
             reason = f"{condition}: {self.monitor} did what it does at check {check} → {action}, "
             reason += f"learning rate × {factor:g} (lr-SGD {self.rate:.4g} → {new:.4g})"
-            evidence = {"score": 0.42, "threshold": 0.25, "checks": float(self.every), "noise": 0.012}
+            evidence = {"score": 0.42, "threshold": 0.25, "since_best": 3.0, "slope": -0.012, "slope_error": 0.004}
+            evidence |= {"way_gap": 1.0, "way_rising_strips": 0.0}
         step = (check + 1) * self.step_size - 1
         old, new = {"lr-SGD": self.rate}, {"lr-SGD": self.rate * factor}
-        return Decision(check, check, step, action, condition, factor, old, new, reason, evidence)
+        back = best if action is Action.RESTORE else None
+        decision = Decision(check, check, step, action, condition, factor, old, new, reason, evidence, back)
+        if self.stated:
+            chances = {"plateau": min(1.0, check / 60), "overfitting": None if check < 10 else 0.2}
+            object.__setattr__(decision, "probabilities", chances)
+        return decision
 
 
 def plain_run(folder: Path) -> Any:

@@ -206,7 +206,8 @@ def test_resumed_run_is_the_one_that_never_stopped(tmp_path, with_controller):
     whole = callbacks()
     _, module = fit(whole, tmp_path / "a", enable_checkpointing=True)
     first = next(c for c in whole if isinstance(c, LayerwiseLearningRate))
-    record = (tmp_path / "record.jsonl").read_text()
+    header, *record = (tmp_path / "record.jsonl").read_text().splitlines()
+    assert '"run_state": "done"' in header
     again = callbacks()
     _, resumed = fit(
         again, tmp_path / "b", enable_checkpointing=True, ckpt_path=str(tmp_path / f"step={3 * STEPS_AN_EPOCH}.ckpt")
@@ -214,7 +215,8 @@ def test_resumed_run_is_the_one_that_never_stopped(tmp_path, with_controller):
     second = next(c for c in again if isinstance(c, LayerwiseLearningRate))
     assert resumed.used == module.used[3 * STEPS_AN_EPOCH :]
     assert second.multipliers == first.multipliers
-    assert (tmp_path / "record.jsonl").read_text() == record
+    assert (tmp_path / "record.jsonl").read_text().splitlines() == [header, *record]
+    assert (tmp_path / "record-2.jsonl").read_text().splitlines()[1:] == record
     assert all(
         torch.equal(a, b) for a, b in zip(module.state_dict().values(), resumed.state_dict().values(), strict=True)
     )

@@ -10,6 +10,7 @@ import warnings
 import zipfile
 from pathlib import Path
 from typing import Any
+from unittest.mock import MagicMock, Mock
 
 import pytest
 from lightning.pytorch.loggers import CometLogger, CSVLogger, Logger, MLFlowLogger, TensorBoardLogger, WandbLogger
@@ -233,6 +234,20 @@ def test_several_loggers_and_none(tmp_path):
     silent = eager()
     fit(None, False, silent)
     assert len(silent.decisions) == 4
+
+
+def test_loggers_are_called_as_lightning_calls_them(tmp_path, monkeypatch):
+    """By keyword; a mock, which has any attribute, makes no folder and no table, and gets the numbers."""
+    monkeypatch.chdir(tmp_path)
+    mocks = [MagicMock(), MagicMock(spec=TensorBoardLogger), Mock(spec=Logger)]
+    for mock in mocks:
+        mock.name, mock.version, mock.save_dir = "mock", 0, None
+    fit(None, mocks, eager())
+    assert list(tmp_path.iterdir()) == []
+    for mock in mocks:
+        calls = [call for call in mock.log_metrics.call_args_list if "lr_controller/scale" in call.kwargs["metrics"]]
+        assert [call.kwargs["step"] for call in calls] == [1, 3, 5, 7]
+        assert not any(call.args for call in calls)
 
 
 class Elsewhere(Logger):

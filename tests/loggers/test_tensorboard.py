@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from lightning_lr import ExponentialPolicy, LearningRateController
 from lightning_lr.engine.settings import settings_from
+from lightning_lr.engine.text import markdown
 from lightning_lr.loggers import tables as page_size
 from lightning_lr.offline.logs.sources import open_run
 from lightning_lr.offline.report.adjustment_effects import adjustment_effects
@@ -146,17 +148,17 @@ def test_table_and_card(tmp_path):
     told = texts(events, "lr_controller/decisions")
     assert len(told) == len(control.decisions) == 4
     for count, (step, table) in enumerate(told, start=1):
-        head, _, *rows = table.splitlines()
-        assert head == "| check | epoch | step | condition | action | learning rate | why | brought |"
-        assert len(rows) == count
+        head, why, *others = table.splitlines()
+        assert len([line for line in [head, *others] if line.startswith("- ")]) == count
         assert control.decisions[count - 1].step == step
-        assert control.decisions[count - 1].reason in rows[-1]
-    assert rows[0].startswith("| 0 | 0 | 3 | healthy | reduce | lr-SGD 0.1 → 0.05 | exponential: ")
+        assert why == f"    - {markdown(control.decisions[count - 1].reason)}"
+    oldest = others.index("- **epoch 0 (check 0, step 3): reduce**, lr-SGD 0.1 → 0.05")
+    assert others[oldest + 1].startswith("    - exponential: ")
     ((step, card),) = texts(events, "lr_controller/setup")
     assert step == 0
-    assert "| monitors | val_loss (min); majority of them must agree |" in card
-    assert "| schedulers | none; the applied rate is the optimizer's own × scale |" in card
-    assert "| on plateau |" not in card  # a recipe has no responses
+    assert "- **monitors:** val\\_loss (min); majority of them must agree" in card
+    assert "- **schedulers:** none; the applied rate is the optimizer's own × scale" in card
+    assert "**on plateau:**" not in card  # a recipe has no responses
     assert "condition" not in card
 
 
@@ -169,8 +171,7 @@ def test_a_review_is_shown_where_its_decision_stands(tmp_path, monkeypatch):
     brought = "helped: gain of val_loss a check 0.01 before, 0.01 in the 3 since"
     (first, before), (second, table), _ = texts(events, "lr_controller/decisions")
     assert (first, second) == (15, 27)
-    assert before.splitlines()[-1].endswith(" |  |")
-    assert table.splitlines()[2:] == [before.splitlines()[-1].replace(" |  |", f" | {brought} |")]
+    assert table.splitlines() == [*before.splitlines(), f"    - What it brought: {markdown(brought)}"]
     assert f"lightning_lr: check 6 · epoch 6 · the reduction of check 3 {brought}" in printed
     (tag,) = [tag for tag in events.Tags()["tensors"] if tag.startswith("lr_controller/tab/reviews/")]
     page = read_page(events.Tensors(tag)[-1].tensor_proto.string_val[0].decode())
@@ -201,8 +202,8 @@ def test_a_second_fit_with_the_same_logger(tmp_path):
     assert len(fits) == 2
 
 
-def test_names_that_break_tables(tmp_path):
-    """``|``, markup, line ends and letters from anywhere stay inside their cell."""
+def test_names_that_break_lists(tmp_path):
+    """Markup, line ends and letters from anywhere stay inside their line."""
     bad = "a|b <script>alert(1)</script>\n## ü→漢"
 
     class Named(Scripted):
@@ -213,8 +214,7 @@ def test_names_that_break_tables(tmp_path):
     for tag in ("setup", "decisions"):
         for _, text in texts(events, f"lr_controller/{tag}"):
             assert "<" not in text
-            lines = [line.replace("\\|", "") for line in text.splitlines() if line.startswith("|")]
-            assert len({line.count("|") for line in lines}) == 1
+            assert all(line.lstrip().startswith("- ") for line in text.splitlines())
     assert f"lr_controller/{bad}/best" in events.Tags()["scalars"]
 
 
@@ -247,10 +247,13 @@ def test_pages_keep_the_file_linear(tmp_path, monkeypatch):
     fit.fit(Measured(), data(1), data(1))
     assert len(control.decisions) == 85  # more than a checkpoint has room for
     events = read(tmp_path)
-    newest = texts(events, "lr_controller/decisions")[-1][1].splitlines()[2:]
-    assert [int(row.split("|")[1]) for row in newest] == list(range(65, 85))
+
+    def checks(text: str) -> list[int]:
+        return [int(number) for number in re.findall(r"^- .*\(check (\d+),", text, re.MULTILINE)]
+
+    assert checks(texts(events, "lr_controller/decisions")[-1][1]) == list(range(84, 64, -1))
     pages = sorted(tag for tag in events.Tags()["tensors"] if "/page_" in tag)
     assert pages == [f"lr_controller/decisions/page_00{n}/text_summary" for n in (1, 2, 3, 4)]
-    rows = [row for page in pages for row in texts(events, page.removesuffix("/text_summary"))[0][1].splitlines()[2:]]
-    assert [int(row.split("|")[1]) for row in rows] == list(range(80))
+    written = [checks(texts(events, page.removesuffix("/text_summary"))[0][1]) for page in pages]
+    assert written == [list(range(20 * n + 19, 20 * n - 1, -1)) for n in range(4)]
     assert size[84] - size[64] == pytest.approx(size[64] - size[44], rel=0.1)

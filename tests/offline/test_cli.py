@@ -100,7 +100,7 @@ def test_replay_stands_beside_what_really_happened(tmp_path, capsys):
         ],
     )
     out = printed(capsys, "replay", tmp_path, "--set", "patience=2", "--variant", "policy=halving epochs=4")
-    assert "monitor val/loss, training loss not logged (by the rule" in out
+    assert "monitor val/loss (rule: the validation loss, a total before its parts); training loss not logged" in out
     assert "replayed with: patience=2; policy halving, epochs=4" in out
     assert "6 6 learning rate 0.1 → 0.01" in out
     assert "What replay cannot know: how the metrics would have changed." in out
@@ -123,6 +123,46 @@ def test_replay_as_json(tmp_path, capsys):
     assert document["replays"][0]["decisions"][0]["condition"] == "plateau"
     assert (document["checks"], document["happened"]) == (12, [])
     assert document["unknown"].startswith("What replay cannot know")
+
+
+def two_runs(folder):
+    for version in ("version_0", "version_1"):
+        write_csv(folder / version, plain_run(FLAT))
+    (folder / "version_2").mkdir()
+    (folder / "version_2" / "metrics.csv").write_text("epoch,acc\n0,0.5\n")
+    return folder
+
+
+@pytest.mark.parametrize("command", ["replay", "report"])
+def test_several_runs_are_listed(tmp_path, capsys, command):
+    assert main([command, str(two_runs(tmp_path))]) == 2
+    out, err = capsys.readouterr()
+    there = "version_0/metrics.csv, version_1/metrics.csv, version_2/metrics.csv"
+    assert err == f"lightning-lr: Expected one run in {tmp_path} but it holds 3: {there}. Name one of them.\n"
+    assert [line.split() for line in out.splitlines() if "version_1" in line] == [
+        ["version_1/metrics.csv", "table", "of", "metrics"]
+    ]
+    assert "--all" in out
+
+
+@pytest.mark.parametrize("command", ["replay", "report"])
+def test_all_goes_through_several_runs(tmp_path, capsys, command):
+    """One that cannot be read is said, and does not stop the others."""
+    out = printed(capsys, command, two_runs(tmp_path), "--all")
+    assert out.count("mode min, as its name says") == 2
+    assert "version_2/metrics.csv: not read Expected a metric with a name like val_loss" in out
+    assert main([command, str(tmp_path), "--all", "--json"]) == 0
+    documents = json.loads(capsys.readouterr().out)
+    assert [document.get("checks") for document in documents] == [12, 12, None]
+    assert "Expected a metric" in documents[2]["error"]
+    assert main([command, str(tmp_path / "version_2"), "--all"]) == 2
+    assert capsys.readouterr().err.endswith("but none of its 1 can be.\n")
+
+
+@pytest.mark.parametrize("arguments", [["demo"], ["evaluate", "--seeds", "1"]])
+def test_every_command_prints_json(capsys, arguments):
+    assert main([*arguments, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)
 
 
 def test_evaluate_a_run_of_ones_own(tmp_path, capsys):

@@ -22,6 +22,15 @@ TABLE = [
     (["val_loss", "loss_step", "test_loss"], ("val_loss",), None, "loss_step"),
     (["lr_controller/val_loss/best", "val_loss", "epoch", "hp_metric"], ("val_loss",), None, None),
     (["train_loss", "epoch"], ("train_loss",), "train_loss", None),
+    # a total before its parts, a validation metric before any training loss, the training loss of the monitor's kind
+    (["val_loss_cls", "val_mean_loss", "loss_cls", "mean_loss"], ("val_mean_loss",), "mean_loss", None),
+    (["total_loss", "aux_loss"], ("total_loss",), "total_loss", None),
+    (["train_loss", "val_acc"], ("val_acc",), "train_loss", None),
+    (["train_loss", "train_mse", "val_mse", "val_acc"], ("val_mse",), "train_mse", None),
+    (["loss", "eval_runtime", "eval_samples_per_second"], ("loss",), "loss", None),
+    (["train_loss", "test_loss"], ("test_loss",), "train_loss", None),
+    (["train_loss", "test_loss", "val_acc"], ("val_acc",), "train_loss", None),
+    (["loss", "val_lr", "val_time"], ("loss",), "loss", None),
 ]  # fmt: skip
 
 
@@ -34,15 +43,15 @@ def test_the_rule(names, monitors, train, steps):
 def test_the_users_own_choice():
     choice = choose(["val_acc", "val_loss", "train_acc"], ["val_acc"], "train_acc")
     assert (choice.monitors, choice.train) == (("val_acc",), "train_acc")
-    assert choice.sentence == "monitor val_acc, training loss train_acc (as asked for)"
+    assert choice.sentence == "monitor val_acc (as asked for); training loss train_acc (as asked for)"
 
 
 MISSING = [
     (
-        ["val_acc", "epoch"],
+        ["acc", "epoch"],
         [],
         None,
-        "Expected a metric with a name like val_loss in run/ but it logged val_acc. Pass --monitor NAME.",
+        "Expected a metric with a name like val_loss in run/ but it logged acc. Pass --monitor NAME.",
     ),
     (
         ["epoch", "step"],

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import re
 from dataclasses import replace
@@ -19,12 +20,15 @@ from lightning_lr.engine.vocabulary import Action, Condition, Event
 from lightning_lr.offline.cli import main
 from lightning_lr.offline.curves import overfitting
 from lightning_lr.offline.demo import decided
+from lightning_lr.offline.logs.run import Run
 from lightning_lr.offline.report import report
 from lightning_lr.offline.report.adjustment_effects import adjustment_effects
 from lightning_lr.offline.report.advice import advice_of
+from lightning_lr.offline.report.conclusion import conclusion_of
 from lightning_lr.offline.report.figure import draw
 from lightning_lr.offline.report.figure_labels import GAP, placed
 from lightning_lr.offline.report.good_lr_range import good_lr_range
+from lightning_lr.offline.report.html_report import page
 from lightning_lr.offline.report.run_summary import summarize
 from tests.helpers.logs import plain_run, write_csv
 
@@ -44,6 +48,10 @@ def summary_of(*checks):
     return summarize((line(number, *check) for number, check in enumerate(checks)), settings_from())
 
 
+def concluded(summary):
+    return conclusion_of(summary, [line.decision.condition for line in summary.lines])
+
+
 DIVERGENCE, PLATEAU = Condition.DIVERGENCE, Condition.PLATEAU
 TOO_HIGH = [
     (2.0, 1.0),
@@ -54,21 +62,23 @@ TOO_HIGH = [
     (0.9, 0.05),
     (0.85, 0.05),
 ]
-TOO_LOW = [(2.0, 0.001), (1.999, 0.001), (1.998, 0.001), (1.5, 0.01), (1.2, 0.01), (1.0, 0.01)]
+RAISED = [(2.0, 0.001), (1.999, 0.001), (1.998, 0.001), (1.5, 0.01), (1.2, 0.01), (1.0, 0.01)]
 
 RANGES = [
     (TOO_HIGH,
      "Rates from 0.05 to 0.1 performed well: each improved val_loss by more than 1 %. 0.1 brought most; lowered 2 times it still "
      "performed well. Above that, 1 did harm. No lower rate was tried: the margin on that side is not known.",
-     "The first rate was about 10 times too high; start at 0.1. val_loss still improved at the end: more epochs may bring more."),
-    (TOO_LOW,
+     "val_loss was still improving at the end (new best in the last 3 checks): more epochs may bring more. "
+     "The first rate was about 10 times too high; start at 0.1."),
+    (RAISED,
      "0.01 performed well: it improved val_loss by more than 1 %, as no rate next to it did. No higher rate was tried: the "
      "margin on that side is not known. Below that, 0.001 brought less.",
-     "The first rate was about 10 times too low; start at 0.01. val_loss still improved at the end: more epochs may bring more."),
+     "val_loss was still improving at the end (new best in the last 3 checks): more epochs may bring more."),
     ([(1.0, 0.1), (1.0, 0.1), (1.0, 0.1)],
-     "Of the rates that were tried (0.1) none improved val_loss by more than 1 %.", "The best val_loss, 1, came in epoch 0."),
+     "Of the rates that were tried (0.1) none improved val_loss by more than 1 %.", "3 checks are too few to tell more; the best val_loss, 1, came in epoch 0."),
     ([(1.0, None), (0.5, None)],
-     "No learning rate was recorded: add LearningRateMonitor or LearningRateController.", "The best val_loss, 0.5, came in epoch 1."),
+     "No learning rate was recorded: nothing can be said of it.",
+     "2 checks are too few to tell more; the best val_loss, 0.5, came in epoch 1."),
     ([(math.nan, 0.1)],
      "Of the rates that were tried (0.1) none improved val_loss by more than 1 %.",
      "val_loss was never finite: look at the data and the loss before the learning rate."),
@@ -76,13 +86,13 @@ RANGES = [
 
 
 @pytest.mark.parametrize(
-    ("checks", "sentences", "advice"), RANGES, ids=["too high", "too low", "flat", "no rate", "NaN"]
+    ("checks", "sentences", "advice"), RANGES, ids=["too high", "raised by a schedule", "flat", "no rate", "NaN"]
 )
 def test_the_range_of_rates_and_the_advice(checks, sentences, advice):
     summary = summary_of(*checks)
     good = good_lr_range(summary)
     assert " ".join(good.sentences) == sentences
-    assert " ".join(advice_of(summary, good)) == advice
+    assert " ".join(advice_of(summary, good, concluded(summary))) == advice
 
 
 def explored_and_annealed():
@@ -121,9 +131,9 @@ def test_our_own_curve_is_no_change_and_no_rate_that_was_tried():
     assert good.most == pytest.approx(0.05)
     assert good.sentences[1] == "No higher rate was tried: the margin on that side is not known."
     assert good.sentences[2] == "Below that, 0.005 brought less."
-    start, end = advice_of(summary, good)
-    assert start == "The first rate was about 20 times too high; start at 0.05."
-    assert end.startswith("It began to overfit by epoch 6; the best val_loss, 0.45, came in epoch 11, after the cut.")
+    end, cut = advice_of(summary, good, concluded(summary))
+    assert end.startswith("val_loss was still improving at the end (new best in the last 3 checks)")
+    assert cut == "It had begun to overfit by epoch 6; the best val_loss, 0.45, came in epoch 11, after the cut."
 
 
 def test_the_report_of_a_narrow_terminal_is_paragraphs(tmp_path, capsys, monkeypatch):
@@ -193,6 +203,46 @@ def test_a_schedule_in_a_journal_is_not_taken_for_a_decision(tmp_path, capsys, m
     monkeypatch.setattr(report, "WIDE", 500)
     assert main(["report", str(tmp_path)]) == 0
     assert "check 2 · epoch 2 · changed by its schedule · 0.1 → 0.01" in capsys.readouterr().out
+
+
+def chart_of(path):
+    (data,) = re.findall(r'<script type="application/json" id="data">(.*?)</script>', path.read_text(encoding="utf-8"))
+    return json.loads(data)["curves"]
+
+
+def test_marks_lie_on_the_curve_of_the_rate(tmp_path):
+    """Also where our own curve over the budget lowers it: what is drawn is the rate that the steps used."""
+    pytest.importorskip("plotly")
+    pytest.importorskip("matplotlib")
+    settings = settings_from()
+    late = acted(12, 0.45, 0.0005, 0.5, Action.REDUCE, Condition.PLATEAU)
+    summary = summarize([*explored_and_annealed().lines, late], settings)
+    run = Run(tmp_path, "journal", settings, lambda: iter(summary.lines), ("chosen",), True, True)
+    (tmp_path / "a.html").write_text(page(report.report_of(run)), encoding="utf-8")
+    curves = chart_of(tmp_path / "a.html")
+    (rate,) = (curve for curve in curves if curve["name"] == "lr")
+    marks = [curve for curve in curves if curve["mode"] == "markers"]
+    assert [curve["name"] for curve in marks] == ["search", "overfitting", "anneal", "plateau"]
+    assert len({curve["marker"]["symbol"] for curve in marks}) == 4
+    on_curve = set(zip(rate["x"], rate["y"], strict=True))
+    assert [
+        point for curve in marks for point in zip(curve["x"], curve["y"], strict=True) if point not in on_curve
+    ] == []
+    _, axes = draw(summary.lines).axes
+    drawn = {handle.get_label(): list(zip(*handle.get_data(), strict=True)) for handle in axes.get_lines()}
+    assert [text.get_text() for text in axes.get_legend().get_texts()] == [
+        "lr",
+        "search",
+        "overfitting",
+        "anneal",
+        "plateau",
+    ]
+    assert [
+        point
+        for kind in ("search", "overfitting", "anneal", "plateau")
+        for point in drawn[kind]
+        if point not in drawn["lr"]
+    ] == []
 
 
 EVIL = "<script>alert(1)</script>_val_loss"

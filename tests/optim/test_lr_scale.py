@@ -264,11 +264,12 @@ def test_apply_puts_our_rates_back_after_an_old_optimizer_state() -> None:
 @pytest.mark.parametrize(
     ("extra", "scheduled", "scale", "applied"),
     [
-        pytest.param({}, 0.1, 0.25, 0.025, id="at the optimizer's default, which never saw the scale"),
+        pytest.param({}, 0.1, 1.0, 0.1, id="at the optimizer's default"),
         pytest.param({"lr": 0.003}, 0.003, 1.0, 0.003, id="at a rate that its writer chose"),
     ],
 )
 def test_a_group_added_in_mid_run(extra, scheduled: float, scale: float, applied: float) -> None:
+    """It starts from its own rate, and is cut from then on with the others."""
     optimizer = sgd(0.1)
     control = of(optimizer)
     control.set_scale("a", 0.5)
@@ -305,8 +306,8 @@ def test_a_group_added_inside_a_schedulers_step_joins_after_it() -> None:
     control = of(optimizer)
     control.set_scale("us", 0.5)
     control.around(lambda: optimizer.add_param_group({"params": [weight()]}))()
-    assert held(optimizer) == [0.05, 0.05]
-    assert control.notice() == ["New parameter group 1 joined at 0.1, with a scale of 0.5."]
+    assert held(optimizer) == [0.05, 0.1]
+    assert control.notice() == ["New parameter group 1 joined at 0.1, with a scale of 1."]
 
 
 # Rates that are tensors.

@@ -80,9 +80,8 @@ def test_each_step_uses_the_scheduled_rate_times_the_scale(
     per_epoch = BATCHES // accumulation
     assert len(scaled.used) == len(plain) == EPOCHS * per_epoch
     if ours.checks_on_train_epoch_end:
-        # A schedule that is at 0 leaves nothing to cut; the module's own hook steps it after our check.
-        later = 0 if (optimization, interval) == ("manual", "epoch") else 1
-        expected_cuts = [check for check in CUTS[:-1] if plain[(check + later) * per_epoch][0] > 0]
+        # A schedule that is at 0 leaves nothing to cut.
+        expected_cuts = [check for check in CUTS[:-1] if plain[(check + 1) * per_epoch][0] > 0]
         assert [decision.check for decision in ours.decisions if decision.check < CUTS[-1]] == expected_cuts
         products = [
             math.prod(d.factor for d in ours.decisions if d.epoch < step // per_epoch) for step in range(len(plain))

@@ -18,7 +18,20 @@ from torch.optim import lr_scheduler
 from lightning_lr import LearningRateController, Snapshots
 from lightning_lr.engine.journal import read_line
 from tests.helpers import resume
-from tests.helpers.resume import FIRM, Model, Recorder, Run, Trace, When, in_fork, killed, resumed, train, unkilled
+from tests.helpers.resume import (
+    FIRM,
+    Model,
+    Recorder,
+    Run,
+    Trace,
+    When,
+    in_fork,
+    journal_lines,
+    killed,
+    resumed,
+    train,
+    unkilled,
+)
 from tests.helpers.schedulers import CASES, SchedulerCase
 
 MID_EPOCH, EPOCH_END = (next(w for w in resume.WHENS if w.name == name) for name in ("mid-epoch", "end of the epoch"))
@@ -98,7 +111,7 @@ def test_a_run_in_another_folder_goes_on_in_the_same_journal(tmp_path: Path, exp
 
     got = resumed(replace(run, folder=tmp_path / "second"), EPOCH_END, checkpoint)
 
-    assert run.journal.read_text().splitlines() == expected.journal
+    assert journal_lines(run.journal) == expected.journal
     assert not [*(tmp_path / "second").glob("*.jsonl")]
     assert got.decisions == expected.decisions
 

@@ -10,7 +10,7 @@ import torch
 
 from lightning_lr.engine.journal import read_line
 from tests.helpers.ranks import RankError, run_on_ranks
-from tests.helpers.resume import WHENS, Run, Trace, When, train
+from tests.helpers.resume import WHENS, Run, Trace, When, journal_lines, train
 from tests.helpers.schedulers import CASES
 
 DDP = {"strategy": "ddp", "devices": 2, "use_distributed_sampler": False}
@@ -55,7 +55,7 @@ def test_two_ranks_go_on_as_two(when: When, tmp_path: Path, expected: list[Trace
         assert got[rank].scale == expected[0].scale
         assert got[rank].weights == expected[rank].weights
         assert got[rank].optimizer == expected[rank].optimizer
-    assert run.journal.read_text().splitlines() == expected[0].journal
+    assert journal_lines(run.journal) == expected[0].journal
 
 
 @pytest.mark.ranks

@@ -18,7 +18,6 @@ from torch.utils.data import DataLoader, IterableDataset
 
 from lightning_lr import LearningRateController
 from lightning_lr.run.trainer.time_budget import TimeBudget
-from lightning_lr.run.trainer.trainer_adapter import budget_of
 from tests.helpers.ranks import run_on_ranks
 from tests.helpers.scripted import QUIET, Scripted, data
 from tests.helpers.versions import ANY_CHECKPOINT
@@ -215,7 +214,7 @@ def test_the_budget_and_the_end_of_the_fall(module, train, limits, steps) -> Non
     model.on_train_batch_start = lambda *_: rates.append(model.trainer.optimizers[0].param_groups[0]["lr"])
     trainer = Trainer(callbacks=[control], num_sanity_val_steps=0, **QUIET, **limits)
     trainer.fit(model, train, data(1))
-    assert budget_of(trainer, steps) == steps
+    assert control._state["budget"] == steps
     assert [decision.action for decision in control.decisions].count("anneal") == 1
     assert 0 < rates[-1] <= 0.4 * max(rates)
 
@@ -241,8 +240,105 @@ def test_no_limit_is_no_budget(limits) -> None:
     train = endless() if limits["max_epochs"] > 0 else data(20)
     trainer = Trainer(callbacks=[control, Stops()], num_sanity_val_steps=0, **QUIET, **limits)
     trainer.fit(model, train, data(1))
-    assert budget_of(trainer) is None
+    assert control._state["budget"] is None
     assert control._state["curve"] is None
+
+
+class Reads(Callback):
+    """The budget that a check read, and the steps by then."""
+
+    def __init__(self, control: LearningRateController) -> None:
+        self.control = control
+        self.read: list[tuple[int, int | None]] = []
+
+    def on_train_epoch_start(self, trainer: Any, pl_module: Any) -> None:
+        schedule = self.control._fit_run.lr_schedule
+        if trainer.current_epoch:
+            self.read.append((schedule.steps, schedule.budget))
+
+
+class Changing(Scripted):
+    """A data set of another size at each epoch from some epoch on; its validation loss falls.
+
+    Args:
+        sizes: batches of each epoch; the last one is repeated.
+    """
+
+    def __init__(self, *sizes: int) -> None:
+        super().__init__(FALLS)
+        self.sizes = sizes
+
+    def train_dataloader(self) -> DataLoader:
+        return data(self.sizes[min(self.trainer.current_epoch, len(self.sizes) - 1)])
+
+    def val_dataloader(self) -> DataLoader:
+        return data(1)
+
+
+class SkipsTheRest(Scripted):
+    """Ends each epoch after six of its batches, as ``on_train_batch_start`` may."""
+
+    def on_train_batch_start(self, batch: Any, batch_idx: int) -> int | None:
+        return -1 if batch_idx == 6 else None
+
+
+class StepsAtLast(Manual):
+    """In its first three epochs it does not step at all."""
+
+    def training_step(self, batch: Any, batch_idx: int) -> torch.Tensor:
+        self.every = 5 if self.current_epoch > 2 else 10**9
+        return super().training_step(batch, batch_idx)
+
+
+CHANGING = {
+    "shrinks": (lambda: Changing(*[20] * 10, 5), {}),
+    "grows": (lambda: Changing(*[5] * 10, 20), {}),
+    "shrinks while it is annealed": (lambda: Changing(*[20] * 15, 4), {}),
+    "grows while it is annealed": (lambda: Changing(*[4] * 15, 20), {}),
+    "another size at each epoch": (lambda: Changing(20, 7, 13, 5, 16, 9, 18, 4, 11, 20, 6, 15, 3, 8, 17, 10), {}),
+    "accumulated": (lambda: Changing(*[20] * 10, 5), {"accumulate_grad_batches": 3}),
+    "each epoch is cut short": (lambda: SkipsTheRest(FALLS), {}),
+    "manual, each seventh batch": (lambda: Manual(7), {}),
+    "manual, the first step comes late": (lambda: StepsAtLast(), {}),
+    "no length": (lambda: Scripted(FALLS), {"stream": 11}),
+    "no length, accumulated": (lambda: Scripted(FALLS), {"stream": 11, "accumulate_grad_batches": 4}),
+    "no length, manual": (lambda: Manual(3), {"stream": 11}),
+}
+
+
+@pytest.mark.parametrize("case", CHANGING)
+def test_no_end_while_epochs_remain(case: str) -> None:
+    """Whatever an epoch turns out to be, the fall ends with the run; it never rises, and nothing ends before it."""
+    make, options = CHANGING[case]
+    model, control = make(), LearningRateController(verbose=False, find_lr=False)
+    rates: list[float] = []
+    model.on_before_optimizer_step = lambda *_: rates.append(model.trainer.optimizers[0].param_groups[0]["lr"])
+    options = dict(options)
+    stream = options.pop("stream", None)
+    changing = isinstance(model, Changing)
+    limits = {"max_epochs": 20, **options, **({"reload_dataloaders_every_n_epochs": 1} if changing else {})}
+    reads = Reads(control)
+    trainer = Trainer(callbacks=[control, reads], num_sanity_val_steps=0, **QUIET, **limits)
+    train = data(20) if stream is None else DataLoader(Counted(stream), batch_size=4)
+    trainer.fit(model, *([] if changing else [train, data(1)]))
+    assert trainer.current_epoch == 20
+    assert all(budget is None or budget > steps for steps, budget in reads.read)
+    ends = [decision for decision in control.decisions if decision.action != "anneal"]
+    assert ends == []
+    warm = rates.index(max(rates))
+    assert all(late <= early for early, late in itertools.pairwise(rates[warm:]))
+    assert warm <= len(rates) / 4
+    assert 0 < rates[-1] <= 0.35 * max(rates)
+
+
+class Counted(IterableDataset):
+    """So many batches of four, which the Trainer cannot count."""
+
+    def __init__(self, batches: int) -> None:
+        self.batches = batches
+
+    def __iter__(self) -> Any:
+        return iter(torch.linspace(-1, 1, self.batches * 16).sin().reshape(-1, 4))
 
 
 # seconds of a step, of a pause, steps between two pauses, steps done, seconds left → steps in them

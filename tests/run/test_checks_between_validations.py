@@ -47,7 +47,7 @@ def lost(step: int) -> float:
 
 def fit(model: Scripted, folder: Path | None, epochs: int = 4, **arguments: Any) -> LearningRateController:
     options = {"find_lr": False, "anneal": False, "verbose": False, "check_every_n_steps": EVERY, **arguments}
-    control = LearningRateController(**options)
+    control = LearningRateController("val_loss", **options)
     settings = {"max_epochs": epochs, "num_sanity_val_steps": 0}
     trainer([control], folder, **settings).fit(model, data(EPOCH), data(1))
     return control
@@ -135,7 +135,7 @@ def test_a_run_without_validation_checks_within_its_epochs(tmp_path: Path) -> No
     model = Trains(falls, script={})
     model.validation_step = None  # type: ignore[assignment,method-assign]
     options = {"find_lr": False, "anneal": False, "verbose": False, "check_every_n_steps": EVERY}
-    trainer([LearningRateController(**options)], tmp_path, max_epochs=2).fit(model, data(EPOCH))
+    trainer([LearningRateController("val_loss", **options)], tmp_path, max_epochs=2).fit(model, data(EPOCH))
     lines = readings(tmp_path)
     logged = [line["reading"]["metrics"]["train_loss"] for line in lines if line["reading"]["metrics"]]
     wanted = [sum(map(falls, range(at, at + EPOCH))) / EPOCH for at in (0, EPOCH)]
@@ -146,7 +146,7 @@ def test_a_run_without_validation_checks_within_its_epochs(tmp_path: Path) -> No
 
 def test_a_recipe_makes_none(tmp_path: Path) -> None:
     """It counts epochs, and has no answer to anything between."""
-    control = LearningRateController(policy=HalvingPolicy(epochs=1), verbose=False)
+    control = LearningRateController("val_loss", policy=HalvingPolicy(epochs=1), verbose=False)
     # As the default would be in an epoch that is long enough.
     object.__setattr__(control.options, "check_every_n_steps", EVERY)
     settings = {"max_epochs": 2, "num_sanity_val_steps": 0}
@@ -161,7 +161,9 @@ def test_ranks_check_and_act_alike() -> None:
 
     def run(rank: int) -> tuple[Any, ...]:
         model = Trains(lambda step: lost(step) + rank)
-        control = LearningRateController(find_lr=False, anneal=False, verbose=False, check_every_n_steps=EVERY)
+        control = LearningRateController(
+            "val_loss", find_lr=False, anneal=False, verbose=False, check_every_n_steps=EVERY
+        )
         options = {"strategy": "ddp", "devices": 2, "use_distributed_sampler": False, "num_sanity_val_steps": 0}
         trainer([control], None, max_epochs=2, **options).fit(model, data(EPOCH), data(1))
         return [(d.check, d.step, str(d.condition), d.factor) for d in control.decisions], model.used

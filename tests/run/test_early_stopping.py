@@ -140,7 +140,7 @@ def test_a_schedule_of_the_users_own_ends_as_it_did() -> None:
     class Scheduled(Scripted):
         def configure_optimizers(self) -> Any:
             optimizer = torch.optim.SGD(self.parameters(), lr=0.1)
-            return [optimizer], [torch.optim.lr_scheduler.ConstantLR(optimizer, 1.0)]
+            return [optimizer], [torch.optim.lr_scheduler.ExponentialLR(optimizer, 0.999)]
 
     _, _, made = run(FLAT, ours(), module=Scheduled({"val_loss": FLAT}))
     assert made.current_epoch == STOPS + 1

@@ -55,7 +55,7 @@ class Regression(LightningModule):
             ]
         optimizer = getattr(torch.optim, self.optimizer)(parameters, lr=self.lr)
         if self.scheduler:
-            return [optimizer], [torch.optim.lr_scheduler.ConstantLR(optimizer, 1.0)]
+            return [optimizer], [torch.optim.lr_scheduler.ExponentialLR(optimizer, 0.999)]
         return optimizer
 
 

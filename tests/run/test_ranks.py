@@ -14,6 +14,8 @@ from lightning.pytorch.utilities import rank_zero_only
 
 from lightning_lr import LearningRateController
 from lightning_lr.errors import MissingMetricError
+from lightning_lr.run.readings.loss_window import TOTALS
+from lightning_lr.run.readings.reduction_format import pack_readings, unpack_readings
 from tests.helpers.ranks import RankError, run_on_ranks
 from tests.helpers.scripted import Scripted, data, eager, trainer
 
@@ -148,18 +150,32 @@ def test_a_rank_that_raises_hangs_nobody(rank):
     assert time.monotonic() - began < 2 * TIMEOUT
 
 
-def test_our_own_error_is_on_all_ranks_alike():
-    """A monitor that nobody logs: the same sentence everywhere, and no rank waits for another."""
+# monitor → what is said beside the rest: a name, and patterns that match nothing on any rank, nor on one process
+@pytest.mark.parametrize(
+    ("monitor", "hint"),
+    [("val_los", "Did you mean `val_loss`?"), ("vall_loss*", "Did you mean `val_loss`?"), ("metric?", "Pass one of")],
+)
+def test_our_own_error_is_on_all_ranks_alike(monitor, hint):
+    """A monitor that nobody logs: the same sentence on one process and on each of two, and no rank waits."""
 
     def run(rank: int) -> str:
         with pytest.raises(MissingMetricError) as error:
-            fit_on_ranks(eager("val_los"), OnRanks([FALLS, FALLS]))
+            fit_on_ranks(eager(monitor), OnRanks([FALLS, FALLS]))
         return str(error.value)
 
     one, other = run_on_ranks(run, timeout=TIMEOUT)
-    assert one == other
-    assert one.startswith("Expected `val_los` among the logged metrics but it was not logged. Logged: ")
-    assert "Did you mean `val_loss`?" in one
+    with pytest.raises(MissingMetricError) as alone:
+        trainer([eager(monitor)], max_epochs=3).fit(OnRanks([FALLS]), data(), data(1))
+    assert one == other == str(alone.value)
+    assert one.startswith(f"Expected `{monitor}` among the logged metrics but it was not logged. Logged: ")
+    assert hint in one
+
+
+@pytest.mark.parametrize("value", [1.7e308, -1.7e308, 5e-324, 0.0])
+def test_values_that_overflow_when_added_up_stay_finite(value):
+    own = pack_readings(["val_loss"], {"val_loss": value}, [0.0] * TOTALS)
+    shared = unpack_readings(["val_loss"], None, [4 * number for number in own], world_size=4)
+    assert shared.metrics["val_loss"] == pytest.approx(max(-1e300, min(value, 1e300)))
 
 
 def test_a_core_that_fails_on_rank_zero_is_an_error_on_all():

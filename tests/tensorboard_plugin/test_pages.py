@@ -8,7 +8,7 @@ import re
 
 import pytest
 
-from lightning_lr.engine.detectors import default_detectors
+from lightning_lr.engine.detectors import KIND_MARKS, default_detectors
 from lightning_lr.engine.detectors.base import MARKS
 from lightning_lr.tensorboard_plugin.assets import static_files
 from lightning_lr.tensorboard_plugin.pages import (
@@ -54,7 +54,7 @@ def test_a_row_is_written_a_bounded_number_of_times():
 def test_the_tab_draws_every_mark():
     script = static_files()["/conditions.js"].read_text(encoding="utf-8")
     paths = script.partition("const PATHS = {")[2].partition("}")[0]
-    assert set(re.findall(r'^  "?([a-z-]+)"?:', paths, re.MULTILINE)) == MARKS | {"circle-open"}
+    assert set(re.findall(r'^  "?([a-z-]+)"?:', paths, re.MULTILINE)) == MARKS | {"circle-open", *KIND_MARKS.values()}
     assert {detector.mark for detector in default_detectors()} <= MARKS
 
 

@@ -41,18 +41,23 @@ def sorted_detectors(detectors: Iterable[Detector]) -> tuple[Detector, ...]:
     return tuple(sorted(detectors, key=lambda d: (d.precedence, d.condition, type(d).__name__)))
 
 
-def look_of(condition: Condition, own: Iterable[Detector] = ()) -> tuple[str, str]:
-    """Color and mark of a condition in every picture; grey and a ring for one that has no detector.
+KIND_MARKS = {"search": "diamond-open", "anneal": "triangle-down-open"}
+"""Marks of decisions that answer no condition."""
+
+
+def look_of(condition: Condition, own: Iterable[Detector] = (), kind: str = "") -> tuple[str, str]:
+    """Color and mark of a condition in every picture; grey and a hollow mark for one that has no detector.
 
     Args:
         condition: of a decision.
         own: the detectors that the user added to the built-in ones, from the settings of the run.
+        kind: what the decision is called, if the condition is healthy.
 
     >>> look_of(Condition.PLATEAU), look_of(Condition.HEALTHY)
     (('#0072b2', 'circle'), ('#5a6470', 'circle-open'))
     """
     found = (one for one in (*default_detectors(), *own) if one.condition is condition)
-    return next(((one.color, one.mark) for one in found), (Detector.color, "circle-open"))
+    return next(((one.color, one.mark) for one in found), (Detector.color, KIND_MARKS.get(kind, "circle-open")))
 
 
 def checked_detectors(own: Any, answered: Iterable[Condition]) -> tuple[Detector, ...]:

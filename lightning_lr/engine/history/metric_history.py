@@ -17,6 +17,9 @@ from lightning_lr.engine.records import MetricView
 WINDOW = 64
 """Values kept of one series. Enough for a slope error of 1 % of the noise; few enough for a check to stay fast."""
 
+LARGEST = 1e100
+"""A value beyond it counts as this: its square, and sums of such, are then still numbers."""
+
 LOWERED = 0.1
 """Share by which the mean of a series must fall for an adjustment to have lowered it."""
 
@@ -62,11 +65,13 @@ class MetricHistory:
     def update(self, value: float | None, check: int) -> MetricView:
         """Take the value of one check (``None``: none arrived) and say where the series stands."""
         if value is not None:
+            value = _bounded(value)
             self._take(self.sign * value, check)
         return self._signal(value)
 
     def extend(self, values: Sequence[float], check: int) -> MetricView:
         """Take several values of one check, oldest first."""
+        values = values if not values or -LARGEST <= min(values) <= max(values) <= LARGEST else [*map(_bounded, values)]
         state, oriented = self.state, [self.sign * value for value in values]
         # A sum is finite only where each of them is: then nothing but a new best needs a look at single values.
         known = oriented and state.best_check >= 0
@@ -143,3 +148,7 @@ class MetricHistory:
             before=math.nan if state.before is None else state.before,
             failed_adjustments=state.failed_adjustments,
         )
+
+
+def _bounded(value: float) -> float:
+    return math.copysign(LARGEST, value) if LARGEST < abs(value) < math.inf else value

@@ -7,6 +7,7 @@ A name is read word by word (``val/MSELoss_epoch``: val, mse, loss, epoch), neve
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 
 TRAINING = frozenset({"train", "training", "trn"})
 VALIDATION = frozenset({"val", "valid", "validation", "eval", "evaluation", "dev", "holdout"})
@@ -71,6 +72,37 @@ def is_loss(name: str) -> bool:
     (True, False)
     """
     return "loss" in words(name)
+
+
+def validation_losses(names: Collection[str], held_out: Collection[str] = ()) -> tuple[str, ...]:
+    """The validation loss among logged metrics, by a written rule; empty if there is none.
+
+    ``val_loss`` if it is logged. Otherwise, of all names with a word for held-out data and the word loss, the one with
+    the fewest other words; of these the one without ``_epoch``, then the first of the alphabet. Of several data loaders
+    all. A name that ends in ``_step`` is the value of a batch.
+
+    Args:
+        names: metrics that were logged.
+        held_out: those that are known to come from a validation, whatever their names.
+
+    >>> validation_losses(["loss", "val_acc", "valid/loss_aux", "valid/loss"])
+    ('valid/loss',)
+    >>> validation_losses(["val_loss/dataloader_idx_0", "val_loss/dataloader_idx_1"])
+    ('val_loss/dataloader_idx_0', 'val_loss/dataloader_idx_1')
+    """
+    ranked = []
+    for name in names:
+        read = words(name)
+        there = set(read)
+        measured = there & VALIDATION or (name in held_out and not there & DATA)
+        if measured and "loss" in there and not there & (TRAINING | OTHER) and read[-1] != "step":
+            ranked.append((name != "val_loss", len(there - VALIDATION - WHEN), "epoch" in there, name))
+    if not ranked:
+        return ()
+    chosen = min(ranked)[-1]
+    if not LOADER.search(chosen):
+        return (chosen,)
+    return tuple(sorted(n for n in names if LOADER.search(n) and LOADER.sub("", n) == LOADER.sub("", chosen)))
 
 
 def is_meant_to_rise(name: str) -> bool:

@@ -19,7 +19,8 @@ from lightning_lr.offline.logs.log_readings import logged_run
 from lightning_lr.offline.logs.run import Run, Watch
 
 KIND = "TensorBoard event files"
-FILES = "*tfevents*"
+FILES: tuple[str, ...] = ("*tfevents*",)
+TOGETHER = True
 
 
 def recognizes(path: Path) -> bool:

@@ -16,7 +16,8 @@ from lightning_lr.errors import JournalError, MissingMetricError
 from lightning_lr.offline.logs.run import Run, Watch
 
 KIND = "journal"
-FILES = "lr_journal*.jsonl"
+FILES: tuple[str, ...] = ("lr_journal*.jsonl",)
+TOGETHER = True
 
 
 @dataclass(frozen=True)
@@ -35,8 +36,8 @@ class Journal:
 
 
 def recognizes(path: Path) -> bool:
-    """Any file of JSON lines; whether it is a journal is seen when it is read."""
-    return path.suffix == ".jsonl"
+    """Any file of JSON lines but W&B's; whether it is a journal is seen when it is read."""
+    return path.suffix == ".jsonl" and not path.name.startswith("wandb-")
 
 
 def read(paths: Sequence[Path], watch: Watch) -> Run:
@@ -126,3 +127,5 @@ def _numbered(path: Path) -> Iterator[tuple[int, str]]:
             yield from enumerate(file, start=1)
     except UnicodeDecodeError as error:
         raise JournalError(f"Expected a journal in {path} but it is no text.") from error
+    except OSError as error:
+        raise JournalError(f"Expected a journal in {path} but it cannot be read ({error}).") from error

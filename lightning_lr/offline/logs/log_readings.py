@@ -11,15 +11,16 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from lightning_lr.engine.history.direction import doubt
+from lightning_lr.engine.history.metric_names import FALLS, is_meant_to_rise, words
 from lightning_lr.engine.journal import JournalLine
 from lightning_lr.engine.log_tags import CONDITION, PROBES, is_ours, quantity_of
 from lightning_lr.engine.records import Adjustment, Decision, Rate, Reading, TrainWindow
 from lightning_lr.engine.settings import settings_from
 from lightning_lr.engine.text import plural
 from lightning_lr.engine.vocabulary import Action, Condition
+from lightning_lr.offline.logs.column_roles import add_totals, epoch_name, is_lr
 from lightning_lr.offline.logs.columns import Column, Log
-from lightning_lr.offline.logs.monitors import Choice, choose
+from lightning_lr.offline.logs.monitors import TEST, Choice, choose
 from lightning_lr.offline.logs.run import Run, Watch
 
 BLOCKS = 16
@@ -33,7 +34,7 @@ NOT_OURS = "not decided by lightning_lr"
 """The reason of a check at which the log holds no decision of ours."""
 
 
-def logged_run(path: Path, kind: str, log: Log, watch: Watch) -> Run:
+def logged_run(path: Path, kind: str, log: Log, watch: Watch, read: Sequence[str] = ()) -> Run:
     """The run that a logger recorded.
 
     Args:
@@ -41,18 +42,23 @@ def logged_run(path: Path, kind: str, log: Log, watch: Watch) -> Run:
         kind: its format, in words.
         log: all that was logged.
         watch: what to watch; the rule of `monitors` chooses what it leaves open.
+        read: how the format was read, one sentence each.
 
     Raises:
         MissingMetricError: if it does not hold what is to be watched.
     """
-    choice = choose(log.columns, watch.monitors, watch.train, str(path))
+    totals = add_totals(log)
+    # A test set that is looked at once, at the end, is not watched.
+    once = {name for name, column in log.columns.items() if len(column) == 1 and TEST & set(words(name))}
+    names = [name for name in log.columns if name not in once.difference(watch.monitors)]
+    choice = choose(names, watch.monitors, watch.train, str(path))
     if watch.train_monitor:
         choose(log.columns, [watch.train_monitor], where=str(path))
-    settings = settings_from(monitor=choice.monitors, mode=watch.mode or "min", train_monitor=watch.train_monitor)
-    chosen = [f"{choice.sentence}, mode {settings.mode}"]
-    chosen += filter(None, (doubt(name, settings.mode) for name in settings.monitors if watch.mode is None))
-    if "epoch" not in log.columns:
-        chosen.append("no scalar 'epoch' was logged: each check counts as one epoch")
+    mode, why = _mode(choice.monitors[0], watch.mode)
+    settings = settings_from(monitor=choice.monitors, mode=mode, train_monitor=watch.train_monitor)
+    chosen = [choice.sentence, f"mode {mode}, {why}", *totals, *read]
+    if epoch_name(log.columns) is None:
+        chosen.append("no epoch was logged: each check counts as one epoch")
     if log.restarts:
         chosen.append(f"the run was resumed {log.restarts} time{plural(log.restarts)}; the steps logged last count")
     present = any(map(is_ours, log.columns))
@@ -64,8 +70,9 @@ def logged_run(path: Path, kind: str, log: Log, watch: Watch) -> Run:
 def log_lines(log: Log, choice: Choice, train_monitor: str | None = None) -> Iterator[JournalLine]:
     """The checks of a run, in the form of a journal's lines."""
     columns, rates = log.columns, _rates(log)
+    epochs = columns.get(epoch_name(columns) or "")
     scale, conditions = _own_column(log, "scale"), _own_column(log, CONDITION)
-    epochs, train = columns.get("epoch"), columns.get(train_monitor or "")
+    train = columns.get(train_monitor or "")
     probes = {name: c for tag, c in columns.items() if (name := quantity_of(tag)) in PROBES}
     before, monitors = -1, {name: columns[name] for name in choice.monitors}
     for check, step in enumerate(sorted({s for column in monitors.values() for s in column.steps})):
@@ -85,6 +92,17 @@ def log_lines(log: Log, choice: Choice, train_monitor: str | None = None) -> Ite
         decision = _decision(reading, condition, scale.latest(step - 1), scale.at(step))
         yield JournalLine(reading, decision, Adjustment(reading.rates))
         before = step
+
+
+def _mode(monitor: str, asked: str | None) -> tuple[str, str]:
+    """In which direction the monitor is better, and how that is known."""
+    if asked:
+        return asked, "as asked for"
+    if is_meant_to_rise(monitor):
+        return "max", "as its name says; --mode min otherwise"
+    if set(words(monitor)) & {"loss", *FALLS}:
+        return "min", "as its name says"
+    return "min", "though its name does not tell whether less of it is better; --mode max otherwise"
 
 
 def _values(columns: Mapping[str, Column], step: int) -> dict[str, float]:
@@ -147,12 +165,12 @@ def _rates(log: Log) -> Callable[[int], dict[str, float]]:
     """Step → the known rates, by name, with which the values of that step were computed.
 
     Those that ``LearningRateMonitor`` logged; else those of our own callback, which logs at a check the rate after it:
-    there the one before counts.
+    there the one before counts; else any column with the name of a learning rate.
     """
-    watched = {
-        n: c for n, c in log.columns.items() if n.startswith("lr-") and not n.endswith(("-momentum", "-weight_decay"))
-    }
+    named = {name: column for name, column in log.columns.items() if is_lr(name)}
+    watched = {name: column for name, column in named.items() if name.startswith("lr-")}
     ours = {name[3:]: c for tag, c in log.columns.items() if (name := quantity_of(tag) or "").startswith("lr/")}
+    watched = watched or (named if not ours else {})
 
     def at(step: int) -> dict[str, float]:
         if watched:

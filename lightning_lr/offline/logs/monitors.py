@@ -1,13 +1,17 @@
 """Which metrics of a run to watch, if the user names none: a written rule, and a sentence with its choice.
 
-**The monitor** is the validation loss: of all names with a word for held-out data (val, valid, validation, eval,
-evaluation, dev, holdout) and the word loss, those with the fewest other words; of these the one without ``_epoch``,
-then the first of the alphabet. A name that ends in ``_step`` is a batch's value, never the run's. All data loaders of
-the chosen name are monitors (``val_loss/dataloader_idx_0`` …). If there is no such name, the training loss is
-monitored.
+A name is read word by word. One that ends in ``_step`` is a batch's value, never the run's.
 
-**The training loss** is found in the same way, with the words train, training and trn, or no word for data at all. Its
-``_step`` values serve as well, as the training loss between two checks.
+**The monitor** is the validation loss: of all names with a word for held-out data (val, valid, validation, eval,
+evaluation, dev, holdout; test, if it was measured more than once and nothing else is held out) and the word loss, those
+with the fewest other words, of which the words for a total (mean, total …) do not count; of these the one without
+``_epoch``, then the first of the alphabet. If no validation loss was logged, another validation metric is monitored:
+one that is meant to fall (``val_mse``), else one that is meant to rise (``val_acc``), else any. If there is none at
+all, the training loss is. All data loaders of the chosen name are monitors (``val_loss/dataloader_idx_0`` …).
+
+**The training loss** is the loss with the words train, training and trn, or with no word for data at all: of these the
+one that measures what the monitor measures, else the one with the fewest other words. Its ``_step`` values serve as
+well, as the training loss between two checks.
 """
 
 from __future__ import annotations
@@ -15,10 +19,45 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass
 
-from lightning_lr.engine.history.metric_names import DATA, LOADER, TRAINING, VALIDATION, WHEN, words
+from lightning_lr.engine.history.metric_names import (
+    DATA,
+    FALLS,
+    LOADER,
+    OTHER,
+    RISES,
+    TRAINING,
+    VALIDATION,
+    WHEN,
+    bare_name,
+    words,
+)
 from lightning_lr.engine.log_tags import is_ours, quantity_of
 from lightning_lr.engine.text import plural
 from lightning_lr.errors import MissingMetricError
+from lightning_lr.offline.logs.column_roles import is_lr
+
+TEST = OTHER & {"test", "testing"}
+
+TOTAL = frozenset({"total", "mean", "avg", "average", "overall", "sum"})
+"""Words of a loss that holds the others."""
+
+COSTS = frozenset("time runtime second seconds sec samples size memory count num steps".split())  # noqa: SIM905
+"""Words of what is no measure of a model at all."""
+
+LOSS, FALLING, RISING, UNKNOWN = range(4)
+
+RULES = (
+    "rule: the validation loss, a total before its parts",
+    "rule: no validation loss is logged, so another validation metric that is meant to fall",
+    "rule: no validation loss is logged, so a validation metric that is meant to rise",
+    "rule: no validation loss is logged, so another validation metric",
+)
+"""Kind of the monitor → the rule that chose it."""
+
+TRAINED = "rule: no validation metric is logged, so the training loss, a total before its parts"
+SAME = "rule: the training loss of the monitor's kind"
+OWN = "rule: the training loss, a total before its parts"
+ASKED = "as asked for"
 
 
 @dataclass(frozen=True)
@@ -44,7 +83,7 @@ def choose(
     """The user's own choice if there is one, else the rule's.
 
     Args:
-        names: all metrics of the run.
+        names: all metrics of the run; without a test metric that was measured once, at the end.
         monitors: the user's choice.
         train: the user's choice of the training loss.
         where: the run, in words, for the message.
@@ -52,43 +91,76 @@ def choose(
     Raises:
         MissingMetricError: if a name is not there, or the rule finds none.
 
-    >>> print(choose(["epoch", "val/loss", "val/acc", "train_loss_step", "train_loss_epoch"]).sentence)
-    monitor val/loss, training loss train_loss_epoch (by the rule: names like val_loss and train_loss)
-    >>> choose(["valid_loss_epoch", "val_loss_aux"]).monitors
-    ('valid_loss_epoch',)
+    >>> print(choose(["epoch", "val/loss", "val/acc", "train_loss_step"]).sentence)
+    monitor val/loss (rule: the validation loss, a total before its parts); training loss train_loss_step (rule: ...)
+    >>> choose(["valid_loss_epoch", "val_loss_aux"]).monitors, choose(["loss", "val_acc"]).monitors
+    (('valid_loss_epoch',), ('val_acc',))
     """
     offered = [name for name in names if not is_ours(name)]
     for name in (*monitors, *([train] if train else [])):
         if name not in offered:
             raise _missing(f"a metric {name!r}", offered, where)
-    held_out = tuple(monitors) or _loaders(_best(offered, VALIDATION), offered)
-    per_check = train or _best(offered, TRAINING)
-    per_step = _best(offered, TRAINING, steps=True)
-    chosen = held_out or (() if per_check is None else (per_check,))
+    held_out = _best(_held_out(offered, VALIDATION)) or _best(_held_out(offered, TEST))
+    watched = tuple(monitors) or _loaders(held_out, offered)
+    quantity = bare_name(watched[0]) if watched else "loss"
+    per_check = train or _best(_trained(offered, quantity))
+    per_step = _best(_trained(offered, quantity, steps=True))
+    chosen = watched or (() if per_check is None else (per_check,))
     # Our own callback logs the training loss that it saw, also where the module logs none.
     gathered = (name for name in names if quantity_of(name) == "train")
     per_check = per_check or (None if per_step else next(gathered, None))
     if not chosen:
         raise _missing("a metric with a name like val_loss", offered, where)
-    by = "as asked for" if monitors else "by the rule: names like val_loss and train_loss"
-    loss = per_check or per_step or "not logged"
-    sentence = f"monitor{plural(len(chosen))} {', '.join(chosen)}, training loss {loss} ({by})"
-    return Choice(chosen, per_check, per_step, sentence)
+    loss = per_check or per_step
+    by = ASKED if monitors else RULES[_kind(words(chosen[0]))] if watched else TRAINED
+    said = f"monitor{plural(len(chosen))} {', '.join(chosen)} ({by})"
+    if watched:
+        own = ASKED if train else SAME if loss and bare_name(loss) == quantity else OWN
+        said += f"; training loss {f'{loss} ({own})' if loss else 'not logged'}"
+    return Choice(chosen, per_check, per_step, said)
 
 
-def _best(names: Collection[str], data: frozenset[str], steps: bool = False) -> str | None:
-    ranked = sorted(rank for name in names if (rank := _rank(name, data, steps)) is not None)
-    return ranked[0][-1] if ranked else None
+Rank = tuple[int, int, int, int, bool, str]
+"""How near a name is to the wanted one, smaller is nearer; ends with the name."""
 
 
-def _rank(name: str, data: frozenset[str], steps: bool) -> tuple[bool, int, bool, str] | None:
-    """How near a name is to the wanted one, smaller is nearer; ``None`` if it is something else."""
-    read = words(name)
+def _best(ranked: Collection[Rank]) -> str | None:
+    return min(ranked)[-1] if ranked else None
+
+
+def _held_out(names: Collection[str], data: frozenset[str]) -> list[Rank]:
+    found = []
+    for name in names:
+        read = words(name)
+        there = set(read)
+        kind = _kind(read)
+        cost = kind == UNKNOWN and (there & COSTS or is_lr(name) or not there - data - WHEN)
+        if there & data and not there & (DATA - data) and read[-1] != "step" and not cost:
+            found.append((0, kind, 0, *_others(there, data), name))
+    return found
+
+
+def _trained(names: Collection[str], quantity: str, steps: bool = False) -> list[Rank]:
+    found: list[Rank] = []
+    for name in names:
+        read = words(name)
+        there = set(read)
+        kind = _kind(read)
+        if kind in (LOSS, FALLING) and not there & (DATA - TRAINING) and (read[-1] == "step") == steps:
+            other, ours = bare_name(name) != quantity, there & TRAINING
+            found.append((other, kind, not ours, *_others(there, TRAINING), name))
+    return found
+
+
+def _kind(read: Collection[str]) -> int:
     there = set(read)
-    ours, theirs = there & data, there & (DATA - data)
-    if "loss" not in there or theirs or (read[-1] == "step") != steps or (not ours and data is VALIDATION):
-        return None
-    return not ours, len(there - data - WHEN), "epoch" in there, name
+    kinds = ("loss" in there, bool(there & FALLS), bool(there & RISES))
+    return kinds.index(True) if True in kinds else UNKNOWN
+
+
+def _others(there: set[str], data: frozenset[str]) -> tuple[int, bool]:
+    """How many words say that it is a part; and whether one is of an epoch or a total: the plain name comes first."""
+    return len(there - data - WHEN - TOTAL), bool(there & TOTAL) or "epoch" in there
 
 
 def _loaders(name: str | None, names: Collection[str]) -> tuple[str, ...]:

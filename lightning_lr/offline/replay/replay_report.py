@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from lightning_lr.engine.journal import JournalLine, plain
 from lightning_lr.engine.records import Decision
@@ -77,7 +77,7 @@ def _happened(former: JournalLine | None, line: JournalLine, decided: bool) -> s
     return ""
 
 
-def as_json(outcome: Outcome) -> str:
+def as_document(outcome: Outcome) -> dict[str, Any]:
     """One document: what was found, what really happened, what each of the settings decides."""
     replays = [
         {
@@ -94,7 +94,7 @@ def as_json(outcome: Outcome) -> str:
         for replayed, what in outcome.acted
         if what
     ]
-    document = {
+    return {
         "run": str(outcome.run.path),
         "kind": outcome.run.kind,
         "chosen": list(outcome.run.chosen),
@@ -103,7 +103,6 @@ def as_json(outcome: Outcome) -> str:
         "replays": replays,
         "unknown": "" if outcome.only_own else UNKNOWN,
     }
-    return json.dumps(document, ensure_ascii=False, indent=2, allow_nan=False)
 
 
 def show(outcome: Outcome) -> None:

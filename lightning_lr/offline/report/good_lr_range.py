@@ -46,24 +46,24 @@ class GoodRange:
     Attributes:
         most: the one that brought most; NaN if none performed well.
         sentences: the range around it and its margins, in words.
+        tried: how many rates were.
     """
 
     most: float
     sentences: tuple[str, ...]
+    tried: int = 0
 
 
 def good_lr_range(summary: RunSummary) -> GoodRange:
     """The range of rates that performed well, next to each other, around the one that brought most."""
     tried, name = tried_rates(summary), summary.name
     if not tried:
-        return GoodRange(
-            math.nan, ("No learning rate was recorded: add LearningRateMonitor or LearningRateController.",)
-        )
+        return GoodRange(math.nan, ("No learning rate was recorded: nothing can be said of it.",))
     good = [place for place, one in enumerate(tried) if one.well and not one.harmed]
     if not good:
         rates = f"{tried[0].rate:.3g}" + (f" to {tried[-1].rate:.3g}" if len(tried) > 1 else "")
         none = f"Of the rates that were tried ({rates}) none improved {name} by more than {100 * WELL:g} %."
-        return GoodRange(math.nan, (none,))
+        return GoodRange(math.nan, (none,), len(tried))
     best = low = high = max(good, key=lambda place: tried[place].gain)
     while low - 1 in good:
         low -= 1
@@ -81,9 +81,8 @@ def good_lr_range(summary: RunSummary) -> GoodRange:
             f"than {100 * WELL:g} %. {most:.3g} brought most; {' or '.join(margins)} it still performed well."
         )
     above, below = tried[high + 1 : high + 2], tried[max(0, low - 1) : low]
-    return GoodRange(
-        most, (best_range, _edge("Above", "higher", above, summary), _edge("Below", "lower", below, summary))
-    )
+    edges = _edge("Above", "higher", above, summary), _edge("Below", "lower", below, summary)
+    return GoodRange(most, (best_range, *edges), len(tried))
 
 
 def _edge(side: str, other: str, tried: list[Tried], summary: RunSummary) -> str:

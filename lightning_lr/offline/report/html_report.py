@@ -8,14 +8,21 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from html import escape
 from typing import Any
 
-from lightning_lr.engine.detectors import look_of
-from lightning_lr.engine.vocabulary import Action
-from lightning_lr.offline.report.report import HEADS, UNCHANGED, Report
-from lightning_lr.offline.report.series import MONITORS, TRAINING, Series, is_wide, metric_series, rate_series
+from lightning_lr.offline.report.report import HEADS, Report
+from lightning_lr.offline.report.series import (
+    MONITORS,
+    TRAINING,
+    Mark,
+    Series,
+    is_wide,
+    marks_of,
+    metric_series,
+    rate_series,
+)
 
 POINTS = 5000
 """Points of one curve."""
@@ -31,7 +38,8 @@ body { font: 15px/1.5 system-ui, sans-serif; color: var(--ink); background: var(
 h1 { font-size: 1.3rem; overflow-wrap: anywhere; } h2 { font-size: 1.05rem; margin-top: 1.8rem; }
 table { border-collapse: collapse; width: 100%; font-size: 14px; }
 th, td { text-align: left; vertical-align: top; padding: .35rem .6rem; border-bottom: 1px solid var(--rule); }
-td:nth-child(-n+2) { text-align: right; } td { overflow-wrap: anywhere; } #chart { height: 560px; }
+td:nth-child(-n+2) { text-align: right; } td:nth-child(3), td:nth-child(4) { min-width: 8.5rem; }
+td { overflow-wrap: break-word; } #chart { height: 560px; }
 """
 
 DRAW = """
@@ -68,7 +76,7 @@ def page(report: Report) -> str:
             '<div id="chart"></div>',
             f"<h2>Decisions</h2>{_table(report)}",
             f"<h2>Rates that performed well</h2>{_paragraphs(report.rates)}",
-            f"<h2>Advice</h2>{_paragraphs(report.advice)}" if report.advice else "",
+            f"<h2>Conclusion</h2>{_paragraphs(report.advice)}",
             f'<script type="application/json" id="data">{data}</script>',
             f"<script>{get_plotlyjs()}</script><script>{DRAW}</script></body></html>\n",
         )
@@ -81,7 +89,7 @@ def _paragraphs(sentences: Iterable[str]) -> str:
 
 def _table(report: Report) -> str:
     if not report.effects:
-        return _paragraphs([UNCHANGED])
+        return _paragraphs([report.unchanged or "No change of it was recorded."])
     heads = "".join(f"<th>{escape(head)}</th>" for head in HEADS)
     rows = ("".join(f"<td>{escape(cell)}</td>" for cell in row) for row in report.rows)
     return f"<table><thead><tr>{heads}</tr></thead><tbody>{''.join(f'<tr>{row}</tr>' for row in rows)}</tbody></table>"
@@ -89,28 +97,30 @@ def _table(report: Report) -> str:
 
 def _chart(report: Report) -> dict[str, Any]:
     """Data and layout for plotly."""
-    lines, own = report.summary.lines, report.run.settings.detectors
+    lines = report.summary.lines
     metrics = metric_series(lines, POINTS)
     curves = []
     for one in metrics:
         style = {"dash": "dash"} if one.color == TRAINING else {"width": 2.5}
         curves.append(_curve(one, {"color": one.color, **style}) | {"ink": one.color == MONITORS[0]})
-    curves += [_curve(one, {"shape": "vh"}) | {"yaxis": "y2"} for one in rate_series(lines, POINTS)]
+    curves += [_curve(one, {"shape": "vh", "color": one.color}) | {"yaxis": "y2"} for one in rate_series(lines, POINTS)]
+    marks = marks_of(lines, report.run.settings.detectors)
     shapes = [
-        {"type": "line", "xref": "x", "yref": "paper", "x0": d.check, "x1": d.check, "y0": 0, "y1": 1,
-         "line": {"color": look_of(d.condition, own)[0], "width": 1.2}, "opacity": 0.7}
-        for d in report.summary.acted[:MARKS]
+        {"type": "line", "xref": "x", "yref": "paper", "x0": mark.check, "x1": mark.check, "y0": 0, "y1": 1,
+         "line": {"color": mark.color, "width": 1.2}, "opacity": 0.7}
+        for mark in marks[:MARKS]
     ]  # fmt: skip
+    plain = {"exponentformat": "none", "tickformat": "~g", "hoverformat": ".4~g", "nticks": 6}
     layout = {
-        "margin": {"l": 70, "r": 20, "t": 20, "b": 45},
+        "margin": {"l": 80, "r": 20, "t": 20, "b": 45},
         "hovermode": "closest",
-        "legend": {"orientation": "h", "y": 1.08},
+        "legend": {"orientation": "h", "y": 1.02, "yanchor": "bottom"},
         "xaxis": {"title": {"text": "check"}, "anchor": "y2"},
-        "yaxis": {"domain": [0.36, 1.0], "type": "log" if is_wide(metrics) else "linear"},
-        "yaxis2": {"domain": [0.0, 0.30], "type": "log", "title": {"text": "learning rate"}, "exponentformat": "power"},
+        "yaxis": {"domain": [0.36, 1.0], "type": "log" if is_wide(metrics) else "linear", **plain},
+        "yaxis2": {"domain": [0.0, 0.30], "type": "log", "title": {"text": "learning rate"}, **plain},
         "shapes": shapes,
     }
-    return {"curves": [*curves, _marks(report)], "layout": layout}
+    return {"curves": [*curves, *_points(report, marks)], "layout": layout}
 
 
 def _curve(series: Series, line: dict[str, Any]) -> dict[str, Any]:
@@ -119,19 +129,19 @@ def _curve(series: Series, line: dict[str, Any]) -> dict[str, Any]:
     return {"name": escape(series.name), "x": series.xs, "y": ys, "mode": "lines", "line": line, "connectgaps": False}
 
 
-def _marks(report: Report) -> dict[str, Any]:
-    """A point on the rate at each decision; hovering shows the sentence and what came of it."""
-    own = report.run.settings.detectors
-    decided = [(report.summary.lines[effect.place].decision, effect) for effect in report.effects]
-    decided = [(decision, effect) for decision, effect in decided if decision.action is not Action.HOLD]
-    colors = [look_of(decision.condition, own)[0] for decision, _ in decided]
-    return {
-        "name": "decisions",
-        "x": [decision.check for decision, _ in decided],
-        "y": [effect.old_rate if math.isfinite(effect.old_rate) else None for _, effect in decided],
-        "text": [f"{escape(str(decision))}<br>then: {escape(effect.sentence)}" for decision, effect in decided],
-        "yaxis": "y2",
-        "mode": "markers",
-        "marker": {"color": colors, "size": 10, "line": {"width": 1}},
-        "hovertemplate": "%{text}<extra></extra>",
-    }
+def _points(report: Report, marks: Sequence[Mark]) -> Iterator[dict[str, Any]]:
+    """Points on the rate, one legend entry a kind; hovering shows the sentence and what came of it."""
+    brought = {report.summary.lines[e.place].decision.check: e.sentence for e in report.effects if e.sentence}
+    for kind in dict.fromkeys(mark.kind for mark in marks):
+        these = [mark for mark in marks if mark.kind == kind]
+        then = [f"<br>then: {escape(brought[mark.check])}" if mark.check in brought else "" for mark in these]
+        yield {
+            "name": kind,
+            "x": [mark.check for mark in these],
+            "y": [mark.rate if math.isfinite(mark.rate) else None for mark in these],
+            "text": [f"{escape(str(mark.decision))}{text}" for mark, text in zip(these, then, strict=True)],
+            "yaxis": "y2",
+            "mode": "markers",
+            "marker": {"color": these[0].color, "symbol": these[0].symbol, "size": 10, "line": {"width": 1}},
+            "hovertemplate": "%{text}<extra></extra>",
+        }

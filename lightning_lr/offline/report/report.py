@@ -5,7 +5,9 @@ The same :class:`Report` is printed in the terminal and written as a page; the s
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+from typing import Any
 
 from lightning_lr.engine.text import arrow, plural
 from lightning_lr.engine.vocabulary import Action
@@ -14,6 +16,7 @@ from lightning_lr.offline.logs.run import Run
 from lightning_lr.offline.report import terminal
 from lightning_lr.offline.report.adjustment_effects import AdjustmentEffect, adjustment_effects
 from lightning_lr.offline.report.advice import advice_of
+from lightning_lr.offline.report.conclusion import Conclusion, conclusion_of, found_conditions
 from lightning_lr.offline.report.good_lr_range import good_lr_range
 from lightning_lr.offline.report.run_summary import RunSummary, summarize
 
@@ -28,8 +31,6 @@ RECORDED = {
 
 HEADS = ("check", "epoch", "what", "learning rate", "why", "what it brought")
 
-UNCHANGED = "The learning rate was never changed."
-
 
 @dataclass(frozen=True)
 class Report:
@@ -40,13 +41,15 @@ class Report:
         summary: its checks, side by side.
         effects: what each change brought.
         rates: the range of rates that performed well, and what a search has read before training.
-        advice: for the next run.
+        conclusion: what became of the run.
+        advice: the same in words, and for the next run.
     """
 
     run: Run
     summary: RunSummary
     effects: tuple[AdjustmentEffect, ...]
     rates: tuple[str, ...]
+    conclusion: Conclusion
     advice: tuple[str, ...]
 
     @property
@@ -59,13 +62,25 @@ class Report:
         return [f"{checks}, to epoch {last.epoch} (step {last.step}){best}; {policy}", *self.run.chosen]
 
     @property
+    def unchanged(self) -> str:
+        """What is said in place of the changes, where there is none; nothing of rates that were not recorded."""
+        known = [rate for rate in self.summary.rates if math.isfinite(rate)]
+        if self.effects or not known:
+            return ""
+        if max(known) > min(known):
+            return f"A schedule moved the learning rate from {known[0]:.3g} to {known[-1]:.3g}, without a jump."
+        return "The learning rate was never changed."
+
+    @property
     def rows(self) -> list[list[str]]:
         """One row a change, in the columns of :data:`HEADS`."""
         return [self._row(effect) for effect in self.effects]
 
     def _row(self, effect: AdjustmentEffect) -> list[str]:
         decision = self.summary.lines[effect.place].decision
-        what, why = terminal.short(decision), decision.cause or decision.reason
+        what, why = terminal.short(decision), decision.cause
+        if " " not in why:  # a mere word, as "budget"
+            why = decision.reason
         rates = terminal.rate_change(decision.old_lr, decision.new_lr)
         if decision.action is Action.HOLD:
             what, why = "changed by its schedule", NOT_OURS
@@ -81,7 +96,34 @@ def report_of(run: Run) -> Report:
     good = good_lr_range(summary)
     searched = next((line.search for line in summary.lines if line.search is not None), None)
     rates = (*good.sentences, *([f"Before training: {searched}."] if searched is not None else []))
-    return Report(run, summary, tuple(adjustment_effects(summary)), rates, tuple(advice_of(summary, good)))
+    conditions = [line.decision.condition for line in summary.lines] if run.decided else found_conditions(summary)
+    conclusion = conclusion_of(summary, conditions)
+    advice = tuple(advice_of(summary, good, conclusion))
+    return Report(run, summary, tuple(adjustment_effects(summary)), rates, conclusion, advice)
+
+
+def as_document(report: Report) -> dict[str, Any]:
+    """The report as one JSON document."""
+    summary, lines = report.summary, report.summary.lines
+    place = summary.values.index(min(summary.finite)) if summary.finite else None
+    best = None if place is None else lines[place].reading
+    return {
+        "run": str(report.run.path),
+        "kind": report.run.kind,
+        "chosen": list(report.run.chosen),
+        "checks": len(lines),
+        "monitor": summary.name,
+        "mode": summary.settings.mode,
+        "best": best and {"value": best.metrics[summary.name], "check": best.check, "epoch": best.epoch},
+        "conclusion": {
+            "kind": report.conclusion.kind.value,
+            "since_check": lines[report.conclusion.since].reading.check,
+            "since_epoch": lines[report.conclusion.since].reading.epoch,
+        },
+        "changes": [dict(zip(HEADS, row, strict=True)) for row in report.rows],
+        "rates": list(report.rates),
+        "advice": list(report.advice),
+    }
 
 
 def show(report: Report) -> None:
@@ -97,8 +139,8 @@ def show(report: Report) -> None:
             terminal.say(out, why, *([f"{HEADS[-1]}: {brought}"] if brought else []), indent=4)
         terminal.say(out, "")
     else:
-        terminal.say(out, "", UNCHANGED)
-    for title, sentences in (("Rates that performed well", report.rates), ("Advice", report.advice)):
+        terminal.say(out, "", *filter(None, [report.unchanged]))
+    for title, sentences in (("Rates that performed well", report.rates), ("Conclusion", report.advice)):
         if sentences:
             terminal.say(out, title, style="bold")
             terminal.say(out, *sentences, indent=2)

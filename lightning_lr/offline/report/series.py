@@ -1,6 +1,6 @@
 """The curves that both pictures of a run draw, the figure and the page; a mark has the color of its detector.
 
-The colors are Okabe and Ito's, which colour-blind readers can tell apart.
+The colors are Okabe and Ito's, which colour-blind readers can tell apart; the rates have darker ones.
 """
 
 from __future__ import annotations
@@ -9,13 +9,21 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from lightning_lr.engine.detectors import look_of
+from lightning_lr.engine.detectors.base import Detector
 from lightning_lr.engine.journal import JournalLine
+from lightning_lr.engine.records import Decision
+from lightning_lr.engine.text import kind
+from lightning_lr.engine.vocabulary import Action
 
 MONITORS = ("#111111", "#56B4E9", "#009E73", "#CC79A7")
 """The monitors, in the user's order."""
 
 TRAINING = "#999999"
 """The training loss."""
+
+RATES = ("#8c5a2b", "#6b7a1f", "#a0527d", "#4b6a88", "#b08d57", "#3f7f6f", "#7a6a9b", "#5c5c5c")
+"""The groups' rates: no color of a detector, since marks lie on them."""
 
 MOST_RATES = 8
 """Parameter groups whose rates are drawn; more could not be told from each other."""
@@ -29,13 +37,52 @@ class Series:
         name: of the metric or the parameter group.
         xs: checks.
         ys: values; NaN where they are not finite.
-        color: empty for a rate.
+        color: as ``#rrggbb``.
     """
 
     name: str
     xs: list[int]
     ys: list[float]
-    color: str = ""
+    color: str
+
+
+@dataclass(frozen=True)
+class Mark:
+    """A decision in a picture: a point on the curve of the first group's rate.
+
+    Attributes:
+        check: where it is.
+        rate: that the group held until then; NaN if it is not known.
+        kind: what the legend calls it.
+        color: of the detector.
+        symbol: likewise, by plotly's name.
+        decision: what was decided.
+    """
+
+    check: int
+    rate: float
+    kind: str
+    color: str
+    symbol: str
+    decision: Decision
+
+
+def marks_of(lines: Sequence[JournalLine], detectors: Sequence[Detector] = ()) -> list[Mark]:
+    """The decisions that changed something.
+
+    Args:
+        lines: the checks.
+        detectors: those of the user, from the settings of the run: they color their marks.
+    """
+    found = []
+    for line in lines:
+        decision = line.decision
+        if decision.action is not Action.HOLD:
+            rate = next(iter(line.reading.rates.values()), None)
+            what = kind(decision.condition, decision.action)
+            look, held = look_of(decision.condition, detectors, what), rate.applied if rate else math.nan
+            found.append(Mark(decision.check, held, what, *look, decision))
+    return found
 
 
 def metric_series(lines: Sequence[JournalLine], most: int) -> list[Series]:
@@ -55,14 +102,15 @@ def metric_series(lines: Sequence[JournalLine], most: int) -> list[Series]:
 def rate_series(lines: Sequence[JournalLine], most: int) -> list[Series]:
     """The rate of each group; a point's rate is the one since the point before, the last one's the one that follows."""
     found, last = [], lines[-1]
-    for name in list(dict.fromkeys(name for line in lines for name in line.reading.rates))[:MOST_RATES]:
+    names = list(dict.fromkeys(name for line in lines for name in line.reading.rates))[:MOST_RATES]
+    for name, color in zip(names, RATES, strict=False):
         known = [(line.reading.check, line.reading.rates[name].applied) for line in lines if name in line.reading.rates]
         after = last.adjustment.rates.get(name)
-        found.append(_thin(name, [*known, *([(last.reading.check + 1, after.applied)] if after else [])], most))
+        found.append(_thin(name, [*known, *([(last.reading.check + 1, after.applied)] if after else [])], most, color))
     return found
 
 
-def _thin(name: str, points: Sequence[tuple[int, float]], most: int, color: str = "") -> Series:
+def _thin(name: str, points: Sequence[tuple[int, float]], most: int, color: str) -> Series:
     kept = points[:: math.ceil(len(points) / most) or 1]
     return Series(name, [x for x, _ in kept], [y if math.isfinite(y) else math.nan for _, y in kept], color)
 

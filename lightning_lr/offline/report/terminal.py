@@ -5,9 +5,11 @@ A metric's name may hold rich's own markup, or bytes that steer a terminal; neit
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
+from lightning_lr.engine.journal import plain
 from lightning_lr.engine.records import Decision
 from lightning_lr.engine.text import arrow
 from lightning_lr.engine.vocabulary import Action, Condition
@@ -62,6 +64,11 @@ def table(title: str, heads: Sequence[str], rows: Iterable[Sequence[str]], right
     return made
 
 
+def as_json(document: Any) -> None:
+    """Print one JSON document; numbers that are not finite are words, as in a journal."""
+    console().out(json.dumps(plain(document), ensure_ascii=False, indent=2, allow_nan=False), highlight=False)
+
+
 def say(out: Console, *sentences: str, style: str = "", indent: int = 0) -> None:
     """Print sentences, each on lines of its own."""
     from rich.padding import Padding
@@ -82,7 +89,8 @@ def short(decision: Decision) -> str:
     factor = f" × {decision.factor:.3g}" if decision.factor != 1.0 else ""
     # A recipe acts by its clock, on healthy runs too.
     why = "" if decision.condition is Condition.HEALTHY else f"{decision.condition}: "
-    return f"{why}{decision.action}{factor}"
+    what = "search" if decision.action is Action.EXPLORE else decision.action
+    return f"{why}{what}{factor}"
 
 
 def rate_change(old: Mapping[str, float], new: Mapping[str, float]) -> str:

@@ -5,10 +5,11 @@ Every rank packs its own as numbers that can be added up; the sums are unpacked 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from lightning_lr.engine.history.metric_names import DATA, TRAINING, VALIDATION, validation_losses, words
 from lightning_lr.engine.history.run_history import TRAIN_LOSS
 from lightning_lr.engine.records import Reading, TrainWindow
 from lightning_lr.engine.settings import Settings
@@ -27,11 +28,17 @@ class CheckReader:
     Attributes:
         settings: which metrics are watched.
         ranks: the other processes.
+        by_rule: whether the user named no monitor, and the sanity check showed none: what is logged at the first check
+            decides.
+        held_out: what the sanity check logged, on any rank.
+        validates: whether a validation will log something in this fit.
+        waits_for_epoch: whether a monitor may be logged as late as the end of an epoch.
         probes: what looks inside the network.
         watches_training: whether no monitor can come, and the training loss takes its place.
         window: the training losses since the last check.
         carried: training loss × steps, and steps, of the checks since the last one that had metrics.
         validated: whether a validation has ended in this fit.
+        logs_in_validation: whether a validation of this fit has logged one of the monitors.
         seen: monitors that any rank has had a value of.
         fresh_metrics: the metrics since the last check.
         names: the monitors, and the training side of the gap where it is logged too.
@@ -39,11 +46,16 @@ class CheckReader:
 
     settings: Settings
     ranks: Ranks
+    by_rule: bool = False
+    held_out: Sequence[str] = ()
+    validates: bool = True
+    waits_for_epoch: bool = False
     probes: Probes = field(default_factory=Probes)
     watches_training: bool = False
     window: LossWindow = field(default_factory=LossWindow)
     carried: tuple[float, int] = (0.0, 0)
     validated: bool = False
+    logs_in_validation: bool = False
     seen: set[str] = field(default_factory=set)
 
     def __post_init__(self) -> None:
@@ -59,15 +71,46 @@ class CheckReader:
     @property
     def knows_monitors(self) -> bool:
         """Whether it is settled what is watched: the journal's header says so, before its first line."""
-        return self.watches_training or bool(self.seen)
+        return self.watches_training or bool(self.seen) or (self.validates and self.are_named)
+
+    @property
+    def are_named(self) -> bool:
+        """Whether the monitors are the names of metrics, neither patterns nor left to the rule."""
+        return not self.by_rule and not any(map(is_pattern, self.settings.monitors))
 
     def found(self, logged: Mapping[str, Any]) -> list[str]:
-        """Which metrics a pattern means: those that any rank has logged at the first check at which one has."""
-        if self.watches_training or not any(map(is_pattern, self.settings.monitors)):
+        """Which metrics a pattern means, or the rule: those that any rank has logged at the first check with one."""
+        if self.watches_training or self.are_named:
             return []
-        own = "\n".join(matching(self.settings.monitors, logged))
-        named = {name for part in self.ranks.gather_bytes(own.encode()) for name in part.decode().splitlines()}
-        return list(matching(self.settings.monitors, named))
+        return list(self._choice(self.ranks.union(self._choice(logged))))
+
+    def _choice(self, logged: Collection[str]) -> Sequence[str]:
+        return validation_losses(logged, self.held_out) if self.by_rule else matching(self.settings.monitors, logged)
+
+    def refuse_missing(self) -> None:
+        """Compare the monitors with what the sanity check logged, before the first step.
+
+        Only a name with a word for held-out data is known to be missing: others may be logged in training.
+
+        Raises:
+            MissingMetricError: if one that was named is not among them.
+        """
+        if not self.held_out or not self.are_named or self.waits_for_epoch or not self.validates:
+            return
+        unknown = [name for name in self.settings.monitors if name not in self.held_out]
+        missing = [name for name in unknown if VALIDATION & {*words(name)} and not TRAINING & {*words(name)}]
+        if missing:
+            raise missing_metric(missing, self.held_out)
+
+    def after_validation(self, logged: Mapping[str, Any]) -> None:
+        """Take note of what a validation has logged."""
+        self.fresh_metrics.look(logged)
+        self.validated = True
+        self.logs_in_validation |= self.fresh_metrics.any_fresh
+
+    def comes_at_epoch_end(self, logged: Mapping[str, Any]) -> bool:
+        """Whether the monitors are logged by the module at the end of an epoch, where checks follow validations."""
+        return self.waits_for_epoch and not self.logs_in_validation and bool({*self.settings.monitors} & {*logged})
 
     # --- one check ----------------------------------------------------------------------------------------------------
 
@@ -93,8 +136,10 @@ class CheckReader:
     def lacks(self, shared: reduction_format.Shared, trainer_state: TrainerState) -> list[str]:
         """The monitors that should have come by now and that no rank has: the same on all ranks.
 
+        The training loss can take the place of these.
+
         Raises:
-            MissingMetricError: where a validation has ended without them.
+            MissingMetricError: if it cannot: the user named a metric that is not logged.
         """
         self.seen.update(shared.metrics)
         missing = [
@@ -102,10 +147,15 @@ class CheckReader:
         ]
         if self.watches_training or not missing:
             return []
-        # Without validation there is nothing to wait for.
-        if (self.seen or trainer_state.validates) and (self.validated or not trainer_state.validates):
+        if self.validates and (not self.validated or (self.waits_for_epoch and not trainer_state.epoch_over)):
+            return []  # they may still come
+        replaced = self.by_rule or missing == [TRAIN_LOSS]
+        # What only a validation would have logged is not wrong because none runs.
+        if not replaced and not self.validates:
+            replaced = all(name in self.held_out or DATA & {*words(name)} - TRAINING for name in missing)
+        if self.seen or not replaced:
             raise missing_metric(missing, trainer_state.logged)
-        return [] if trainer_state.validates else missing
+        return missing
 
     def values(self, shared: reduction_format.Shared, train_only: bool) -> dict[str, Any]:
         """What a reading takes from the ranks together."""
@@ -163,6 +213,7 @@ class CheckReader:
             "window": self.window.state_dict(),
             "pending": self.fresh_metrics.state_dict(),
             "seen": sorted(self.seen),
+            "held_out": list(self.held_out),
             "validated": self.validated,
             "carried": list(self.carried),
             "watches_training": self.watches_training,
@@ -175,6 +226,7 @@ class CheckReader:
         self.window.load_state_dict(state["window"])
         self.fresh_metrics.load_state_dict(state["pending"])
         self.seen = set(state["seen"])
+        self.held_out = state["held_out"]
         self.validated = state["validated"]
         self.carried = tuple(state["carried"])
         self.probes.load_totals(state["probes"])

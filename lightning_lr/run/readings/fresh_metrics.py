@@ -40,6 +40,15 @@ class FreshMetrics:
             if value is not None and value is not self._seen.get(name):
                 self._fresh[name] = self._seen[name] = value
 
+    def pass_over(self, metrics: Mapping[str, Any]) -> None:
+        """These values are known, though Lightning has put them into new objects."""
+        self._seen.update({name: metrics[name] for name in self.names if name in metrics and name not in self._fresh})
+
+    @property
+    def any_fresh(self) -> bool:
+        """Whether there are values noted and not yet taken."""
+        return bool(self._fresh)
+
     def take(self) -> dict[str, float]:
         """The values noted since the last call, as plain numbers, each counted once."""
         fresh = {name: float(value) for name, value in self._fresh.items()}
@@ -86,7 +95,7 @@ def matching(monitors: Sequence[str], logged: Iterable[str]) -> list[str]:
     return list(found) if names & found.keys() else []
 
 
-def missing_metric(missing: Sequence[str], logged: Mapping[str, Any]) -> MissingMetricError:
+def missing_metric(missing: Sequence[str], logged: Iterable[str]) -> MissingMetricError:
     """The error for monitors that no rank has logged, with what was logged and the nearest name.
 
     >>> print(missing_metric(["val_los"], {"val_loss": 0.5, "acc": 0.9}))
@@ -99,7 +108,7 @@ def missing_metric(missing: Sequence[str], logged: Mapping[str, Any]) -> Missing
     return MissingMetricError(
         f"Expected {names} among the logged metrics but {'it was' if len(missing) == 1 else 'they were'} not logged. "
         f"Logged: {known}. {hint + ' ' if hint else ''}Pass one of these as `monitor`, or log it in `validation_step` "
-        "or `training_step` (what the module logs in its own `on_train_epoch_end` comes too late for a callback)."
+        "or `training_step`; without `monitor`, the validation loss that is logged or the training loss is taken."
     )
 
 

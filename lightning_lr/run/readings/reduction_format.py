@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 
 from lightning_lr.engine.records import Decision, TrainWindow
 from lightning_lr.engine.vocabulary import Action, Condition
-from lightning_lr.run.readings.loss_window import TOTALS, window_from_totals
+from lightning_lr.run.readings.loss_window import LARGEST, TOTALS, window_from_totals
 
 ACTIONS = tuple(Action)
 NO_SNAPSHOT = -2.0
@@ -138,7 +138,7 @@ def _packed(value: float | None) -> tuple[float, float, float]:
     """Whether it is there, its finite part, whether it is finite: NaN itself would swallow the other ranks' values."""
     if value is None:
         return 0.0, 0.0, 0.0
-    return (1.0, value, 1.0) if math.isfinite(value) else (1.0, 0.0, 0.0)
+    return (1.0, max(-LARGEST, min(value, LARGEST)), 1.0) if math.isfinite(value) else (1.0, 0.0, 0.0)
 
 
 def _mean(present: float, total: float, finite: float) -> float:

@@ -6,7 +6,7 @@ reasons for which it stops (a value that is not finite, a threshold) are left al
 snapshot is restored.
 
 **Averages** of the weights (``WeightAveraging``, ``EMAWeightAveraging``) are restored together with the weights: one
-NaN loss, in an LR range test, would stay in the average for good.
+NaN loss would stay in the average for good.
 
 Callbacks are known by the names of their classes, which ``lightning.pytorch`` and ``pytorch_lightning`` share.
 """

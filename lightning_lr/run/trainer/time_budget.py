@@ -34,7 +34,7 @@ class TimeBudgetState:
         paused: their time together.
         stretch: steps from the last pause to now.
         every: steps from one pause to the next; 0 before there were two.
-        limit: the time limit in seconds, to tell whether a resumed run has another.
+        limit: the time limit in seconds.
     """
 
     steps: float = 0.0
@@ -112,11 +112,9 @@ class TimeBudget:
         """What was measured, as plain values."""
         return asdict(self.state)
 
-    def load_state_dict(self, state: Mapping[str, Any]) -> bool:
-        """Continue from :meth:`state_dict`; says whether the limit is another one now."""
-        limit = self.state.limit
-        self.state = TimeBudgetState(**{**state, "limit": limit})
-        return bool(limit != state["limit"])
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Continue from :meth:`state_dict`, with the limit of now."""
+        self.state = TimeBudgetState(**{**state, "limit": self.state.limit})
 
     def _steps_in(self, left: float) -> float:
         """Steps of so many seconds: up to the next pause, then whole rounds of steps and pause, then the rest."""

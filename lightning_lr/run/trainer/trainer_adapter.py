@@ -1,13 +1,14 @@
-"""What is read from a Trainer: its private attributes, its state at a check, and how many steps it will run.
+"""What is read from a Trainer: its private attributes, its state at a check, and its limits.
 
 This file alone touches a private attribute of Lightning. Each has a function of its own, which names the versions whose
-source was read. A time limit in steps: ``time_budget``.
+source was read. How many steps the limits allow: ``step_budget``, and ``time_budget`` if a time limits the run.
 """
 
 from __future__ import annotations
 
+import inspect
 import math
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -36,6 +37,27 @@ def logged_once_an_epoch(trainer: Any) -> frozenset[str]:
     results = getattr(trainer.fit_loop.epoch_loop, "_results", None) or {}
     logged = {result.meta.name for result in results.values() if result.meta.on_epoch}
     return frozenset(logged | {f"{name}_epoch" for name in logged})
+
+
+def seconds_between_validations(trainer: Any) -> float | None:
+    """The interval of validations by the clock; ``None`` where batches are counted.
+
+    ``Trainer._val_check_time_interval``, read in 2.6.6; 2.5.0 counts batches only.
+    """
+    seconds = getattr(trainer, "_val_check_time_interval", None)
+    return None if seconds is None else float(seconds)
+
+
+def is_finished(trainer: Any) -> bool:
+    """Whether a run that ends has come to a limit of the Trainer's, or EarlyStopping or a Timer has ended it.
+
+    A run that anything else has stopped (``trainer.should_stop``) may go on some day.
+    """
+    ended = (
+        getattr(callback, "stopped_epoch", 0) > 0 or (_is_timer(callback) and (callback.time_remaining() or 1) <= 0)
+        for callback in trainer.callbacks
+    )
+    return not trainer.should_stop or any(ended)
 
 
 def stops_at_epoch_end(timer: Any) -> bool:
@@ -83,14 +105,14 @@ class TrainerState:
         epoch: epoch that the values belong to, from 0.
         step: position on the loggers' x-axis that the metrics of this check have.
         logged: ``trainer.callback_metrics``.
-        validates: whether a validation runs in this fit that may log something.
+        epoch_over: whether a training epoch has ended.
         coming: metrics that are logged, and have their value at the end of the epoch.
     """
 
     epoch: int
     step: int
     logged: Mapping[str, Any]
-    validates: bool
+    epoch_over: bool
     coming: Collection[str] = ()
 
     @classmethod
@@ -106,14 +128,40 @@ class TrainerState:
             epoch=trainer.current_epoch,
             step=max(0, steps - 1) if epoch_over else steps,
             logged=trainer.callback_metrics,
-            validates=may_validate(trainer),
+            epoch_over=epoch_over,
             coming=logged_once_an_epoch(trainer),
         )
 
 
 def may_validate(trainer: Any) -> bool:
     """Whether a validation may log something; with ``barebones`` nothing can be logged."""
-    return bool(trainer.enable_validation and not trainer.barebones)
+    return validation_comes(trainer) and not trainer.barebones
+
+
+def validation_comes(trainer: Any) -> bool:
+    """Whether a validation will run before the fit ends, by the Trainer's limits; asked at its start.
+
+    Validation may have a loader and an interval that is longer than the run: some libraries switch it off with
+    ``check_val_every_n_epoch=sys.maxsize``.
+    """
+    if not trainer.enable_validation:
+        return False
+    seconds, every = seconds_between_validations(trainer), trainer.check_val_every_n_epoch
+    if seconds is not None and any(float(timer.time_remaining()) < seconds for timer in timers_of(trainer)):
+        return False
+    epochs = math.inf if trainer.max_epochs is None or trainer.max_epochs < 0 else trainer.max_epochs
+    limit = trainer.max_steps * float(trainer.accumulate_grad_batches)  # in batches
+    if limit < 0 or not trainer.lightning_module.automatic_optimization:
+        limit = math.inf
+    an_epoch = float(trainer.num_training_batches)
+    within = 1.0 if seconds is not None else float(trainer.val_check_batch)
+    if every is None:
+        done = int(trainer.fit_loop.epoch_loop.total_batch_idx) + 1
+        return bool((done // within + 1) * within <= min(limit, epochs * an_epoch))
+    epoch = (trainer.current_epoch // every + 1) * every  # the next one that validates, from 1
+    before = (epoch - 1) * an_epoch if epoch > 1 else 0.0
+    batch = before + min(within, an_epoch)
+    return bool(epoch <= epochs and (batch <= limit or math.isinf(batch)))
 
 
 def checks_at_epoch_end(trainer: Any) -> bool:
@@ -121,41 +169,80 @@ def checks_at_epoch_end(trainer: Any) -> bool:
 
     If validation runs once an epoch, its values and the epoch's training loss belong together.
     """
-    once = trainer.val_check_interval == 1.0 and trainer.check_val_every_n_epoch == 1
-    return bool(once or not trainer.enable_validation)
+    # By the clock, the Trainer has no `val_check_interval` at all (2.6.6).
+    once = getattr(trainer, "val_check_interval", None) == 1.0 and trainer.check_val_every_n_epoch == 1
+    return bool(once or not validation_comes(trainer))
 
 
 def pauses_after(trainer: Any, batch_idx: int) -> bool:
     """Whether an epoch ends after this batch, or a validation by number of batches comes before the next one."""
-    every = trainer.val_check_batch
+    every = getattr(trainer, "val_check_batch", None)  # none by the clock
     if trainer.is_last_batch or not trainer.enable_validation or every is None or math.isinf(every):
         return bool(trainer.is_last_batch)
     batches = trainer.fit_loop.epoch_loop.total_batch_idx if trainer.check_val_every_n_epoch is None else batch_idx
     return bool((batches + 1) % every == 0)
 
 
-# --- budget -----------------------------------------------------------------------------------------------------------
+def logs_at_epoch_end(module: Any) -> bool:
+    """Whether a module has an ``on_train_epoch_end`` of its own: it runs after that of the callbacks, and may log."""
+    hook = getattr(module, "on_train_epoch_end", None)
+    return hook is not None and getattr(hook, "__qualname__", "") != "ModelHooks.on_train_epoch_end"
 
 
-def budget_of(trainer: Any, steps: int = 0) -> int | None:
-    """Optimizer steps of the whole run, by ``max_epochs`` and ``max_steps``; ``None`` if neither limits it.
+def knows_sanity_check(things: Iterable[Any]) -> bool:
+    """Whether code of one of these objects, other than Lightning's, names the sanity check: it may log less then."""
+    for base in {base for thing in things for base in type(thing).__mro__}:
+        if not base.__module__.startswith(("lightning.", "pytorch_lightning.", "lightning_lr.", "torch.")):
+            codes = [getattr(inspect.unwrap(f), "__code__", None) for f in vars(base).values() if callable(f)]
+            while codes:
+                code = codes.pop()
+                if code is not None:
+                    if any("sanity" in name.lower() for name in code.co_names):
+                        return True
+                    codes += [part for part in code.co_consts if inspect.iscode(part)]
+    return False
 
-    A step is a batch after which the optimizers stepped. In manual optimization ``max_steps`` counts each optimizer's
-    step, and the module may step as seldom as it likes: how often is known from the steps that were taken.
 
-    Args:
-        trainer: at ``on_train_start`` or later.
-        steps: steps that were taken so far.
+# --- limits -----------------------------------------------------------------------------------------------------------
+
+
+def batches_done(trainer: Any) -> int:
+    """Training batches of this epoch that are done; before its first batch still those of the epoch before.
+
+    ``_TrainingEpochLoop.batch_progress``, read in 2.5.0 and 2.6.6.
     """
-    limits = [_by_epochs(trainer, steps), _by_steps(trainer, steps)]
-    known = [limit for limit in limits if limit is not None and math.isfinite(limit) and limit > 0]
-    return math.ceil(min(known)) if known else None
+    return int(trainer.fit_loop.epoch_loop.batch_progress.current.processed)
+
+
+def is_last_batch(trainer: Any) -> bool:
+    """Whether the data of the epoch are used up, or the module has skipped what was left of them.
+
+    ``_TrainingEpochLoop.batch_progress``, read in 2.5.0 and 2.6.6.
+    """
+    return bool(trainer.fit_loop.epoch_loop.batch_progress.is_last_batch)
+
+
+def batches_of_a_step(trainer: Any) -> list[int | None]:
+    """What decides how many steps the same data are: ranks, accumulated batches, and the batch size of each loader.
+
+    ``_FitLoop._combined_loader``, read in 2.5.0 and 2.6.6.
+    """
+    loaders = getattr(trainer.fit_loop._combined_loader, "flattened", None) or ()
+    sizes = [getattr(loader, "batch_size", None) for loader in loaders]
+    varies = any(hasattr(callback, "get_accumulate_grad_batches") for callback in trainer.callbacks)
+    batches = None if varies else int(trainer.accumulate_grad_batches)
+    return [int(trainer.world_size), batches, *(size if isinstance(size, int) else None for size in sizes)]
+
+
+def limited_by_epochs(trainer: Any) -> bool:
+    """Whether the run ends after a number of epochs."""
+    return trainer.max_epochs is not None and trainer.max_epochs >= 0
 
 
 def steps_an_epoch(trainer: Any, epoch: int | None = None) -> float:
     """Optimizer steps of one epoch under automatic optimization; infinite where its data has no length."""
     batches = float(trainer.num_training_batches)
-    return batches if math.isinf(batches) else math.ceil(batches / _accumulated(trainer, epoch))
+    return batches if math.isinf(batches) else math.ceil(batches / accumulated(trainer, epoch))
 
 
 def steps_between_validations(trainer: Any) -> float:
@@ -182,32 +269,7 @@ def _is_timer(callback: Any) -> bool:
     return any(base.__name__ == "Timer" for base in type(callback).__mro__)
 
 
-def _by_epochs(trainer: Any, steps: int) -> float | None:
-    epochs = trainer.max_epochs
-    if epochs is None or epochs < 0:
-        return None
-    changing = any(hasattr(callback, "get_accumulate_grad_batches") for callback in trainer.callbacks)
-    alike = 1 if changing else max(1, epochs)
-    total = alike * sum(steps_an_epoch(trainer, epoch) for epoch in range(epochs if changing else 1))
-    if trainer.lightning_module.automatic_optimization:
-        return total
-    batches = int(trainer.fit_loop.epoch_loop.total_batch_idx) + 1
-    return total * steps / batches if steps and batches > 0 else total
-
-
-def _by_steps(trainer: Any, steps: int) -> float | None:
-    limit = trainer.max_steps
-    if limit is None or limit < 0:
-        return None
-    limit = float(limit)
-    if trainer.lightning_module.automatic_optimization:
-        return limit
-    counted = int(trainer.global_step)
-    # Before the first step the best guess is that each optimizer takes one.
-    return limit * steps / counted if steps and counted else limit / max(1, len(trainer.optimizers))
-
-
-def _accumulated(trainer: Any, epoch: int | None) -> int:
+def accumulated(trainer: Any, epoch: int | None) -> int:
     """Batches whose gradients are accumulated; GradientAccumulationScheduler has a number for each epoch."""
     for callback in trainer.callbacks if epoch is not None else ():
         if hasattr(callback, "get_accumulate_grad_batches"):

@@ -1,7 +1,7 @@
 // One timeline on the page: its name, chart, legend, story of the chosen decision, and the table beside it.
 
-import { CONFIG, byCondition, curves, figure } from "./chart.js";
-import { shape, words } from "./conditions.js";
+import { CONFIG, byCondition, curves, figure, stateMarks } from "./chart.js";
+import { colour, shape, words } from "./conditions.js";
 import { count, element, number } from "./dom.js";
 import { Hover } from "./hover.js";
 import { story } from "./story.js";
@@ -63,7 +63,17 @@ export class Card {
         swatch.style.background = curve.colour;
         return element("span", { class: "key" }, swatch, curve.name);
       }),
-      ...byCondition(decisions).map(([condition, found]) => element("span", { class: "key" }, shape(found[0]), `${words(condition)} (${found.length})`)),
+      ...byCondition(decisions).map(([name, found]) => element("span", { class: "key" }, shape(found[0]), `${name} (${found.length})`)),
+      ...stateMarks(timeline, dark).map(({ name, color, symbol }) => {
+        const ring = element("span", { class: `ring ${symbol}` });
+        ring.style.borderColor = color;
+        return element("span", { class: "key" }, ring, name);
+      }),
+      ...[...timeline.probabilities].map(([name, color]) => {
+        const swatch = element("span", { class: "swatch area" });
+        swatch.style.background = colour({ color }, dark);
+        return element("span", { class: "key" }, swatch, `probability: ${words(name)}`);
+      }),
     );
   }
 
@@ -76,6 +86,7 @@ export class Card {
   }
 
   fit() {
+    this.hover.hide(); // what it pointed at has moved
     if (this.plot.clientWidth > 0 && this.plot.data) this.plotly.Plots.resize(this.plot);
   }
 

@@ -1,14 +1,14 @@
-// The picture of one timeline, for plotly: curves above, learning rate below, a mark on both at each decision, and a
-// thin line through both. Plotly draws and zooms; what the pointer says is shown by hover.js.
+// The picture of one timeline, for plotly: curves above, learning rate below, how probable each condition is between
+// them, a mark on both curves at each decision, and a thin line through both. Plotly draws and zooms; what the pointer says is shown by hover.js.
 
-import { colour, symbol } from "./conditions.js";
+import { colour, named, symbol } from "./conditions.js";
 
 const LINES = 150; // more decisions than this, and their lines would be a wall
 
 // Theme → colours of what is no condition.
 const INK = {
-  light: { text: "#3c4043", grid: "#e3e6ea", axis: "#9aa0a6", curves: ["#202124", "#8a5a00", "#6b4fa0"], train: "#7d8590", rates: ["#0b57d0", "#a8327d", "#00695c", "#7a5c00"] },
-  dark: { text: "#e8eaed", grid: "#3a3d40", axis: "#80868b", curves: ["#f1f3f4", "#f5c26b", "#c5b3f0"], train: "#9aa0a6", rates: ["#8ab4f8", "#f5a3d3", "#6fd6c5", "#e3c56b"] },
+  light: { text: "#3c4043", grid: "#e3e6ea", axis: "#9aa0a6", curves: ["#202124", "#8a5a00", "#6b4fa0"], train: "#7d8590", state: "#188038", rates: ["#0b57d0", "#a8327d", "#00695c", "#7a5c00"] },
+  dark: { text: "#e8eaed", grid: "#3a3d40", axis: "#80868b", curves: ["#f1f3f4", "#f5c26b", "#c5b3f0"], train: "#9aa0a6", state: "#81c995", rates: ["#8ab4f8", "#f5a3d3", "#6fd6c5", "#e3c56b"] },
 };
 
 export const ink = (dark) => INK[dark ? "dark" : "light"];
@@ -39,13 +39,15 @@ export function figure(timeline, { x, logarithmic, dark, ranges }) {
     ...above.map((curve) => line(curve, at, checks.map(curve.value), "y")),
     ...below.map((curve) => rateLine(curve, timeline, x)),
     ...(decisions.length <= LINES ? lines(decisions, x, dark) : []),
+    ...strip(timeline, x, dark),
+    ...states(timeline, x, above, dark),
     ...marks(timeline, x, above, dark),
   ];
   const rates = checks.flatMap((check) => Object.values(check.rates)).concat(Object.values(timeline.before));
   const metrics = checks.flatMap((check) => above.map((curve) => curve.value(check)));
   const fixed = (axis) => (ranges?.[axis] ? { range: ranges[axis] } : {});
   const scales = { x: fixed("x"), above: { ...(logarithmic ? powers(metrics) : {}), ...fixed("above") }, below: { ...powers(rates), ...fixed("below") } };
-  return { data, layout: layout({ x, logarithmic, dark, ranges }, scales) };
+  return { data, layout: layout({ x, logarithmic, dark, ranges, strip: timeline.probabilities.size > 0 }, scales) };
 }
 
 function line({ name, colour: color, dash }, x, y, yaxis) {
@@ -74,47 +76,80 @@ function lines(decisions, x, dark) {
 }
 
 function marks(timeline, x, above, dark) {
-  const places = new Map(timeline.checks.map((check, i) => [check.check, i]));
-  // On the first monitor's curve: where a check brought no value, at the one before, else at the first there is.
-  const curve = above.find(({ name }) => name !== timeline.train) ?? above[0];
-  const height = (values) => (decision) => {
-    const place = places.get(decision.check);
-    if (place === undefined) return null;
-    const known = (check) => typeof values(check) === "number";
-    const check = lastUpTo(timeline.checks, place, known) ?? timeline.checks.find(known);
-    return check ? values(check) : null;
-  };
-  const metric = height((check) => (curve ? curve.value(check) : null));
-  const rate = height((check) => Object.values(check.rates)[0]);
   const size = timeline.decisions.length > 100 ? 8 : 11;
-  return byCondition(timeline.decisions).flatMap(([condition, found]) => {
+  const rate = heights(timeline, (check) => Object.values(check.rates)[0]);
+  const metric = new Map([...above, NO_CURVE].map((curve) => [curve, heights(timeline, curve.value)]));
+  return byCondition(timeline.decisions).flatMap(([name, found]) => {
     const style = {
-      type: "scatter", mode: "markers", name: condition, x: found.map((decision) => decision[x]), cliponaxis: false,
+      type: "scatter", mode: "markers", name: plain(name), x: found.map((decision) => decision[x]), cliponaxis: false,
       marker: { color: colour(found[0], dark), symbol: symbol(found[0]), size, line: { color: dark ? "#1f2022" : "#fff", width: 1.2 } },
     };
+    if (style.marker.symbol.endsWith("-open")) style.marker.line = { width: 2, color: style.marker.color };
     return [
-      { ...style, yaxis: "y", y: found.map(metric) },
-      { ...style, yaxis: "y2", y: found.map(rate) },
+      { ...style, yaxis: "y", y: found.map((decision) => metric.get(curveOf(timeline, above, decision))(decision.check)) },
+      { ...style, yaxis: "y2", y: found.map((decision) => rate(decision.check)) },
     ];
   });
 }
 
-// The last item up to a place for which something holds.
-function lastUpTo(items, place, holds) {
-  for (let i = place; i >= 0; i--) if (holds(items[i])) return items[i];
-  return undefined;
+const NO_CURVE = { value: () => null };
+
+// The curve that a decision was found on; the first monitor's where that is not drawn.
+function curveOf(timeline, above, { on }) {
+  return above.find(({ name }) => name === on) ?? above.find(({ name }) => name !== timeline.train) ?? above[0] ?? NO_CURVE;
 }
 
+// Check → height of a curve there; null where the check brought no value, as the end of a search: it belongs to the rate.
+function heights(timeline, values) {
+  const known = new Map(timeline.checks.map((check) => [check.check, values(check)]));
+  return (check) => known.get(check) ?? null;
+}
+
+// Rings on the first monitor's curve: its best check, and the checks whose state was put back.
+function states(timeline, x, above, dark) {
+  const height = heights(timeline, curveOf(timeline, above, {}).value);
+  const at = new Map(timeline.checks.map((check) => [check.check, check[x]]));
+  return stateMarks(timeline, dark).map(({ name, checks, color, symbol: ring }) => ({
+    type: "scatter", mode: "markers", name, yaxis: "y", x: checks.map((check) => at.get(check)), y: checks.map(height), cliponaxis: false,
+    marker: { color, symbol: ring, size: 17, line: { width: 2, color } },
+  }));
+}
+
+// Name, colour and symbol of the states that are marked; the legend lists them too.
+export function stateMarks(timeline, dark) {
+  const there = new Set(timeline.checks.map(({ check }) => check));
+  const restored = timeline.decisions.map((decision) => decision.snapshot_check).filter((check) => there.has(check));
+  const color = ink(dark).state;
+  return [
+    { name: "best check", checks: there.has(timeline.best) ? [timeline.best] : [], color, symbol: "circle-open" },
+    { name: "state put back", checks: [...new Set(restored)], color, symbol: "square-open" },
+  ].filter(({ checks }) => checks.length);
+}
+
+// How probable each condition is, from 0 to 1, between the two panels.
+function strip(timeline, x, dark) {
+  return [...timeline.probabilities].map(([name, color]) => {
+    const drawn = colour({ color }, dark);
+    const y = timeline.checks.map((check) => check.probabilities[name] ?? null);
+    return {
+      type: "scatter", mode: "lines", name: plain(name), x: timeline.checks.map((check) => check[x]), y, yaxis: "y5",
+      line: { color: drawn, width: 1.4, shape: "hv" }, fill: "tozeroy", fillcolor: `${drawn}33`, connectgaps: false,
+    };
+  });
+}
+
+// What they are called → the decisions.
 export function byCondition(decisions) {
   const found = new Map();
   for (const decision of decisions) {
-    if (!found.has(decision.condition)) found.set(decision.condition, []);
-    found.get(decision.condition).push(decision);
+    const name = named(decision);
+    if (!found.has(name)) found.set(name, []);
+    found.get(name).push(decision);
   }
   return [...found];
 }
 
-function layout({ x, logarithmic, dark, ranges }, scales) {
+function layout({ x, logarithmic, dark, ranges, strip }, scales) {
   const { text, grid, axis } = ink(dark);
   const common = { gridcolor: grid, linecolor: axis, tickcolor: axis, zeroline: false, showline: true, ticks: "outside", ticklen: 4 };
   const hidden = { range: [0, 1], fixedrange: true, visible: false };
@@ -126,10 +161,11 @@ function layout({ x, logarithmic, dark, ranges }, scales) {
     paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)",
     font: { family: "Roboto, 'Helvetica Neue', Arial, sans-serif", size: 12, color: text },
     xaxis: { ...common, anchor: "y2", title: { text: x, standoff: 8 }, rangemode: "tozero", ...scales.x },
-    yaxis: { ...common, domain: [0.38, 1], type: logarithmic ? "log" : "linear", title: { text: "metrics", standoff: 8 }, ...scales.above },
-    yaxis2: { ...common, domain: [0, 0.33], type: "log", title: { text: "learning rate", standoff: 8 }, ...scales.below },
+    yaxis: { ...common, domain: [strip ? 0.4 : 0.38, 1], type: logarithmic ? "log" : "linear", title: { text: "metrics", standoff: 8 }, ...scales.above },
+    yaxis2: { ...common, domain: [0, strip ? 0.25 : 0.33], type: "log", title: { text: "learning rate", standoff: 8 }, ...scales.below },
     yaxis3: { ...hidden, overlaying: "y" },
     yaxis4: { ...hidden, overlaying: "y2" },
+    ...(strip ? { yaxis5: { ...common, domain: [0.28, 0.36], range: [0, 1.02], fixedrange: true, tickvals: [0, 1], title: { text: "prob.", standoff: 8 } } } : {}),
   };
 }
 
@@ -143,7 +179,7 @@ function powers(values) {
   }
   const decades = high > 0 ? Math.log10(high / low) : 0;
   const few = decades <= 2 ? { dtick: "D2", minorloglabels: "complete" } : { dtick: Math.ceil(decades / 6) };
-  return { ...few, exponentformat: "power" };
+  return { ...few, exponentformat: "none", tickformat: "~g" };
 }
 
 export const CONFIG = {

@@ -15,6 +15,8 @@ const PATHS = {
   "triangle-right": "M2.5 1.5v13L14.5 8z",
   pentagon: "M8 1.2l6.8 5l-2.6 8h-8.4l-2.6-8z",
   star: "M8 .8l2.1 4.8 5.2.5-3.9 3.4 1.1 5.1L8 12l-4.5 2.6 1.1-5.1L.7 6.1l5.2-.5z",
+  "diamond-open": "M8 1L15 8L8 15L1 8zM8 3.8L3.8 8L8 12.2L12.2 8z",
+  "triangle-down-open": "M1.5 3h13L8 14.5zM4.6 4.8L8 10.9L11.4 4.8z",
   "circle-open": "M8 2a6 6 0 1 0 0 12a6 6 0 1 0 0-12zm0 2.4a3.6 3.6 0 1 1 0 7.2a3.6 3.6 0 1 1 0-7.2z",
 };
 
@@ -30,9 +32,12 @@ export const symbol = ({ mark }) => (Object.hasOwn(PATHS, mark) ? mark : "circle
 
 export const words = (condition) => String(condition).replaceAll("_", " ");
 
+// What a decision is called: its condition, or what was done where there is none, as "search" and "anneal".
+export const named = (decision) => words(decision.kind ?? decision.condition);
+
 // The shape for legend, table and hover box; it follows the theme by itself.
 export function shape(decision) {
-  const path = svg("path", { d: PATHS[symbol(decision)] });
+  const path = svg("path", { d: PATHS[symbol(decision)], "fill-rule": "evenodd" });
   const box = svg("svg", { viewBox: "0 0 16 16", class: "shape", "aria-hidden": "true" }, path);
   box.style.setProperty("--on-light", colour(decision, false));
   box.style.setProperty("--on-dark", colour(decision, true));

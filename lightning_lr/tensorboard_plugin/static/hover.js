@@ -2,6 +2,7 @@
 // one is near. The box is our own, so that whatever a log says stays text.
 
 import { curves } from "./chart.js";
+import { colour, words } from "./conditions.js";
 import { element, number } from "./dom.js";
 import { story } from "./story.js";
 
@@ -90,8 +91,19 @@ function values(timeline, check, dark) {
   };
   return [
     element("div", { class: "quiet" }, `check ${check.check} · epoch ${check.epoch} · step ${check.step}`),
-    element("dl", { class: "values" }, [...above, ...below].map(row)),
+    element("dl", { class: "values" }, [...above, ...below].map(row), chances(timeline, check, dark)),
   ];
+}
+
+// The probabilities of a check; one that cannot be told yet says so.
+function chances(timeline, check, dark) {
+  return [...timeline.probabilities].map(([name, color]) => {
+    const swatch = element("span", { class: "swatch area" });
+    swatch.style.background = colour({ color }, dark);
+    const value = check.probabilities[name];
+    const shown = typeof value === "number" ? `${Math.round(100 * value)} %` : "cannot tell yet";
+    return element("div", {}, element("dt", {}, swatch, `probability: ${words(name)}`), element("dd", {}, shown));
+  });
 }
 
 // Of what is sorted by x: the one nearest to a pixel, where it is near enough.

@@ -107,7 +107,7 @@ class Tab {
   async draw() {
     const view = { x: this.axis.value, logarithmic: this.logarithmic.checked, dark: this.dark };
     this.problem.hidden = this.charts;
-    this.problem.textContent = "The charts need plotly: pip install 'lightning-lr[tensorboard]' where TensorBoard runs. The table needs nothing.";
+    this.problem.textContent = "The charts need plotly: pip install plotly where TensorBoard runs. The table needs nothing.";
     const chosen = this.sidebar.chosen;
     const wanted = new Map();
     for (const run of chosen) {

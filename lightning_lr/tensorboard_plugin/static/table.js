@@ -1,10 +1,10 @@
 // All decisions of a timeline, one row each. Rows are added as a run goes on; the chosen one stays chosen.
 
-import { shape, words } from "./conditions.js";
+import { shape } from "./conditions.js";
 import { element } from "./dom.js";
-import { change } from "./story.js";
+import { change, done } from "./story.js";
 
-const HEADS = [["#", "right"], ["epoch", "right"], ["condition", ""], ["action", ""], ["learning rate", ""]];
+const HEADS = [["#", "right"], ["epoch", "right"], ["what, and why", ""], ["learning rate", "right"]];
 
 export class Table {
   constructor(chosen) {
@@ -23,7 +23,7 @@ export class Table {
       this.body.replaceChildren(...rows);
       if (follows) this.node.scrollTop = this.node.scrollHeight;
     }
-    if (!decisions.length) this.body.replaceChildren(element("tr", { class: "none" }, element("td", { colspan: "5" }, "No decision yet: nothing had to be changed.")));
+    if (!decisions.length) this.body.replaceChildren(element("tr", { class: "none" }, element("td", { colspan: "4" }, "No decision yet: nothing had to be changed.")));
   }
 
   row(decision) {
@@ -31,9 +31,10 @@ export class Table {
     return element("tr", { tabindex: "0", onclick: choose, onkeydown: (event) => event.key === "Enter" && choose(), title: decision.reason },
       element("td", { class: "right" }, String(decision.number)),
       element("td", { class: "right" }, String(decision.epoch)),
-      element("td", {}, element("span", { class: "condition" }, shape(decision), words(decision.condition))),
-      element("td", {}, decision.action),
-      element("td", { class: "rate" }, change(decision)));
+      element("td", { class: "what" },
+        element("span", { class: "condition" }, shape(decision), done(decision)),
+        element("div", { class: "quiet" }, why(decision))),
+      element("td", { class: "rate right" }, change(decision)));
   }
 
   choose(decision) {
@@ -45,5 +46,8 @@ export class Table {
     }
   }
 }
+
+// What triggered it; where that is a mere word ("budget"), the sentence.
+const why = ({ cause, reason }) => (cause?.includes(" ") ? cause : reason);
 
 const key = (decision) => `${decision.check} ${decision.number} ${decision.reason}`;

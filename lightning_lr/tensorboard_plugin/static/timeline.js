@@ -17,8 +17,8 @@ export class Timeline {
     this.drawn = null;
   }
 
-  // {checks: [{check, epoch, step, train, metrics, rates}], decisions, reviews: check of a decision → {at, brought},
-  // monitors, rates, train, before, ratesLeftOut}
+  // {checks: [{check, epoch, step, train, metrics, rates, probabilities}], decisions, reviews: check of a decision →
+  // {at, brought}, monitors, rates, train, before, ratesLeftOut, probabilities: condition → colour, best: check}
   read() {
     this.drawn ??= this.merge();
     return this.drawn;
@@ -32,6 +32,8 @@ export class Timeline {
     let train = "train_loss";
     let ratesLeftOut = 0;
     let first = null;
+    let last = null; // the page with the newest check knows the best one
+    const probabilities = new Map();
     for (const session of this.sessions()) {
       const start = Math.min(...session.checks.map((page) => page.rows[0][0]));
       for (const known of [checks, decisions]) {
@@ -44,6 +46,9 @@ export class Timeline {
         train = page.train;
         ratesLeftOut = Math.max(ratesLeftOut, page.rates_left_out);
         for (const row of page.rows) checks.set(row[0], unpack(row, page));
+        const newest = page.rows.at(-1)[0];
+        if (last === null || session.number > last.session || newest >= last.check) last = { session: session.number, check: newest, best: page.best ?? -1 };
+        for (const [name, colour] of Object.entries(page.probabilities ?? {})) probabilities.set(name, colour);
         const [check] = page.rows[0];
         if (first === null || check < first.check) first = { check, before: named(page.rates, page.before) };
       }
@@ -62,6 +67,8 @@ export class Timeline {
       rates: [...names.rates],
       train: names.monitors.has(train) ? null : train,
       before: first === null ? {} : first.before,
+      best: last === null ? -1 : last.best,
+      probabilities,
       ratesLeftOut,
     };
   }
@@ -79,13 +86,15 @@ export class Timeline {
 
 function unpack(row, page) {
   const split = 4 + page.monitors.length;
+  const end = split + page.rates.length;
   return {
     check: row[0],
     epoch: row[1],
     step: row[2],
     train: finite(row[3]),
     metrics: named(page.monitors, row.slice(4, split)),
-    rates: named(page.rates, row.slice(split)),
+    rates: named(page.rates, row.slice(split, end)),
+    probabilities: named(Object.keys(page.probabilities ?? {}), row.slice(end)),
   };
 }
 

@@ -24,7 +24,7 @@ from torchmetrics import MeanMetric
 from lightning_lr import LearningRateController
 from lightning_lr.engine.lr_search.finder import Finder
 from tests.helpers.scripted import QUIET
-from tests.run.test_lr_search import Regression, explored, fit, flat, loader, lr_search
+from tests.run.test_lr_search import STEPS, Regression, explored, fit, flat, loader, lr_search
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:.training_step. returned .None"),
@@ -175,7 +175,7 @@ class Queue(Seen):
 
     def training_step(self, batch: Any, batch_idx: int) -> Any:
         loss = super().training_step(batch, batch_idx)
-        self.memory.kept = [*self.memory.kept[-9:], float(loss)]
+        self.memory.kept = [*self.memory.kept[-9:], float(loss.detach())]
         return loss * (1 + 0.01 * len(self.memory.kept))
 
 
@@ -318,7 +318,8 @@ def test_the_rates_that_are_reported_are_those_that_are_used(make: Any, lr: floa
     decided = sorted((decision.step, decision.factor) for decision in controller.decisions)
     expected = [math.prod(factor for at, factor in decided if at <= step) for step in range(len(used.rates))]
     ratios = [ours / theirs for ours, theirs in zip(used.rates, asked.rates, strict=True)]
-    assert ratios[70:] == pytest.approx(expected[70:])
+    different = [step for step in range(70, STEPS) if ratios[step] != pytest.approx(expected[step])]
+    assert set(different) <= {at - 1 for at, _ in decided}, "a check between validations is made at the next batch"
     assert list(controller.scale.values()) == pytest.approx(expected[-1:])
 
 
@@ -508,7 +509,7 @@ def test_the_end_goes_back_to_nothing_that_was_not_measured(steps: int, monitor:
     for callbacks in ([LearningRateController(monitor, verbose=False)], []):
         module = HarderAtTheEnd()
         options = {"max_epochs": 5, "limit_train_batches": steps, "limit_val_batches": 0}
-        Trainer(**{**QUIET, **options, "callbacks": list(callbacks)}).fit(module, loader())
+        Trainer(**{**QUIET, **options, "callbacks": list(callbacks)}).fit(module, loader(), loader())
         ends.append(flat(module))
     assert torch.equal(*ends)
 

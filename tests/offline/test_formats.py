@@ -1,0 +1,336 @@
+"""Logs of other tools, as these write them: read with no option, the right monitor, the right rates.
+
+The kinds of fault: a log is refused that holds all that is needed; a part is watched in place of the whole; the
+training loss in place of a validation metric; a rate is not seen because it has another name; steps are taken for what
+they are not.
+"""
+
+# ruff: noqa: E501  (the rows of tables)
+
+from __future__ import annotations
+
+import csv
+import gzip
+import json
+import math
+import os
+from pathlib import Path
+
+import pytest
+
+from lightning_lr.errors import LogError
+from lightning_lr.offline.logs.run import Watch
+from lightning_lr.offline.logs.sources import open_run
+from tests.helpers.logs import write_csv, write_events
+
+VALIDATION = [1.0, 0.75, 0.5, 0.625]
+TRAINING = [2.0, 1.0, 0.5, 0.25]
+RATES = [0.1, 0.1, 0.01, 0.01]
+EPOCHS = list(enumerate(zip(VALIDATION, TRAINING, RATES, strict=True)))
+
+
+def table(text, rows, name="log.csv", encoding="utf-8"):
+    """A table with a line of names, and one line an epoch made by ``rows``."""
+
+    def write(folder):
+        lines = [text, *(rows(epoch, *values) for epoch, values in EPOCHS)]
+        (folder / name).write_text("\n".join(lines) + "\n", encoding=encoding)
+        return folder
+
+    return write
+
+
+def german(*values):
+    return ";".join(str(value).replace(".", ",") for value in values)
+
+
+def ultralytics(folder):
+    """Names and cells are set to a width, and there is no total."""
+    names = ["epoch", *(f"{data}/{part}_loss" for data in ("train", "val") for part in ("box", "cls", "dfl"))]
+    names += ["metrics/mAP50(B)", "lr/pg0", "lr/pg1"]
+    parts = [1 / 2, 1 / 4, 1 / 4]
+    rows = [[e + 1, *(t * p for p in parts), *(v * p for p in parts), 0.1, lr, lr] for e, (v, t, lr) in EPOCHS]
+    lines = [",".join(f"{cell:>23}" for cell in row) for row in [names, *rows]]
+    (folder / "results.csv").write_text("\n".join(lines) + "\n")
+    return folder
+
+
+def hugging_face(folder):
+    """Two checkpoints of one run, and the means of the whole run at its end."""
+    history = []
+    for epoch, (v, t, lr) in EPOCHS:
+        step = 10 * epoch + 10
+        history.append({"epoch": epoch + 0.5, "step": step - 5, "loss": t, "learning_rate": lr, "grad_norm": 1.0})
+        history.append({"epoch": epoch + 1.0, "step": step, "loss": t, "learning_rate": lr, "grad_norm": 1.0})
+        history.append({"epoch": epoch + 1.0, "step": step, "eval_loss": v, "eval_runtime": 1.0})
+        if epoch in (1, 3):
+            (folder / f"checkpoint-{step}").mkdir()
+            state = {"log_history": history, "best_metric": None, "global_step": step}
+            (folder / f"checkpoint-{step}" / "trainer_state.json").write_text(json.dumps(state))
+    history.append({"epoch": 4.0, "step": 40, "train_loss": 99.0, "train_runtime": 1.0})
+    (folder / "trainer_state.json").write_text(json.dumps({"log_history": history}))
+    return folder
+
+
+def mlflow_store(folder):
+    run = folder / "mlruns" / "0" / "abc"
+    (run / "metrics" / "val").mkdir(parents=True)
+    (folder / "mlruns" / "0" / "meta.yaml").touch()
+    (run / "meta.yaml").touch()
+    for place, name in enumerate(("val/loss", "train_loss", "lr")):
+        lines = [f"1700000000{epoch} {values[place]} {epoch}" for epoch, values in EPOCHS]
+        (run / "metrics" / name).write_text("\n".join(lines) + "\n")
+    return folder
+
+
+def wandb_chart(folder):
+    names = ["Step"]
+    for name in ("val_loss", "train_loss", "lr"):
+        names += [f"brisk-fog-7 - {name}", f"brisk-fog-7 - {name}__MIN", f"brisk-fog-7 - {name}__MAX"]
+    rows = [[10 * epoch, *(value for value in values for _ in range(3))] for epoch, values in EPOCHS]
+    with (folder / "wandb_export_2024.csv").open("w", newline="") as file:
+        csv.writer(file, quoting=csv.QUOTE_ALL).writerows([names, *rows])
+    return folder
+
+
+def wandb_history(folder):
+    """As older clients wrote it, beside the last values."""
+    files = folder / "wandb" / "run-1" / "files"
+    files.mkdir(parents=True)
+    (files / "wandb-summary.json").write_text('{"val": {"loss": 0.5}}')
+    lines = [
+        {"val": {"loss": v}, "train": {"loss": t}, "lr": lr, "_step": 3 * e, "_runtime": 1} for e, (v, t, lr) in EPOCHS
+    ]
+    (files / "wandb-history.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    return folder
+
+
+def keras_board(folder):
+    return write_events(
+        folder, [(e, {"epoch_loss": t, "epoch_val_loss": v, "learning_rate": r}) for e, (v, t, r) in EPOCHS]
+    )
+
+
+# what wrote it → files, monitor, training loss, rate
+FORMATS = {
+    "Keras 2": (
+        table("epoch,accuracy,loss,lr,val_accuracy,val_loss", lambda e, v, t, r: f"{e},0.5,{t},{r},0.4,{v}", "training.log"),
+        "val_loss", "loss", "lr"),
+    "Keras 3": (
+        table("epoch,learning_rate,loss,val_loss", lambda e, v, t, r: f"{e},{r},{t},{v}"), "val_loss", "loss", "learning_rate"),
+    "fastai": (
+        table("epoch,train_loss,valid_loss,error_rate,time", lambda e, v, t, r: f"{e},{t},{v},0.1,00:12", "history.csv"),
+        "valid_loss", "train_loss", None),
+    "by hand, semicolons": (
+        table("Epoch;TrainLoss;ValLoss;LearningRate", lambda *row: german(row[0], row[2], row[1], row[3])),
+        "ValLoss", "TrainLoss", "LearningRate"),
+    "by hand, tabs": (
+        table("Epoch\tTrain MSE\tValid MSE\tlr", lambda e, v, t, r: f"{e}\t{t}\t{v}\t{r}", "log.tsv"),
+        "Valid MSE", "Train MSE", "lr"),
+    "by hand, from a spreadsheet": (
+        table("epoch,loss (train),loss (val),LR", lambda e, v, t, r: f"{e},{t},{v},{r}", encoding="utf-8-sig"),
+        "loss (val)", "loss (train)", "LR"),
+    "by hand, from a shell of Windows": (
+        table("epoch,train_loss,val_loss,lr", lambda e, v, t, r: f"{e},{t},{v},{r}", encoding="utf-16"),
+        "val_loss", "train_loss", "lr"),
+    "by hand, printed tensors": (
+        table("epoch,train_loss,dev_loss,lr", lambda e, v, t, r: f"{e},tensor({t}),\"tensor({v}, device='cuda:0')\",{r}"),
+        "dev_loss", "train_loss", "lr"),
+    "numpy.savetxt": (
+        table("# epoch train_loss val_loss lr", lambda e, v, t, r: f"{e:.3e} {t:.3e} {v:.3e} {r:.3e}", "log.txt"),
+        "val_loss", "train_loss", "lr"),
+    "by hand, blanks": (
+        table("epoch   Train Loss   Val Loss    lr", lambda e, v, t, r: f"{e}   {t}    {v}   {r}", "log.txt"),
+        "Val Loss", "Train Loss", "lr"),
+    "by hand, test set in place of a validation set": (
+        table("epoch,train_loss,test_loss,test_acc,lr", lambda e, v, t, r: f"{e},{t},{v},0.5,{r}"),
+        "test_loss", "train_loss", "lr"),
+    "by hand, a total and its parts": (
+        table("epoch,loss_cls,loss_box,mean_loss,val_loss_cls,val_mean_loss,lr",
+              lambda e, v, t, r: f"{e},9,9,{t},9,{v},{r}"), "val_mean_loss", "mean_loss", "lr"),
+    "Ultralytics": (ultralytics, "val/loss", "train/loss", "lr/pg0"),
+    "Hugging Face": (hugging_face, "eval_loss", "loss", "learning_rate"),
+    "MLflow": (mlflow_store, "val/loss", "train_loss", "lr"),
+    "W&B, a chart": (wandb_chart, "val_loss", "train_loss", "lr"),
+    "W&B, the history as a table": (
+        table(",_step,_runtime,_timestamp,train/loss,eval/loss,train/learning_rate,train/epoch",
+              lambda e, v, t, r: f"{e},{5 * e},1.5,1e9,{t},{v},{r},{e}.0"), "eval/loss", "train/loss", "train/learning_rate"),
+    "W&B, the history of older clients": (wandb_history, "val.loss", "train.loss", "lr"),
+    "Keras in TensorBoard": (keras_board, "epoch_val_loss", "epoch_loss", "learning_rate"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("tool", FORMATS)
+def test_read_with_no_option(tmp_path, tool):
+    write, monitor, train, rate = FORMATS[tool]
+    write(tmp_path)
+
+    run = open_run(tmp_path)
+    readings = [line.reading for line in run.lines()]
+
+    assert run.settings.monitors == (monitor,)
+    assert [r.metrics[monitor] for r in readings] == pytest.approx(VALIDATION)
+    assert f"training loss {train} (rule" in run.chosen[0]
+    assert [r.train.mean for r in readings] == pytest.approx(TRAINING)
+    used = [next(iter(r.rates.values())).applied if r.rates else None for r in readings]
+    assert used == (pytest.approx(RATES) if rate else [None] * 4)
+    assert rate is None or rate in readings[0].rates
+
+
+def test_a_wandb_file_of_the_client_itself(tmp_path):
+    """And one that is longer than a block of it, with entries that go over its border."""
+    wandb = pytest.importorskip("wandb")
+    run = wandb.init(project="test", dir=str(tmp_path), mode="offline")
+    for epoch, (v, t, lr) in EPOCHS:
+        for batch in range(60):
+            run.log({"train/loss": t, "text": "x" * 300, "batch": batch})
+        run.log({"val": {"loss": v, "worst": math.nan}, "epoch": epoch, "lr": lr})
+    run.finish()
+    wandb.teardown()  # the client's service writes the last records in its own time
+
+    found = open_run(tmp_path)
+
+    (path,) = tmp_path.rglob("*.wandb")
+    assert path.stat().st_size > 2 * 32768
+    readings = [line.reading for line in found.lines()]
+    assert found.settings.monitors == ("val.loss",)
+    assert [r.metrics["val.loss"] for r in readings] == VALIDATION
+    assert [(r.epoch, r.train.mean, r.train.steps) for r in readings] == [(e, t, 61) for e, t in enumerate(TRAINING)]
+    path.write_bytes(path.read_bytes()[:-40_000])
+    with pytest.raises(LogError, match="it breaks off"):
+        open_run(tmp_path)
+    assert len(list(open_run(tmp_path, Watch(partial=True)).lines())) < 4
+
+
+# what is logged → what is watched: a validation metric before any training loss, in the direction that its name says
+METRICS = [
+    (["loss", "accuracy", "val_accuracy"], "val_accuracy", "max, as its name says"),
+    (["train_loss", "val_mse", "val_acc"], "val_mse", "min, as its name says"),
+    (["train_loss", "val_score"], "val_score", "min, though its name does not tell"),
+    (["loss", "eval_runtime", "eval_samples_per_second"], "loss", "min, as its name says"),
+    (["train_loss", "train_loss_aux"], "train_loss", "min, as its name says"),
+]
+
+
+@pytest.mark.parametrize(("names", "monitor", "mode"), METRICS)
+def test_a_validation_metric_before_any_training_loss(tmp_path, names, monitor, mode):
+    write_csv(tmp_path, [(step, {**dict.fromkeys(names, 0.5), "epoch": float(step)}) for step in range(3)])
+    run = open_run(tmp_path)
+    assert run.settings.monitors == (monitor,)
+    assert run.chosen[1].startswith(f"mode {mode}")
+    assert "(rule: " in run.chosen[0]
+
+
+def test_a_test_set_that_is_looked_at_once_is_not_watched(tmp_path):
+    write_csv(tmp_path, [*((step, {"train_loss": 0.5}) for step in range(5)), (5, {"test_loss": 0.4})])
+    assert open_run(tmp_path).settings.monitors == ("train_loss",)
+
+
+# columns that count → steps that the checks stand at
+COUNTED = [
+    ("epoch,loss", ["0,1", "1,1", "2,1"], [0, 1, 2]),
+    ("epoch,loss", ["0,1", "0,1", "1,1"], [0, 1, 2]),  # several rows an epoch
+    ("epoch,loss", ["0.5,1", "1.0,1", "1.5,1"], [0, 1, 2]),
+    ("epoch,iter,loss", ["0,10,1", "0,20,1", "1,10,1"], [0, 1, 2]),  # counted within each epoch
+    ("epoch,global_step,loss", ["0,10,1", "1,20,1", "2,30,1"], [10, 20, 30]),
+    ("epoch,iteration,loss", ["0,10,1", "1,20,1", "1,20,1"], [10, 20]),
+    ("loss,acc", ["1,1", "1,1"], [0, 1]),
+    ("epoch,loss", ["0,1", "1,1", "epoch,loss", "0,2", "1,2"], [0, 1]),  # begun anew, with its head
+]
+
+
+@pytest.mark.parametrize(("head", "rows", "steps"), COUNTED)
+def test_what_counts_as_a_step(tmp_path, head, rows, steps):
+    (tmp_path / "log.csv").write_text("\n".join([head, *rows]) + "\n")
+    assert [line.reading.step for line in open_run(tmp_path / "log.csv").lines()] == steps
+
+
+def test_a_run_that_was_begun_anew_in_the_same_file(tmp_path):
+    """Keras' CSVLogger(append=True): epochs that were logged last count."""
+    (tmp_path / "log.csv").write_text("epoch,loss,val_loss\n0,1,9\n1,1,9\n2,1,9\n1,1,5\n2,1,4\n")
+    run = open_run(tmp_path)
+    assert [line.reading.metrics["val_loss"] for line in run.lines()] == [9, 5, 4]
+    assert run.chosen[-1] == "the run was resumed 1 time; the steps logged last count"
+
+
+def test_tables_that_are_no_logs_are_passed_over(tmp_path):
+    """Data sets and results lie beside logs in every project."""
+    (tmp_path / "labels.csv").write_text("file,label\na.png,3\n")
+    (tmp_path / "predictions.csv").write_text("id,loss\n1,0.5\n")
+    (tmp_path / "notes.txt").write_text("epoch 3 was the best\n")
+    with pytest.raises(LogError, match="but it holds none"):
+        open_run(tmp_path)
+    write_csv(tmp_path / "run", [(9, {"val_loss": 1.0})])
+    assert open_run(tmp_path).path == tmp_path / "run" / "metrics.csv"
+
+
+def two_runs_in_a_chart(folder):
+    (folder / "wandb_export.csv").write_text('"Step","a-1 - val_loss","b-2 - val_loss"\n0,1,2\n1,1,2\n')
+    return folder / "wandb_export.csv"
+
+
+def summary_alone(folder):
+    (folder / "wandb-summary.json").write_text('{"val_loss": 0.5}')
+    return folder
+
+
+REFUSED = [
+    (two_runs_in_a_chart, "it holds 2: a-1, b-2. Export them one by one, or name a column with --monitor."),
+    (summary_alone, 'that holds the last values alone. Export it: wandb.Api'),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("make", "message"), REFUSED)
+def test_refused_with_what_to_do(tmp_path, make, message):
+    with pytest.raises(LogError) as raised:
+        open_run(make(tmp_path))
+    assert message in str(raised.value)
+
+
+DATA = Path(os.environ.get("LIGHTNING_LR_DATA", "no_folder")) / "public_logs_dev.jsonl.gz"
+
+
+def as_keras(folder, val, train):
+    rows = [
+        (e, {"val_loss": v, **({"loss": t} if t is not None else {})})
+        for e, (v, t) in enumerate(zip(val, train, strict=True))
+    ]
+    names = ["epoch", "loss", "val_loss"]
+    cells = [",".join([str(e), *(str(values.get(name, "")) for name in names[1:])]) for e, values in rows]
+    (folder / "training.log").write_text("\n".join([",".join(names), *cells]) + "\n")
+
+
+def as_hugging_face(folder, val, train):
+    history = []
+    for epoch, (v, t) in enumerate(zip(val, train, strict=True)):
+        history += [{"step": epoch, "epoch": float(epoch), "loss": t}] if t is not None else []
+        history += [{"step": epoch, "epoch": float(epoch), "eval_loss": v}] if v is not None else []
+    (folder / "trainer_state.json").write_text(json.dumps({"log_history": history}))
+
+
+def as_mlflow(folder, val, train):
+    (folder / "metrics").mkdir()
+    (folder / "meta.yaml").touch()
+    for name, values in (("val_loss", val), ("train_loss", train)):
+        lines = [f"0 {value} {epoch}" for epoch, value in enumerate(values) if value is not None]
+        if lines:
+            (folder / "metrics" / name).write_text("\n".join(lines) + "\n")
+
+
+@pytest.mark.skipif(not DATA.is_file(), reason="LIGHTNING_LR_DATA names no folder with public_logs_dev.jsonl.gz")
+@pytest.mark.parametrize("write", [as_keras, as_hugging_face, as_mlflow])
+def test_public_curves_in_three_formats(tmp_path, write):
+    with gzip.open(DATA, "rt") as file:
+        curves = [json.loads(line) for line in file]
+    assert len(curves) == 63
+    for curve in curves:
+        folder = tmp_path / curve["id"]
+        folder.mkdir()
+        train = curve["train"] or [None] * len(curve["val"])
+        write(folder, curve["val"], train)
+        found = [line.reading for line in open_run(folder).lines()]
+        known = [v for v in curve["val"] if v is not None]
+        assert [v for r in found for v in r.metrics.values()] == pytest.approx(known, nan_ok=True)
+        assert [r.train.mean for r in found if r.train] == pytest.approx(
+            [t for t in train if t is not None], nan_ok=True
+        )
