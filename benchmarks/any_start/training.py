@@ -136,6 +136,7 @@ def _train(task: Task, method: Method, start: float, seed: int, folder: Path | N
     return {
         "val_loss": _plain(ended[0]),
         "val_best": _plain(min(curve, default=math.nan)),
+        "curve": [_plain(value) for value in learner.curve],
         "val_acc": ended[1],
         "val_acc_best": _plain(max(accuracies)) if accuracies else None,
         "test_loss": _plain(tested[0]),
