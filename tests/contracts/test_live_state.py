@@ -16,7 +16,7 @@ import torch
 from lightning.pytorch import Callback
 
 import lightning_lr
-from lightning_lr import LearningRateController
+from lightning_lr import FabricLearningRateController, LearningRateController
 from lightning_lr.callbacks.layerwise import LayerwiseLearningRate
 from lightning_lr.engine.policies import ExponentialPolicy
 from lightning_lr.engine.records import Decision
@@ -38,6 +38,7 @@ from lightning_lr.run.readings.loss_window import LossWindow
 from lightning_lr.run.trainer.step_budget import StepBudget
 from lightning_lr.run.trainer.time_budget import TimeBudget
 from lightning_lr.snapshot.snapshot import Snapshot
+from tests.callbacks.test_fabric import FLAT, Loop
 from tests.helpers.recorded import Small, fit
 from tests.helpers.scripted import Scripted, data, trainer
 
@@ -144,6 +145,16 @@ def trained(folder: Path) -> LearningRateController:
     ours = controller(policy="auto")
     fit(Small(plain_sgd), [ours], max_epochs=3)
     return ours
+
+
+def fabric_controller(_: Path) -> FabricLearningRateController:
+    return Loop(FabricLearningRateController(policy="auto", max_steps=20), FLAT).run(range(4)).controller
+
+
+def fabric_controller_from(state: Any, _: Path) -> FabricLearningRateController:
+    loop = Loop(FabricLearningRateController(policy="auto", max_steps=20), FLAT)
+    loop.controller.load_state_dict(state)
+    return loop.run(range(0)).controller
 
 
 def caught(ours: Any, module: Any, folder: Path, **options: Any) -> Any:
@@ -273,6 +284,7 @@ TRIPS: dict[type, RoundTrip] = {
     LRScale: RoundTrip(cut_control, lambda made: made.state("us"), control_from),
     LearningRateController: RoundTrip(trained, state_of, loaded(lambda: controller(policy="auto"))),
     LossWindow: RoundTrip(fed_window, state_of, loaded(LossWindow)),
+    FabricLearningRateController: RoundTrip(fabric_controller, state_of, fabric_controller_from),
     FreshMetrics: RoundTrip(fed_metrics, state_of, loaded(lambda: FreshMetrics(["val_loss", "acc"]))),
     StepBudget: RoundTrip(fed_step_budget, state_of, lambda state, at: loaded(lambda: fed_step_budget(at))(state, at)),
     TimeBudget: RoundTrip(used_time_budget, state_of, loaded(lambda: TimeBudget(lambda: 0.0, 60.0))),

@@ -36,7 +36,16 @@ from tests.helpers.schedulers import CASES, SchedulerCase
 
 MID_EPOCH, EPOCH_END = (next(w for w in resume.WHENS if w.name == name) for name in ("mid-epoch", "end of the epoch"))
 # A schedule that changes nothing is one of the user's own all the same: rates are the engine's cuts and no more.
-FLAT = SchedulerCase("LambdaLR", lambda o, t: lr_scheduler.LambdaLR(o, lambda epoch: 1.0))
+
+
+class Flat(lr_scheduler.LambdaLR):
+    """A schedule of the user's own, of which nobody can tell that it never moves: the controller anneals nothing."""
+
+    def __init__(self, optimizer: Any) -> None:
+        super().__init__(optimizer, lambda epoch: 1.0)
+
+
+FLAT = SchedulerCase("Flat", lambda optimizer, total: Flat(optimizer))
 
 
 @pytest.fixture(scope="module")
