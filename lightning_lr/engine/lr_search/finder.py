@@ -155,7 +155,7 @@ class Finder:
             return replace(result, factor=end, estimate=self.lowest) if uphill else result
         edge = self._edge()
         estimate = self._constant * self._minimum() * edge
-        near = 1 / KEEP <= estimate / math.sqrt(edge) and estimate < RAISE
+        near = estimate / math.sqrt(edge) >= 1 / KEEP and estimate < RAISE
         within = min(max(estimate, self.lowest, 1 / self.most), self.highest, self.most)
         return replace(
             result,

@@ -35,22 +35,27 @@ def is_a(callback: Any, *names: str) -> bool:
     return any(base.__name__ in names for base in type(callback).__mro__)
 
 
-def after_others(callbacks: Sequence[Any], ours: Any) -> list[Any]:
-    """The callbacks in another order: ours is the last before those that write checkpoints.
+def last_after(callbacks: Sequence[Any], ours: Any) -> Any:
+    """The last callback after ours that may swap weights for a validation; ``None`` if there is none.
 
-    An average of the weights that is swapped in for a validation is swapped out in the same hook in which we look: only
-    after that a snapshot is of the weights that train, and what is restored lasts.
+    Only after it has swapped them back a snapshot is of the weights that train, and what is restored lasts.
 
-    >>> class Checkpoint: ...
-    >>> [type(one).__name__ for one in after_others([1, "", Checkpoint(), 2.0], 1)]
-    ['str', 'float', 'int', 'Checkpoint']
+    >>> class Average:
+    ...     def on_validation_start(self): ...
+    ...     def on_validation_end(self): ...
+    >>> average = Average()
+    >>> last_after([1, average, ""], 1) is average, last_after([average, 1, ""], 1)
+    (True, None)
     """
-    others = [one for one in callbacks if one is not ours]
-    return (
-        [one for one in others if not is_a(one, "Checkpoint")]
-        + [ours]
-        + [one for one in others if is_a(one, "Checkpoint")]
-    )
+    place = list(map(id, callbacks)).index(id(ours))
+    return next((one for one in reversed(callbacks[place + 1 :]) if _may_swap(one)), None)
+
+
+def _may_swap(callback: Any) -> bool:
+    classes = [base for base in type(callback).__mro__ if base.__name__ not in ("Callback", "Checkpoint")]
+    own = {name for base in classes for name in vars(base)}
+    begins = {"on_validation_start", "on_validation_epoch_start"}
+    return "on_validation_end" in own and bool(own & begins) and not is_a(callback, "ProgressBar", "Checkpoint")
 
 
 def stops_early(callback: Any) -> bool:
