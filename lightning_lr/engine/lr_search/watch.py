@@ -19,21 +19,21 @@ class SearchWatch:
     Attributes:
         checked: whether the rate was checked and may be annealed, and was not taken back since; ``None`` before a
             search, and without one.
-        confirms: whether this check has confirmed it.
         waits: whether a rate that was moved has still to be confirmed.
         scale: product of the decisions since the search began, with its own.
         tries: how often the run was wrecked.
         untrained: metric → value before training.
         differences: of the first monitor, oriented, at the checks since.
+        confirms: whether this check has confirmed the rate.
     """
 
     checked: bool | None = None
     waits: bool = False
-    confirms: bool = False
     scale: float = 1.0
     tries: int = 0
     untrained: dict[str, float] = field(default_factory=dict)
     differences: list[float] = field(default_factory=list)
+    confirms: bool = False
 
     @classmethod
     def begun(cls, result: SearchResult, decision: Decision, untrained: Mapping[str, float]) -> SearchWatch:
