@@ -183,9 +183,7 @@ class LearningRateController(DualCallback):
         self._state: dict[str, Any] = {}
         self._checkpointed: dict[str, Any] = {}
         self._owes_check = False
-        self._follows = False
         self._before_training: BeforeTraining | None = None
-        self._held_out: tuple[str, ...] = ()
 
     @property
     def decisions(self) -> list[Decision]:
@@ -232,13 +230,9 @@ class LearningRateController(DualCallback):
         self._stage = stage
         if stage == "fit":
             self._fit_run, self._history, self._state, self._checkpointed = None, DecisionHistory(), {}, {}
-            self._before_training, self._held_out = None, ()
+            self._before_training = None
             if is_sharded(trainer.strategy):
                 keep_beside(trainer.strategy, self._checkpoint_key, warn)
-
-    def on_sanity_check_end(self, trainer: Any, pl_module: Any) -> None:
-        """Take note of what validation logs, as long as it is there."""
-        self._held_out = tuple(trainer.callback_metrics)
 
     def on_train_start(self, trainer: Any, pl_module: Any) -> None:
         """Find optimizers, schedulers and loggers; continue from a checkpoint if there was one."""
@@ -254,7 +248,6 @@ class LearningRateController(DualCallback):
                 pl_module,
                 self._state,
                 self._checkpointed,
-                self._held_out,
                 self._before_training,
                 DummyLogger,
                 say,
@@ -263,7 +256,6 @@ class LearningRateController(DualCallback):
             self._checkpointed, self._before_training = {}, None
             if self._fit_run.reader.waits_for_epoch:
                 self._follow_epoch_end(trainer, pl_module)
-            self._follow_validation_end(trainer)
 
     def on_train_epoch_start(self, trainer: Any, pl_module: Any) -> None:
         """Look again: other callbacks exchange schedulers and add parameter groups between epochs."""
@@ -289,7 +281,7 @@ class LearningRateController(DualCallback):
                 self._fit_run.rescan(trainer)
             if self._fit_run.train_check_is_due:
                 self._check(trainer, TrainerState.of(trainer, epoch_over=False), train_only=True)
-            self._fit_run.batch_begins(trainer, batch, batch_idx)
+            self._fit_run.before_batch(trainer, batch, batch_idx)
 
     def on_before_optimizer_step(self, trainer: Any, pl_module: Any, optimizer: Any) -> None:
         """Scale a rate that ``training_step`` wrote; let the probes see gradients and weights before the step."""
@@ -472,10 +464,8 @@ class LearningRateController(DualCallback):
         vars(self).update(values)
 
     _OWN = frozenset(
-        {
-            *("options", "_fit_run", "_history", "_checkpointed", "_held_out", "_before_training", "_owes_check"),
-            *("_follows", "_stage", "log", "log_dict"),
-        }
+        {"options", "log", "log_dict"}
+        | {"_fit_run", "_history", "_checkpointed", "_before_training", "_owes_check", "_stage"}
     )
     """Attributes that are made anew: by the constructor, or by Lightning, which hangs methods of the module on them."""
 

@@ -127,23 +127,6 @@ class FitRun:
         for note in self.groups.scan(trainer.optimizers, trainer.lr_scheduler_configs):
             self.say(note)
 
-    def batch_begins(self, trainer: Any, batch: Any, batch_idx: int) -> None:
-        """Set the rate of the coming step; a search takes the batch, and ends at that of the second step.
-
-        After a resume the rate is that of the budget that the run has now.
-        """
-        lr_schedule, before = self.lr_schedule, self.lr_schedule.budget
-        search = lr_schedule.lr_search
-        if search is not None:
-            search.before_batch(batch, batch_idx)
-            if search.stepped:
-                self._end_search(trainer)
-        lr_schedule.batch_begins()
-        if self.resumed:
-            self.resumed = False
-            if lr_schedule.budget != before and lr_schedule.curve is not None:
-                self.say(text.budget_moved(before, lr_schedule.budget, lr_schedule.curve.at(lr_schedule.steps)))
-
     def before_step(self, optimizer: Any) -> None:
         """Scale a rate that was written since; let the probes see gradients and weights of the first optimizer."""
         self.groups.before_step()
@@ -152,6 +135,20 @@ class FitRun:
             self.reader.probes.before_step()
             if self.lr_schedule.lr_search is not None:
                 self.lr_schedule.lr_search.before_step()
+
+    def before_batch(self, trainer: Any, batch: Any, batch_idx: int) -> None:
+        """Set the rate of the coming step; a search takes the batch, and ends at that of the second step."""
+        search = self.lr_schedule.lr_search
+        if search is not None:
+            search.before_batch(batch, batch_idx)
+            if search.stepped:
+                self._end_search(trainer)
+        lr_schedule, before = self.lr_schedule, self.lr_schedule.budget
+        lr_schedule.batch_begins()
+        if self.resumed:
+            self.resumed = False
+            if lr_schedule.budget != before and lr_schedule.curve is not None:
+                self.say(text.budget_moved(before, lr_schedule.budget, lr_schedule.curve.at(lr_schedule.steps)))
 
     def after_batch(self, trainer: Any, outputs: Any, divided: int, batch_idx: int) -> None:
         """Take the loss of a batch, without waiting for the device, and go on to the next part of the run.

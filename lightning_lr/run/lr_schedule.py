@@ -166,8 +166,12 @@ class LRSchedule:
         Args:
             warms_up: whether the rate rises first.
         """
-        if self.falls and self.budget is not None and self.curve is None and self.lr_search is None:
+        if self._anneals and self.budget is not None and self.curve is None and self.lr_search is None:
             self.curve = Curve(first=self.steps, budget=self.budget, warmup=WARMUP if warms_up else 0.0)
+
+    @property
+    def _anneals(self) -> bool:
+        return self.checked if self.anneals is None else self.anneals
 
     def end_early(self, end: int) -> None:
         """From here on the rate falls to zero at that step, which is the new budget."""
@@ -211,7 +215,8 @@ class LRSchedule:
         if budget != self.budget:
             self.budget = budget
             self.budget_changed()
-        end = NEVER if budget is None or not (self.falls or self.ends_at is not None) else budget
+        falls = self._anneals or self.ends_at is not None
+        end = NEVER if budget is None or not falls else budget
         if self.curve is None:
             self.lay_curve()
         elif self.curve.budget != end:

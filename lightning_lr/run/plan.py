@@ -104,7 +104,8 @@ def plan_run(options: ControllerOptions, trainer: Any, ranks: Ranks, state: Mapp
         raise UnsupportedError(
             "Expected a known budget for `anneal=True`: give the Trainer max_epochs, max_steps or max_time."
         )
-    chosen, against = _chosen_otherwise(options, trainer, moving), _against_searching(trainer, budget)
+    chosen = _chosen_otherwise(options, trainer, moving)
+    against = "" if chosen else _against_searching(trainer, budget)
     against_annealing = _against_annealing(options, trainer, moving)
     searches = not chosen and not against
     anneals: bool | None = options.anneal is True
@@ -117,7 +118,7 @@ def plan_run(options: ControllerOptions, trainer: Any, ranks: Ranks, state: Mapp
         exploration=_exploration(budget) if searches else f"none: {chosen or against}",
         curve="",
         searches=searches,
-        unsearched="" if chosen else against,
+        unsearched=against,
         anneals=anneals,
         ends_early=ends_early,
         open_ended=ends_early and not known and not stops and not limited_by_epochs(trainer),
@@ -205,7 +206,7 @@ def _curve(run_plan: RunPlan, known: bool, learned: bool, against: str, stops: b
     Args:
         run_plan: what was decided.
         known: whether the budget is known, or will be.
-        learned: whether it will be once the first epoch is over.
+        learned: whether the first epoch tells it.
         against: why the end is not annealed, whether the rate is checked or not; empty if it is.
         stops: whether an EarlyStopping ends the run.
     """
@@ -242,8 +243,6 @@ def _against_annealing(options: ControllerOptions, trainer: Any, moving: Sequenc
         return ANOTHER
     if not options.settings.policy.anneals:
         return f"policy {options.settings.policy.name!r} does not anneal"
-    if any(is_a(callback, "StochasticWeightAveraging") for callback in trainer.callbacks):
-        return "StochasticWeightAveraging has a rate of its own for the end"
     return "the schedule is the user's own" if moving else ""
 
 

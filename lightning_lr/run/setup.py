@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -55,7 +55,6 @@ def build_run(
     module: Any,
     state: Mapping[str, Any],
     checkpointed: Mapping[str, Any],
-    held_out: Sequence[str],
     before: BeforeTraining | None,
     no_logger: Callable[[], Any],
     say: Say,
@@ -70,15 +69,15 @@ def build_run(
         module: the LightningModule.
         state: the callback's state from a checkpoint; empty for a new run.
         checkpointed: what :func:`to_checkpoint` added to that checkpoint.
-        held_out: metrics that the sanity check logged.
-        before: what it has shown.
+        before: what the sanity check has shown.
         no_logger: makes a logger that takes any call and does nothing.
         say: prints a sentence.
         warn: warns with a sentence.
     """
     settings = _settings_for(options, trainer, warn)
     ranks = Ranks.of(trainer.strategy)
-    held_out = () if state or not trainer.num_sanity_val_steps else sorted(ranks.union(held_out))
+    checked = not state and trainer.num_sanity_val_steps
+    held_out = sorted(ranks.union(before.names if before is not None else ())) if checked else ()
     chosen = validation_losses(held_out, held_out) if options.monitor_by_rule else ()
     if chosen not in ((), settings.monitors):
         settings = replace(settings, monitors=chosen)

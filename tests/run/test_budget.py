@@ -310,7 +310,7 @@ CHANGING = {
 def test_no_end_while_epochs_remain(case: str) -> None:
     """Whatever an epoch turns out to be, the fall ends with the run; it never rises, and nothing ends before it."""
     make, options = CHANGING[case]
-    model, control = make(), LearningRateController(verbose=False, find_lr=False)
+    model, control = make(), LearningRateController(verbose=False, find_lr=False, anneal=True)
     rates: list[float] = []
     model.on_before_optimizer_step = lambda *_: rates.append(model.trainer.optimizers[0].param_groups[0]["lr"])
     options = dict(options)

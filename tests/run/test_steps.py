@@ -1,4 +1,4 @@
-"""What the whole callback does at a step, phase by phase: it never waits for a device, but to look at a loss."""
+"""What the callback does at a step, phase by phase: it never waits for a device, but for the watch of a search."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ class Counted(LearningRateController):
     def noted(self) -> Iterator[None]:
         phase, before = self.phase, Watched.calls.total()
         yield
-        self.waits[phase] += Watched.calls.total() - before
+        self.waits[phase] += Watched.calls.total() > before
 
     def on_train_batch_start(self, *args: Any) -> None:
         with self.noted():
@@ -90,10 +90,7 @@ class Counted(LearningRateController):
 
 
 PHASES = {"conservative": ("no curve",), "auto": ("holding", "annealing")}
-"""Those of a run outside the search."""
-
-LOOKS = {"conservative": {}, "auto": {"holding": EACH + SHARE * 7 // 10, "annealing": SHARE * 3 // 10 + 1}}
-"""How often the losses are looked at, after a search alone; a step that does so waits once."""
+"""Those of a run after its search."""
 
 
 def trained(ours: Counted, model: LightningModule, folder: Path) -> Counted:
@@ -130,7 +127,7 @@ def test_a_step_never_waits_and_a_check_waits_once(
     monkeypatch.setattr(LRScale, "_before_step", before_step)
     Watched.calls.clear()
     trained(ours, Watchful(Watched, rate), tmp_path)
-    assert {
-        phase: ours.waits[phase] for phase in PHASES[policy] if ours.waits[phase] > LOOKS[policy].get(phase, 0)
-    } == {}
+    # After a search the losses are looked at now and then, as long as its start can be restored.
+    looks = {"holding": EACH + SHARE} if policy == "auto" else {}
+    assert all(ours.waits[phase] <= looks.get(phase, 0) for phase in PHASES[policy])
     assert max(ours.checks) == 1

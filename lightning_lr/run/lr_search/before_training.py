@@ -29,13 +29,15 @@ class BeforeTraining:
 
     Attributes:
         units: the first batches of the first validation loader.
-        metrics: what it logged.
+        metrics: what it logged, where that is finite.
+        names: of everything that it logged.
     """
 
     def __init__(self, keeps_batches: bool = True) -> None:
         self.keeps_batches = keeps_batches
         self.units: list[Unit] = []
         self.metrics: dict[str, float] = {}
+        self.names: tuple[str, ...] = ()
 
     def see_batch(self, batch: Any, index: int) -> None:
         """Copy one of the first batches; one that cannot be copied is left out."""
@@ -49,6 +51,7 @@ class BeforeTraining:
 
     def see_metrics(self, logged: Mapping[str, Any]) -> None:
         """Take what was logged."""
+        self.names = tuple(logged)
         values = {name: float(value) for name, value in logged.items()}
         self.metrics = {name: value for name, value in values.items() if math.isfinite(value)}
 

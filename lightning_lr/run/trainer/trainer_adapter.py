@@ -174,15 +174,6 @@ def checks_at_epoch_end(trainer: Any) -> bool:
     return bool(once or not validation_comes(trainer))
 
 
-def pauses_after(trainer: Any, batch_idx: int) -> bool:
-    """Whether an epoch ends after this batch, or a validation by number of batches comes before the next one."""
-    every = getattr(trainer, "val_check_batch", None)  # none by the clock
-    if trainer.is_last_batch or not trainer.enable_validation or every is None or math.isinf(every):
-        return bool(trainer.is_last_batch)
-    batches = trainer.fit_loop.epoch_loop.total_batch_idx if trainer.check_val_every_n_epoch is None else batch_idx
-    return bool((batches + 1) % every == 0)
-
-
 def logs_at_epoch_end(module: Any) -> bool:
     """Whether a module has an ``on_train_epoch_end`` of its own: it runs after that of the callbacks, and may log."""
     hook = getattr(module, "on_train_epoch_end", None)
@@ -201,6 +192,15 @@ def knows_sanity_check(things: Iterable[Any]) -> bool:
                         return True
                     codes += [part for part in code.co_consts if inspect.iscode(part)]
     return False
+
+
+def pauses_after(trainer: Any, batch_idx: int) -> bool:
+    """Whether an epoch ends after this batch, or a validation by number of batches comes before the next one."""
+    every = trainer.val_check_batch
+    if trainer.is_last_batch or not trainer.enable_validation or every is None or math.isinf(every):
+        return bool(trainer.is_last_batch)
+    batches = trainer.fit_loop.epoch_loop.total_batch_idx if trainer.check_val_every_n_epoch is None else batch_idx
+    return bool((batches + 1) % every == 0)
 
 
 # --- limits -----------------------------------------------------------------------------------------------------------
