@@ -183,6 +183,7 @@ class LearningRateController(DualCallback):
         self._state: dict[str, Any] = {}
         self._checkpointed: dict[str, Any] = {}
         self._owes_check = False
+        self._follows = False
         self._before_training: BeforeTraining | None = None
 
     @property
@@ -465,7 +466,7 @@ class LearningRateController(DualCallback):
 
     _OWN = frozenset(
         {"options", "log", "log_dict"}
-        | {"_fit_run", "_history", "_checkpointed", "_before_training", "_owes_check", "_stage"}
+        | {"_fit_run", "_history", "_checkpointed", "_before_training", "_owes_check", "_follows", "_stage"}
     )
     """Attributes that are made anew: by the constructor, or by Lightning, which hangs methods of the module on them."""
 

@@ -53,8 +53,6 @@ def _ended_worse(reading: Reading, monitor: MetricView) -> Proposal | None:
     the meantime. A training metric does not tell: it is a mean over the weights *before* its steps, and the snapshot
     holds those after them.
     """
-    if monitor.name == TRAIN_LOSS:
-        return None
     kept = reading.snapshot_check is not None and reading.snapshot_check == monitor.best_check
     lost, threshold = monitor.value - monitor.best, LOST * abs(monitor.best)
     if not (kept and monitor.fresh and is_held_out(monitor.name) and lost > threshold):
