@@ -243,6 +243,8 @@ def _against_annealing(options: ControllerOptions, trainer: Any, moving: Sequenc
         return ANOTHER
     if not options.settings.policy.anneals:
         return f"policy {options.settings.policy.name!r} does not anneal"
+    if any(is_a(callback, "StochasticWeightAveraging") for callback in trainer.callbacks):
+        return "StochasticWeightAveraging has a rate of its own for the end"
     return "the schedule is the user's own" if moving else ""
 
 
