@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lightning_lr.engine.lr_search.finder import DECADES, KEEP, MOST, Finder
+from lightning_lr.engine.lr_search.finder import DECADES, KEEP, MOST, RAISE, Finder
 from lightning_lr.engine.lr_search.optimizer_kind import ADAGRAD, ADAM, OptimizerKind, rmsprop, sgd
 from lightning_lr.engine.records import SearchResult
 
