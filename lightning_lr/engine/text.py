@@ -192,10 +192,10 @@ def brought(monitor: str, helped: bool, gains: tuple[float, float | None, float]
         checks: since then.
     """
     before, expected, after = gains
-    without = "" if expected is None else f" ({expected:.3g} expected without it)"
+    without = "" if expected is None else f", {expected:.3g} expected without it"
     return (
-        f"{'helped' if helped else 'did not help'}: gain of {monitor} a check {before:.3g} before{without}, "
-        f"{after:.3g} in the {checks} since"
+        f"{'helped' if helped else 'did not help'}: {monitor} gained {before:.3g} a check before, "
+        f"{after:.3g} since{without} ({checks} check{plural(checks)})"
     )
 
 
@@ -220,7 +220,7 @@ def anneal_begins(early: bool, progress: float | None, budget: int | None) -> st
     if early:
         end = f"step {budget}, and there the run ends"
         return f"anneal: EarlyStopping has run out of patience: {_falls(end)}"
-    used = "" if progress is None else f"{progress:.0%} of the budget is used: "
+    used = "" if progress is None else f"{100 * progress:.0f} % of the budget is used: "
     return f"anneal: {used}{_falls('the end')}"
 
 
