@@ -183,6 +183,7 @@ class LearningRateController(DualCallback):
         self._state: dict[str, Any] = {}
         self._checkpointed: dict[str, Any] = {}
         self._owes_check = False
+        self._follows = False
         self._before_training: BeforeTraining | None = None
 
     @property
@@ -256,6 +257,7 @@ class LearningRateController(DualCallback):
             self._checkpointed, self._before_training = {}, None
             if self._fit_run.reader.waits_for_epoch:
                 self._follow_epoch_end(trainer, pl_module)
+            self._follow_validation_end(trainer)
 
     def on_train_epoch_start(self, trainer: Any, pl_module: Any) -> None:
         """Look again: other callbacks exchange schedulers and add parameter groups between epochs."""
@@ -465,7 +467,7 @@ class LearningRateController(DualCallback):
 
     _OWN = frozenset(
         {"options", "log", "log_dict"}
-        | {"_fit_run", "_history", "_checkpointed", "_before_training", "_owes_check", "_stage"}
+        | {"_fit_run", "_history", "_checkpointed", "_before_training", "_owes_check", "_follows", "_stage"}
     )
     """Attributes that are made anew: by the constructor, or by Lightning, which hangs methods of the module on them."""
 
