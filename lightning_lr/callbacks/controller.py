@@ -258,6 +258,7 @@ class LearningRateController(DualCallback):
             self._checkpointed, self._before_training = {}, None
             if self._fit_run.reader.waits_for_epoch:
                 self._follow_epoch_end(trainer, pl_module)
+            self._follow_validation_end(trainer)
 
     def on_train_epoch_start(self, trainer: Any, pl_module: Any) -> None:
         """Look again: other callbacks exchange schedulers and add parameter groups between epochs."""
