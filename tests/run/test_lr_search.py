@@ -283,7 +283,7 @@ def test_where_it_steps_aside(options: dict, make: Any, trainer: dict, why: str,
     """It says why, unless that is the user's own choice; the rate stays, and is not annealed."""
     controller, summary, said = lr_search(**options, verbose=True), {}, []
     monkeypatch.setattr("lightning_lr.run.setup.set_up_card", lambda known: summary.update(known) or "")
-    monkeypatch.setattr("lightning_lr.callbacks.controller.say", said.append)
+    monkeypatch.setattr("lightning_lr.callbacks.controller.say", lambda _, sentence: said.append(sentence))
     module = make()
     fit(module, controller, **{"max_epochs": 2, **trainer})
     assert why in summary["exploration"]
