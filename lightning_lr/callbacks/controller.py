@@ -9,6 +9,7 @@ import os
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 from lightning_lr.callbacks._compat import DualCallback, DummyLogger, say, warn
@@ -251,7 +252,7 @@ class LearningRateController(DualCallback):
                 self._checkpointed,
                 self._before_training,
                 DummyLogger,
-                say,
+                partial(say, trainer),
                 warn,
             )
             self._checkpointed, self._before_training = {}, None
@@ -373,6 +374,8 @@ class LearningRateController(DualCallback):
         if self._fit_run is not None and (is_finished(trainer) or self._fit_run.history.ends_with_stop):
             self._fit_run.journal.end()
         self._keep(together=True)
+        if self._fit_run is not None:
+            self._fit_run.say_how_it_went()
         self._end()
 
     def on_exception(self, trainer: Any, pl_module: Any, exception: BaseException) -> None:

@@ -149,7 +149,7 @@ class LayerwiseLearningRate(DualCallback):
         self._scan(trainer, pl_module)
         if state:
             for note in self._fit_run.load_state_dict(state):
-                say(note)
+                say(trainer, note)
             if ranks.rank == 0:  # the sums of all ranks: once
                 self._fit_run.probe.load(self._pending)
             else:

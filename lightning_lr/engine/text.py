@@ -192,10 +192,10 @@ def brought(monitor: str, helped: bool, gains: tuple[float, float | None, float]
         checks: since then.
     """
     before, expected, after = gains
-    without = "" if expected is None else f" ({expected:.3g} expected without it)"
+    without = "" if expected is None else f", {expected:.3g} expected without it"
     return (
-        f"{'helped' if helped else 'did not help'}: gain of {monitor} a check {before:.3g} before{without}, "
-        f"{after:.3g} in the {checks} since"
+        f"{'helped' if helped else 'did not help'}: {monitor} gained {before:.3g} a check before, "
+        f"{after:.3g} since{without} ({checks} check{plural(checks)})"
     )
 
 

@@ -33,6 +33,7 @@ from lightning_lr.loggers.decision_logger import DecisionLog
 from lightning_lr.loggers.journal_file import JournalFile
 from lightning_lr.optim.controlled_groups import ControlledGroups
 from lightning_lr.run.check_interval import block_size, steps_between_checks
+from lightning_lr.run.console import decision_line, end_line, fitted
 from lightning_lr.run.defer_signals import defer_signals
 from lightning_lr.run.distributed import Ranks
 from lightning_lr.run.lr_schedule import LRSchedule
@@ -428,10 +429,10 @@ class FitRun:
             self.history.add_review(entry.review)
             # A decision that undoes a raise says why itself.
             if decision.action is Action.HOLD or str(entry.review) not in decision.reason:
-                self.say(review_known(reading.check, reading.epoch, str(entry.review)))
+                self.say(fitted(review_known(reading.check, reading.epoch, str(entry.review))))
         if decision.action is not Action.HOLD:
             self.history.add(decision)
-            self.say(str(decision) + (" (dry run)" if self.options.dry_run else ""))
+            self.say(decision_line(decision, self.options.dry_run))
         for note in adjustment.notes if not self.options.dry_run else ():
             self.say(note)
         if self.ranks.rank:
@@ -480,6 +481,10 @@ class FitRun:
         self.history = DecisionHistory.from_state(state["history"])
         for note in self.groups.load_state_dict(state["groups"]):
             self.say(note)
+
+    def say_how_it_went(self) -> None:
+        """At the end of training, on the console."""
+        self.say(end_line(self.history, self.core.history.monitors[0], self.journal.path))
 
     def end(self) -> None:
         """Undo what was done to the Trainer and the module; a second call does no harm."""
