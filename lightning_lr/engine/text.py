@@ -220,7 +220,7 @@ def anneal_begins(early: bool, progress: float | None, budget: int | None) -> st
     if early:
         end = f"step {budget}, and there the run ends"
         return f"anneal: EarlyStopping has run out of patience: {_falls(end)}"
-    used = "" if progress is None else f"{progress:.0%} of the budget is used: "
+    used = "" if progress is None else f"{100 * progress:.0f} % of the budget is used: "
     return f"anneal: {used}{_falls('the end')}"
 
 

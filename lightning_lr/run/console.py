@@ -52,8 +52,8 @@ def start_line(settings: Settings, runs: Mapping[str, str], dry_run: bool) -> st
         does = [f"lower the lr by epochs ({policy.name})"]
     else:
         asked = {response.action for response in policy.responses.values()}
-        *verbs, last = [verb for action, verb in VERBS.items() if action in asked] or ["only watch"]
-        does = [f"{', '.join(verbs)} or {last} if need be" if verbs else last]
+        verbs = [verb for action, verb in VERBS.items() if action in asked]
+        does = [" or ".join(filter(None, [", ".join(verbs[:-1]), verbs[-1]])) + " if need be" if verbs else "watch"]
     if "search" not in runs:
         does.insert(0, "search the first lr")
     if "annealing" not in runs:

@@ -63,7 +63,7 @@ def test_when_it_begins_and_ends(why, script, options, expected):
 
 
 def test_the_move_is_audited():
-    assert "the anneal of check 2 did not help: gain of val_loss a check" in decided("yyynnn")[5].reason
+    assert "the anneal of check 2 did not help: val_loss gained" in decided("yyynnn")[5].reason
 
 
 def test_a_run_that_ends_clearly_worse_is_stopped_at_its_best():

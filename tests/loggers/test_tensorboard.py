@@ -168,7 +168,7 @@ def test_a_review_is_shown_where_its_decision_stands(tmp_path, monkeypatch):
     monkeypatch.setattr("lightning_lr.callbacks._compat.rank_zero_info", printed.append)
     control = LearningRateController(policy=ExponentialPolicy(ratio=0.5, epochs=4))
     events = fitted(tmp_path, Scripted(STEADY), [control], max_epochs=8)
-    brought = "helped: gain of val_loss a check 0.01 before, 0.01 in the 3 since"
+    brought = "helped: val_loss gained 0.01 a check before, 0.01 since (3 checks)"
     (first, before), (second, table), _ = texts(events, "lr_controller/decisions")
     assert (first, second) == (15, 27)
     assert table.splitlines() == [*before.splitlines(), f"    - What it brought: {markdown(brought)}"]
