@@ -9,7 +9,6 @@ import math
 import os
 from collections import Counter
 from collections.abc import Mapping
-from pathlib import Path
 
 from lightning_lr.engine.history.metric_history import MetricHistory
 from lightning_lr.engine.policies import EpochPolicy
@@ -84,8 +83,10 @@ def _done(decision: Decision) -> list[str]:
     if "restore" in decision.steps:
         done.append("start restored" if decision.snapshot_check == -1 else "best restored")
     if "scale" in decision.steps:
-        name, *others = decision.new_lr
-        more = f" (+{len(others)} group{plural(len(others))})" if others else ""
+        changed = [name for name, rate in decision.new_lr.items() if rate != decision.old_lr[name]]
+        name = (changed or list(decision.new_lr))[0]
+        others = len(decision.new_lr) - 1
+        more = f" (+{others} group{plural(others)})" if others else ""
         done.append(f"lr {decision.old_lr[name]:.3g} → {decision.new_lr[name]:.3g}{more}")
     if "anneal" in decision.steps:
         done.append("lr falls to 0 at the end")
@@ -94,19 +95,20 @@ def _done(decision: Decision) -> list[str]:
     return done
 
 
-def end_line(history: DecisionHistory, monitor: MetricHistory, journal: Path | None) -> str:
+def end_line(history: DecisionHistory, monitor: MetricHistory, journal: str | None, dry_run: bool = False) -> str:
     """What was done, what it brought, and where to look.
 
     Args:
         history: all changes.
         monitor: the first one.
         journal: its file, if there is one.
+        dry_run: whether nothing was changed.
     """
     counts = Counter("search" if d.action is Action.EXPLORE else str(d.action) for d in history)
     done = ", ".join(f"{count} {_plural(what, count)}" for what, count in counts.items()) or "nothing was changed"
     if history.brought:
         done += f" ({len(history.helped)} of {len(history.brought)} helped)"
-    said, best = [f"end: {done}"], monitor.state.best
+    said, best = [f"end: {f'dry run, {done} not carried out' if dry_run and counts else done}"], monitor.state.best
     if math.isfinite(best):
         said.append(f"best {monitor.name} {monitor.sign * best:.4g} (check {monitor.state.best_check})")
     if journal is not None:
@@ -119,8 +121,7 @@ def _plural(what: str, count: int) -> str:
     return named + ("" if count == 1 else "es" if named.endswith("h") else "s")
 
 
-def _near(path: Path) -> str:
-    """The folder of a journal, as short as it can be said from here."""
-    path = path.parent if path.name == "lr_journal.jsonl" else path
-    relative = os.path.relpath(path)
-    return relative if len(relative) < len(str(path)) else str(path)
+def _near(path: str) -> str:
+    """The folder of a journal, as short as it can be said from here; it may lie in a bucket."""
+    path = path.removesuffix("lr_journal.jsonl").rstrip("/") or path
+    return path if "://" in path else min(path, os.path.relpath(path), key=len)

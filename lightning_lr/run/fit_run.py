@@ -484,7 +484,7 @@ class FitRun:
 
     def say_how_it_went(self) -> None:
         """At the end of training, on the console."""
-        self.say(end_line(self.history, self.core.history.monitors[0], self.journal.path))
+        self.say(end_line(self.history, self.core.history.monitors[0], self.journal.path, self.options.dry_run))
 
     def end(self) -> None:
         """Undo what was done to the Trainer and the module; a second call does no harm."""
