@@ -68,6 +68,7 @@ def start_line(settings: Settings, runs: Mapping[str, str], dry_run: bool) -> st
 def decision_line(decision: Decision, dry_run: bool = False) -> str:
     """What was decided, and as much of the reason as there is room for.
 
+    >>> from lightning_lr.engine.vocabulary import Condition
     >>> print(decision_line(Decision(30, 38, 1482, Action.RESTORE, Condition.PLATEAU, 0.3, {"lr-SGD": 0.09243},
     ...     {"lr-SGD": 0.02773}, "", cause="no new best for 5 checks", snapshot_check=25, steps=("restore", "scale"))))
     check 30 · epoch 38 · plateau: best restored, lr 0.0924 → 0.0277 · no new best for 5 checks

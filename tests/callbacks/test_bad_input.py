@@ -286,7 +286,7 @@ TRAINERS = [
 def test_trainers(monkeypatch, model, train, val, options, checks, alone):
     """One check a validation, no more and no fewer; where no metric can come it says that the training loss is used."""
     said: list[str] = []
-    monkeypatch.setattr(controller, "say", said.append)
+    monkeypatch.setattr(controller, "say", lambda _, sentence: said.append(sentence))
     control = eager(verbose=True)
     trainer(control, None, **options).fit(model(), train(), val and val())
     assert control.state_dict().get("checks", 0) == checks
