@@ -25,7 +25,7 @@ from lightning_lr.run.lr_schedule import LRSchedule
 from lightning_lr.run.lr_search.before_training import BeforeTraining, mean_over_ranks
 from lightning_lr.run.options import ControllerOptions
 from lightning_lr.run.patches import patch
-from lightning_lr.run.plan import begin_plan, plan_run
+from lightning_lr.run.plan import NONE, begin_plan, plan_run
 from lightning_lr.run.readings.check_reader import CheckReader
 from lightning_lr.run.readings.probes import Probes, memory_of_ranks
 from lightning_lr.run.run_summary import run_summary
@@ -127,7 +127,7 @@ def build_run(
     if not fit_run.groups.rates():
         warn("No optimizer has a learning rate that could be changed: decisions are only recorded.")
     off = {"search": run_plan.exploration, "annealing": run_plan.curve}
-    off = {what: said.removeprefix("none: ") for what, said in off.items() if said.startswith("none: ")}
+    off = {what: said.removeprefix(NONE) for what, said in off.items() if said.startswith(NONE)}
     fit_run.say(start_line(settings, off, options.dry_run))
     _hide_scale_in_module(fit_run, module)
     first = fit_run.groups.optimizers[0] if fit_run.groups.optimizers else None
