@@ -306,6 +306,7 @@ def _search(record: Mapping[str, Any] | None) -> SearchResult | None:
         gain=float(record["gain"]),
         spread=float(record["spread"]),
         horizon=int(record["horizon"]),
+        cost=float(record["cost"]),
         against=str(record["against"]),
     )
 

@@ -77,6 +77,7 @@ class SearchResult:
         gain: by how much the lowest reading lies below the one before training.
         spread: standard deviation of the loss of one batch before training; 0 with one batch.
         horizon: optimizer steps that the rate was found for.
+        cost: what the readings cost, in optimizer steps; a forward pass counts as a third of one.
         against: why nothing could be read; empty if it could.
     """
 
@@ -87,6 +88,7 @@ class SearchResult:
     gain: float = 0.0
     spread: float = 0.0
     horizon: int = 0
+    cost: float = 0.0
     against: str = ""
 
     @property
@@ -105,7 +107,8 @@ class SearchResult:
         return self.checked and self.estimate is not None and self.factor * TOO_LOW >= self.estimate
 
     def __str__(self) -> str:
-        return search_seen(self.against, len(self.readings), self.before, self.estimate, self.horizon, self.checked)
+        seen = self.against, len(self.readings), self.before, self.estimate, self.horizon, self.checked, self.cost
+        return search_seen(*seen)
 
 
 @dataclass(frozen=True)

@@ -177,9 +177,9 @@ def reviewed(check: int, action: str, brought: str) -> str:
     return f"the {'reduction' if action == 'reduce' else action} of check {check} {brought}"
 
 
-def review_known(check: int, epoch: int, review: str) -> str:
+def review_known(check: int, review: str) -> str:
     """What the console says when the review of a change is known."""
-    return f"check {check} · epoch {epoch} · {review}"
+    return f"check {check} · {review}"
 
 
 def brought(monitor: str, helped: bool, gains: tuple[float, float | None, float], checks: int) -> str:
@@ -251,7 +251,9 @@ RATE_STAYS = "it stays as it was given"
 UNCHECKED = "it is annealed only by name (anneal=True)"
 
 
-def search_seen(against: str, readings: int, before: float, estimate: float | None, horizon: int, found: bool) -> str:
+def search_seen(
+    against: str, readings: int, before: float, estimate: float | None, horizon: int, found: bool, cost: float
+) -> str:
     """What a search has seen.
 
     Args:
@@ -261,15 +263,17 @@ def search_seen(against: str, readings: int, before: float, estimate: float | No
         estimate: the best rate, in units of the one given; ``None`` if the readings do not tell.
         horizon: the steps that it is for.
         found: whether it lies between two readings.
+        cost: of the readings, in steps.
 
-    >>> print(search_seen("", 5, 2.3, 0.81, 450, True))
-    5 readings of the loss along the first update: the best rate for 450 steps is about 0.81 times the one given
+    >>> print(search_seen("", 5, 2.3, 0.81, 450, True, 6.7))
+    5 readings of the loss along the first update, worth 6.7 steps: the best rate for 450 steps is about 0.81 times ...
     """
     if against:
         return f"the learning rate could not be checked: {against}"
     if not before < float("inf"):
         return "the learning rate could not be checked: the loss before training is not finite"
     along = f"{readings} reading{plural(readings)} of the loss along the first update"
+    along += f", worth {cost:.2g} step{plural(cost)}" if cost else ""
     if estimate is None:
         return f"{along}: none is lower than before it, which tells nothing of the rate"
     if not found:

@@ -429,7 +429,7 @@ class FitRun:
             self.history.add_review(entry.review)
             # A decision that undoes a raise says why itself.
             if decision.action is Action.HOLD or str(entry.review) not in decision.reason:
-                self.say(fitted(review_known(reading.check, reading.epoch, str(entry.review))))
+                self.say(fitted(review_known(reading.check, str(entry.review))))
         if decision.action is not Action.HOLD:
             self.history.add(decision)
             self.say(decision_line(decision, self.options.dry_run))

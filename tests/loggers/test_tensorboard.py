@@ -172,7 +172,7 @@ def test_a_review_is_shown_where_its_decision_stands(tmp_path, monkeypatch):
     (first, before), (second, table), _ = texts(events, "lr_controller/decisions")
     assert (first, second) == (15, 27)
     assert table.splitlines() == [*before.splitlines(), f"    - What it brought: {markdown(brought)}"]
-    assert f"lightning_lr: check 6 · epoch 6 · the reduction of check 3 {brought}" in printed
+    assert f"lightning_lr: check 6 · the reduction of check 3 {brought}" in printed
     (tag,) = [tag for tag in events.Tags()["tensors"] if tag.startswith("lr_controller/tab/reviews/")]
     page = read_page(events.Tensors(tag)[-1].tensor_proto.string_val[0].decode())
     assert page["reviews"] == [{"check": 3, "at": 6, "brought": brought}]

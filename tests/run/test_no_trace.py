@@ -128,6 +128,7 @@ DRY = [
 ]
 
 
+@pytest.mark.filterwarnings("ignore:lightning_lr. ReduceLROnPlateau answers plateaus")
 @pytest.mark.parametrize(("arguments", "model", "options"), QUIET + DRY)
 def test_bit_for_bit(arguments, model, options):
     """Weights, buffers, optimizer, schedulers, three random states, and every metric at every moment."""
