@@ -13,7 +13,7 @@ from lightning_lr.engine.records import Decision, Diagnosis, Finding, MetricView
 from lightning_lr.engine.settings import Settings
 from lightning_lr.engine.vocabulary import Action, Condition
 
-RESTORING = (Action.RESTORE, Action.EXPLORE, Action.STOP)
+RESTORING = (Action.RESTORE, Action.STOP)
 """Actions that restore the snapshot; a run that is stopped ends at its best."""
 
 HOLD = Response(Action.HOLD, 1.0)
