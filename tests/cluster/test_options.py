@@ -37,7 +37,7 @@ OPTIONS: dict[str, tuple[dict[str, Any], bool]] = {
     "restore_best": ({"policy": "conservative", "restore_best": True}, False),
     "find_lr": ({"find_lr": True, "anneal": False}, True),
     "anneal": ({"find_lr": False, "anneal": True}, True),
-    "check_every_n_steps": ({**EAGER, "check_every_n_steps": 5}, True),
+    "check_every_n_steps": ({"find_lr": False, "check_every_n_steps": 5}, False),
     "param_groups": ({**EAGER, "param_groups": [0]}, True),
     "probes": ({**EAGER, "probes": [UpdateRatio()]}, True),
     "no snapshots": ({"snapshots": False, "find_lr": False, "anneal": False}, False),
