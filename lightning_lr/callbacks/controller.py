@@ -25,6 +25,7 @@ from lightning_lr.metrics.probe import Probe
 from lightning_lr.run.defer_signals import defer_signals
 from lightning_lr.run.options import ControllerOptions, Snapshots, snapshots_from
 from lightning_lr.run.patches import patch
+from lightning_lr.run.trainer.other_callbacks import last_after
 from lightning_lr.run.trainer.strategies import is_sharded
 from lightning_lr.run.trainer.trainer_adapter import TrainerState, checks_at_epoch_end, is_finished
 from lightning_lr.snapshot.files import keep_beside
@@ -182,6 +183,7 @@ class LearningRateController(DualCallback):
         self._state: dict[str, Any] = {}
         self._checkpointed: dict[str, Any] = {}
         self._owes_check = False
+        self._follows = False
         self._before_training: BeforeTraining | None = None
 
     @property
@@ -318,7 +320,7 @@ class LearningRateController(DualCallback):
             return
         self._fit_run.reader.after_validation(trainer.callback_metrics)
         self._fit_run.lr_schedule.pauses()
-        if not self.checks_on_train_epoch_end:
+        if not self.checks_on_train_epoch_end and not self._follows:
             self._check(trainer, TrainerState.of(trainer, epoch_over=False))
 
     def on_train_epoch_end(self, trainer: Any, pl_module: Any) -> None:
@@ -327,6 +329,22 @@ class LearningRateController(DualCallback):
             self._fit_run.lr_schedule.epoch_ends()
             if not self._fit_run.reader.waits_for_epoch:
                 self._epoch_over(trainer)
+
+    def _follow_validation_end(self, trainer: Any) -> None:
+        """Decide once the last of the other callbacks is done: it may swap averaged weights out in the same hook."""
+        assert self._fit_run is not None
+        last = last_after(trainer.callbacks, self)
+        self._follows = last is not None and not self.checks_on_train_epoch_end
+        if not self._follows:
+            return
+        swap = last.on_validation_end
+
+        def swap_then_check(*arguments: Any, **named: Any) -> None:
+            swap(*arguments, **named)
+            if self._fit_run is not None and trainer.state.fn == "fit" and not trainer.sanity_checking:
+                self._check(trainer, TrainerState.of(trainer, epoch_over=False))
+
+        patch(last, "on_validation_end", swap_then_check, self._fit_run.undo)
 
     def _follow_epoch_end(self, trainer: Any, module: Any) -> None:
         """Decide once the module's own hook has logged what it logs: Lightning calls it after those of callbacks."""
@@ -448,7 +466,7 @@ class LearningRateController(DualCallback):
 
     _OWN = frozenset(
         {"options", "log", "log_dict"}
-        | {"_fit_run", "_history", "_checkpointed", "_before_training", "_owes_check", "_stage"}
+        | {"_fit_run", "_history", "_checkpointed", "_before_training", "_owes_check", "_follows", "_stage"}
     )
     """Attributes that are made anew: by the constructor, or by Lightning, which hangs methods of the module on them."""
 

@@ -96,7 +96,10 @@ def from_table(
         if failed_restores:
             notes.append(text.failed_restores(failed_restores))
         if failed_restores >= policy.max_failed_restores:
-            response = replace(response, action=Action.STOP, factor=1.0)
+            if policy.stops or reading.budget is None:
+                response = replace(response, action=Action.STOP, factor=1.0)
+            elif not diagnosis.urgent:
+                response = HOLD
         elif reading.snapshot_check is None:
             response = replace(response, action=Action.REDUCE)
             notes.append(text.NO_SNAPSHOT)

@@ -214,11 +214,11 @@ class DecisionEngine:
         """Whether the last reading was a new best of the first monitor: the state worth a snapshot.
 
         Not while a raise is to be reviewed, or a rate that the search chose is to be confirmed: the state before it
-        must stay at hand.
+        must stay at hand. The check that confirms it is worth one: else a restore would bring the start back.
         """
         pending = self.pending
-        if self.search.waits:
-            return False
+        if self.search.waits or self.search.confirms:
+            return self.search.confirms
         return self._new_best and not (pending is not None and pending.is_raise and pending.checks)
 
     @property

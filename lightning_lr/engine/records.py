@@ -60,6 +60,10 @@ class TrainWindow:
         return f"training loss {self.mean:.6g} over {self.steps} steps{lost}"
 
 
+TOO_LOW = 4.0
+"""A rate that is lower than the estimate by more is not annealed."""
+
+
 @dataclass(frozen=True)
 class SearchResult:
     """What the search for the first learning rate has read along the first update, and what that comes to.
@@ -69,7 +73,7 @@ class SearchResult:
             was not finite. 0 is the state before training.
         factor: by which rate and first update are multiplied; 1 if the rate stays.
         estimate: the best rate, in units of the one given; ``None`` if the readings do not tell.
-        checked: whether the best rate lies between two readings: only a rate that was checked is annealed.
+        checked: whether the best rate lies between two readings.
         gain: by how much the lowest reading lies below the one before training.
         spread: standard deviation of the loss of one batch before training; 0 with one batch.
         horizon: optimizer steps that the rate was found for.
@@ -94,6 +98,11 @@ class SearchResult:
         """Mean loss of the fixed batches at a multiple of the first update."""
         losses = self.readings[multiple]
         return sum(losses) / len(losses)
+
+    @property
+    def anneals(self) -> bool:
+        """Whether the rate that it leads to may be annealed: one that is too low would lose by it."""
+        return self.checked and self.estimate is not None and self.factor * TOO_LOW >= self.estimate
 
     def __str__(self) -> str:
         return search_seen(self.against, len(self.readings), self.before, self.estimate, self.horizon, self.checked)

@@ -246,8 +246,9 @@ def _falls(end: str) -> str:
 # --- the search for the first learning rate ---------------------------------------------------------------------------
 
 RATE_KEPT = "that is near enough, and it is kept"
+RATE_LOW = "one update is no reason to raise it by so little, and it stays as it was given"
 RATE_STAYS = "it stays as it was given"
-UNCHECKED = "unchecked, it is annealed only by name (anneal=True)"
+UNCHECKED = "it is annealed only by name (anneal=True)"
 
 
 def search_seen(against: str, readings: int, before: float, estimate: float | None, horizon: int, found: bool) -> str:

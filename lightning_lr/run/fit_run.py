@@ -193,7 +193,7 @@ class FitRun:
             before = {name: rate.applied for name, rate in self.groups.rates().items()}
             decision = self._end_part(TrainerState.of(trainer, epoch_over=False), Event.SEARCH, result)
             search.rescale(before, {name: rate.applied for name, rate in self.groups.rates().items()})
-        self.lr_schedule.searched(result.checked, moved=decision.factor != 1.0)
+        self.lr_schedule.searched(result.anneals, moved=decision.factor != 1.0)
         if result.readings and self.snapshot is not None:
             self.watch_losses(StepGuard.of(result).limit)
 

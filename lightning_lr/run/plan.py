@@ -53,6 +53,7 @@ class RunPlan:
         validation: optimizer steps from one validation to the next; infinite where that is unknown.
         timed: whether a time limits the run: how many steps that is must be measured first.
         notes: what the user should know of the schedulers.
+        plateaus: whether a scheduler of the user's own answers plateaus.
     """
 
     budget: int | None
@@ -66,6 +67,7 @@ class RunPlan:
     validation: float = math.inf
     timed: bool = False
     notes: tuple[str, ...] = ()
+    plateaus: bool = False
 
 
 # --- decided ----------------------------------------------------------------------------------------------------------
@@ -123,6 +125,10 @@ def plan_run(options: ControllerOptions, trainer: Any, ranks: Ranks, state: Mapp
         validation=validation,
         timed=timed,
         notes=() if state else _notes(options, moving, dormant),
+        plateaus=any(
+            is_a(config.scheduler, "ReduceLROnPlateau") and type(config.scheduler).__name__ in moving
+            for config in trainer.lr_scheduler_configs
+        ),
     )
     return replace(run_plan, curve=_curve(run_plan, known, learned, against_annealing, stops))
 
@@ -237,6 +243,8 @@ def _against_annealing(options: ControllerOptions, trainer: Any, moving: Sequenc
         return ANOTHER
     if not options.settings.policy.anneals:
         return f"policy {options.settings.policy.name!r} does not anneal"
+    if any(is_a(callback, "StochasticWeightAveraging") for callback in trainer.callbacks):
+        return "StochasticWeightAveraging has a rate of its own for the end"
     return "the schedule is the user's own" if moving else ""
 
 

@@ -12,6 +12,7 @@ from lightning_lr.engine.history.metric_names import validation_losses
 from lightning_lr.engine.journal import header_line
 from lightning_lr.engine.log_tags import prefix_of
 from lightning_lr.engine.settings import Settings
+from lightning_lr.engine.vocabulary import Condition
 from lightning_lr.errors import UnsupportedError
 from lightning_lr.loggers.decision_logger import DecisionLog, set_up_card
 from lightning_lr.loggers.journal_file import JournalFile, folders_of_run, journal_path
@@ -82,6 +83,7 @@ def build_run(
         settings = replace(settings, monitors=chosen)
         warn(chosen_by_rule(chosen))
     run_plan = plan_run(options, trainer, ranks, state)
+    settings = _without_plateaus(settings, warn) if run_plan.plateaus else settings
     summary = run_summary(options, settings, run_plan, trainer)
     shown = say if options.verbose else _silent
     groups = ControlledGroups(owner, options.param_groups, settings.min_lr, settings.max_lr, read_only=options.dry_run)
@@ -185,6 +187,16 @@ def _settings_for(options: ControllerOptions, trainer: Any, warn: Say) -> Settin
     if trainer.overfit_batches:
         warn("With `overfit_batches` validation sees the training data: the generalization gap means nothing.")
     return settings
+
+
+def _without_plateaus(settings: Settings, warn: Say) -> Settings:
+    """The settings in which plateaus are left to the scheduler that answers them."""
+    policy = settings.policy
+    if Condition.PLATEAU not in policy.responses:
+        return settings
+    warn(f"ReduceLROnPlateau answers plateaus: {policy.name!r} leaves them to it.")
+    responses = {one: response for one, response in policy.responses.items() if one is not Condition.PLATEAU}
+    return replace(settings, policy=replace(policy, responses=responses))
 
 
 def _continue(

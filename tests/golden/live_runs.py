@@ -210,9 +210,9 @@ def training_alone(folder: Path) -> list[str]:
 
 @run
 def stops_after_restores_in_vain(folder: Path) -> list[str]:
-    """Validation is no number any more: restores, each with a cut, and then the run is stopped."""
+    """Validation is no number any more: restores, each with a cut, and then the run is stopped, as its policy asks."""
     module = Scripted(metrics=series(1.0, 0.8, NAN))
-    return journal(folder, module, options={"max_epochs": 20}, find_lr=False)
+    return journal(folder, module, options={"max_epochs": 20}, find_lr=False, policy=AutoPolicy(stops=True))
 
 
 @run

@@ -33,6 +33,9 @@ ERRORS = 2.0
 for a moved rate to be confirmed, and above it to be taken back. One standard error and the first check alone took a
 plateau of a deep plain network, and a lucky check, for an answer."""
 
+ABOVE = 1.0
+"""A monitor that lies above its value before training by as much as that value takes the rate back at once."""
+
 ENOUGH = 3
 """Checks that such a mean needs; before them nothing is said."""
 
@@ -99,6 +102,8 @@ class Confirmation:
         """
         if math.isfinite(value):
             self.differences.append(value - self.untrained)
+            if value - self.untrained > ABOVE * abs(self.untrained):
+                return Verdict.NO
         mean, error = mean_and_error(self.differences)
         share, count = 0.0 if progress is None else progress, len(self.differences)
         if count >= ENOUGH and abs(mean) > error:

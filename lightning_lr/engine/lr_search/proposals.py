@@ -19,8 +19,8 @@ def first_rate(reading: Reading, result: SearchResult) -> Proposal:
     """
     cause, notes = str(result), []
     if result.factor == 1.0:
-        notes.append(text.RATE_KEPT if result.checked else text.RATE_STAYS)
-    if not result.checked:
+        notes.append(text.RATE_KEPT if result.anneals else text.RATE_LOW if result.checked else text.RATE_STAYS)
+    if not result.anneals:
         notes.append(text.UNCHECKED)
     subject = text.reason(cause, notes)
     evidence = {f"loss at {multiple:.3g}": result.mean(multiple) for multiple in sorted(result.readings)}

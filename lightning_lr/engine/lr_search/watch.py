@@ -17,12 +17,14 @@ class SearchWatch:
     """From the end of a search on; plain values, saved whole.
 
     Attributes:
-        checked: whether the rate was checked, and not taken back since; ``None`` before a search, and without one.
+        checked: whether the rate was checked and may be annealed, and was not taken back since; ``None`` before a
+            search, and without one.
         waits: whether a rate that was moved has still to be confirmed.
         scale: product of the decisions since the search began, with its own.
         tries: how often the run was wrecked.
         untrained: metric → value before training.
         differences: of the first monitor, oriented, at the checks since.
+        confirms: whether this check has confirmed the rate.
     """
 
     checked: bool | None = None
@@ -31,11 +33,12 @@ class SearchWatch:
     tries: int = 0
     untrained: dict[str, float] = field(default_factory=dict)
     differences: list[float] = field(default_factory=list)
+    confirms: bool = False
 
     @classmethod
     def begun(cls, result: SearchResult, decision: Decision, untrained: Mapping[str, float]) -> SearchWatch:
         """After the decision on the first rate."""
-        return cls(result.checked, was_moved(decision.factor), decision.factor, untrained=dict(untrained))
+        return cls(result.anneals, was_moved(decision.factor), decision.factor, untrained=dict(untrained))
 
     def look(self, monitor: MetricView, progress: float | None) -> tuple[Verdict, str]:
         """Take note of one check: whether the rate is confirmed by it or refuted, and the sentence for that.
@@ -44,6 +47,7 @@ class SearchWatch:
             monitor: the first one.
             progress: share of the budget that is used; ``None`` if that is unknown.
         """
+        self.confirms = False
         if not self.waits or not monitor.fresh:
             return Verdict.UNDECIDED, ""
         if monitor.name not in self.untrained:
@@ -53,7 +57,7 @@ class SearchWatch:
         answer = Confirmation(untrained, self.differences).look(monitor.value, progress)
         if answer is Verdict.UNDECIDED:
             return answer, ""
-        self.waits = False
+        self.waits, self.confirms = False, answer is Verdict.YES
         said = text.not_confirmed if answer is Verdict.NO else text.confirmed
         return answer, said(monitor.name, monitor.shown(monitor.value), monitor.shown(untrained))
 

@@ -86,24 +86,25 @@ class LossReader:
     def _loss(self, unit: Unit) -> float | Exception:
         try:
             with without_trace(self.trainer, self.module, self.no_logger):
-                losses = [self._batch_loss(batch, index) for batch, index in unit.batches]
+                read = [self._batch_loss(batch, index) for batch, index in unit.batches]
         except torch.OutOfMemoryError as error:
             raise NotReadableError("a forward pass beside the ordinary ones does not fit into memory") from error
         except Exception as error:
             return error
         finally:
             self.kept.put_back()
+        losses = [loss for loss in read if loss is not None]  # a batch without one is a skipped batch
+        if not losses:
+            return NotReadableError("training_step returns no loss")
         mean = sum(losses) / len(losses)
         return mean if math.isfinite(mean) else math.inf
 
-    def _batch_loss(self, batch: Any, index: int) -> float:
+    def _batch_loss(self, batch: Any, index: int) -> float | None:
         arguments = (copied(batch), index) if self.takes_index else (copied(batch),)
         step: Any = self.module.training_step
         with self.trainer.precision_plugin.train_step_context(), torch.set_grad_enabled(self.records_gradients):
             loss = loss_of(step(*arguments))
-        if loss is None:
-            raise NotReadableError("training_step returns no loss")
-        return float(loss)
+        return None if loss is None else float(loss)
 
 
 def takes_index(step: Callable[..., Any]) -> bool:

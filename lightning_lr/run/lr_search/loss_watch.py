@@ -8,7 +8,7 @@ from torch import Tensor
 
 from lightning_lr.engine.lr_search.guard import StepGuard
 from lightning_lr.run.distributed import Ranks
-from lightning_lr.run.readings.loss_window import loss_of
+from lightning_lr.run.readings.loss_window import joined, loss_of
 
 SHARE, LONGEST = 100, 256
 """Looks over the whole run, and steps from one to the next at the most."""
@@ -52,6 +52,7 @@ class LossWatch:
         self._steps += stepped
         if not stepped or (self._steps > EACH and self._steps % self.every):
             return False
-        bad = [self._guard.is_wrecked(float(loss) * divided) for loss, divided in self._waiting]
+        losses = joined([loss for loss, _ in self._waiting]).tolist() if self._waiting else []
+        bad = [self._guard.is_wrecked(loss * divided) for loss, (_, divided) in zip(losses, self._waiting, strict=True)]
         self._waiting.clear()
         return self.ranks.sum([float(any(bad))])[0] > self.ranks.world_size / 2

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from inspect import unwrap
 from typing import Any
 
 from lightning_lr.engine.lr_search.optimizer_kind import ADAGRAD, ADAM, OptimizerKind, rmsprop, sgd
@@ -31,10 +32,11 @@ def kind_of(optimizer: Any) -> OptimizerKind | None:
     >>> kind_of(torch.optim.SGD(weights, 0.1, momentum=0.5)).response, kind_of(torch.optim.RAdam(weights)) is None
     (2.0, True)
     """
-    for base in type(optimizer).__mro__:
+    bases: Sequence[Any] = type(optimizer).__mro__
+    for base in bases:
         if base.__name__ in KINDS and base.__module__.startswith("torch.optim"):
             group = next((group for group in optimizer.param_groups if group["params"]), None)
-            return KINDS[base.__name__](group) if group is not None else None
-        if "step" in vars(base):
-            return None  # a step of its own: what it does with the rate is not known
+            # A step of its own: what it does with the rate is not known. (torch wraps that of each new class.)
+            own_step = unwrap(bases[0].step) is not unwrap(base.step)
+            return None if own_step or group is None else KINDS[base.__name__](group)
     return None

@@ -6,14 +6,14 @@ reasons for which it stops (a value that is not finite, a threshold) are left al
 snapshot is restored.
 
 **Averages** of the weights (``WeightAveraging``, ``EMAWeightAveraging``) are restored together with the weights: one
-NaN loss, in an LR range test, would stay in the average for good.
+NaN loss would stay in the average for good.
 
 Callbacks are known by the names of their classes, which ``lightning.pytorch`` and ``pytorch_lightning`` share.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -33,6 +33,29 @@ STOPPING_HOOKS = {"on_train_epoch_end": True, "on_validation_end": False}
 def is_a(callback: Any, *names: str) -> bool:
     """Whether a callback's class has one of these names, or derives from one that has."""
     return any(base.__name__ in names for base in type(callback).__mro__)
+
+
+def last_after(callbacks: Sequence[Any], ours: Any) -> Any:
+    """The last callback after ours that may swap weights for a validation; ``None`` if there is none.
+
+    Only after it has swapped them back a snapshot is of the weights that train, and what is restored lasts.
+
+    >>> class Average:
+    ...     def on_validation_start(self): ...
+    ...     def on_validation_end(self): ...
+    >>> average = Average()
+    >>> last_after([1, average, ""], 1) is average, last_after([average, 1, ""], 1)
+    (True, None)
+    """
+    place = list(map(id, callbacks)).index(id(ours))
+    return next((one for one in reversed(callbacks[place + 1 :]) if _may_swap(one)), None)
+
+
+def _may_swap(callback: Any) -> bool:
+    classes = [base for base in type(callback).__mro__ if base.__name__ not in ("Callback", "Checkpoint")]
+    own = {name for base in classes for name in vars(base)}
+    begins = {"on_validation_start", "on_validation_epoch_start"}
+    return "on_validation_end" in own and bool(own & begins) and not is_a(callback, "ProgressBar", "Checkpoint")
 
 
 def stops_early(callback: Any) -> bool:

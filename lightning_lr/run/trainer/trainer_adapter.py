@@ -196,7 +196,7 @@ def knows_sanity_check(things: Iterable[Any]) -> bool:
 
 def pauses_after(trainer: Any, batch_idx: int) -> bool:
     """Whether an epoch ends after this batch, or a validation by number of batches comes before the next one."""
-    every = trainer.val_check_batch
+    every = getattr(trainer, "val_check_batch", None)  # none by the clock
     if trainer.is_last_batch or not trainer.enable_validation or every is None or math.isinf(every):
         return bool(trainer.is_last_batch)
     batches = trainer.fit_loop.epoch_loop.total_batch_idx if trainer.check_val_every_n_epoch is None else batch_idx

@@ -128,7 +128,7 @@ def test_the_rate_stays_and_the_run_is_the_plain_one(make: Callable[..., Any], w
     decision = explored(controller)
     assert why in decision.reason
     assert decision.factor == 1.0
-    assert decision.reason.endswith("it stays as it was given; unchecked, it is annealed only by name (anneal=True)")
+    assert decision.reason.endswith("it stays as it was given; it is annealed only by name (anneal=True)")
     assert torch.equal(flat(module), flat(plain))
     assert set(module.rates) == {0.01}
 
