@@ -96,7 +96,7 @@ def build_run(
         reader=CheckReader(
             settings,
             ranks,
-            options.monitor_by_rule and not chosen,
+            options.monitor_by_rule,
             held_out,
             may_validate(trainer),
             logs_at_epoch_end(module),

@@ -106,7 +106,7 @@ class Model(LightningModule):
             # Not synchronized: each rank has a value of its own.
             scripted = self.task.losses[epoch] + 0.25 * (self.global_rank - (self.world_size - 1) / 2)
             loss = torch.tensor(scripted, dtype=torch.float64)
-        self.log("val_loss", loss)
+        self.log_dict({"val_loss": loss, "val_loss_b": 2 * loss})
 
     def _share(self, inputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
         return inputs[self.global_rank :: self.world_size], targets[self.global_rank :: self.world_size]
@@ -279,7 +279,7 @@ def train(
         trainer_options: of the Trainer.
         arguments: of the controller.
     """
-    model, controller = Model(task, world_size), LearningRateController("val_loss", **arguments)
+    model, controller = Model(task, world_size), LearningRateController(**{"monitor": "val_loss", **arguments})
     options = {
         **QUIET,
         "strategy": STRATEGIES[strategy](world_size),

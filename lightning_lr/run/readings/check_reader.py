@@ -28,8 +28,7 @@ class CheckReader:
     Attributes:
         settings: which metrics are watched.
         ranks: the other processes.
-        by_rule: whether the user named no monitor, and the sanity check showed none: what is logged at the first check
-            decides.
+        by_rule: whether the user named no monitor: what is logged decides, in the sanity check or at the first check.
         held_out: what the sanity check logged, on any rank.
         validates: whether a validation will log something in this fit.
         waits_for_epoch: whether a monitor may be logged as late as the end of an epoch.
@@ -71,7 +70,7 @@ class CheckReader:
     @property
     def knows_monitors(self) -> bool:
         """Whether it is settled what is watched: the journal's header says so, before its first line."""
-        return self.watches_training or bool(self.seen) or (self.validates and self.are_named)
+        return self.watches_training or bool(self.seen) or (self.validates and (self.are_named or self._shown))
 
     @property
     def are_named(self) -> bool:
@@ -80,12 +79,17 @@ class CheckReader:
 
     def found(self, logged: Mapping[str, Any]) -> list[str]:
         """Which metrics a pattern means, or the rule: those that any rank has logged at the first check with one."""
-        if self.watches_training or self.are_named:
+        if self.watches_training or self.are_named or self._shown:
             return []
         return list(self._choice(self.ranks.union(self._choice(logged))))
 
     def _choice(self, logged: Collection[str]) -> Sequence[str]:
         return validation_losses(logged, self.held_out) if self.by_rule else matching(self.settings.monitors, logged)
+
+    @property
+    def _shown(self) -> bool:
+        """Whether the sanity check has logged what the rule chooses."""
+        return self.by_rule and validation_losses(self.held_out, self.held_out) == self.settings.monitors
 
     def refuse_missing(self) -> None:
         """Compare the monitors with what the sanity check logged, before the first step.
