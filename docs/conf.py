@@ -50,7 +50,7 @@ html_title = f"lightning_lr {__version__}"
 html_show_sphinx = False
 html_copy_source = False
 
-# The menu: caption → pages and patterns. A page belongs to the first caption that names it, otherwise to the first whose
+# The menu: caption → pages and patterns. A page belongs to the caption that names it, otherwise to the first whose
 # pattern fits, so that a page that is added to a folder is picked up by itself. Pages of LISTS list their folder.
 MENU = {
     "Getting started": ["getting-started.md", "tutorial/*.py", "faq.md"],
@@ -130,7 +130,9 @@ def append_menu(app: Sphinx, docname: str, source: list[str]) -> None:
         named = {page for patterns in MENU.values() for page in patterns if "*" not in page}
         placed = {root_doc, *listed, *(Path(page).with_suffix("").as_posix() for page in named)}
         for caption, patterns in MENU.items():
-            pages = [page for pattern in patterns for page in pages_of([pattern]) if pattern in named or page not in placed]
+            pages = [
+                page for pattern in patterns for page in pages_of([pattern]) if pattern in named or page not in placed
+            ]
             placed.update(pages)
             source[0] += toctree(caption, pages)
 

@@ -13,17 +13,10 @@ from lightning_lr.engine.gates import GATES
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
 MADE = re.compile(r"docs/(api|tutorial)/")
-PAGES = [
-    page
-    for page in [
-        *ROOT.glob("*.md"),
-        *ROOT.glob(".github/**/*.md"),
-        *DOCS.rglob("*.md"),
-        *ROOT.glob("benchmarks/**/*.md"),
-    ]
-    if not MADE.search(page.as_posix())
-]
-LINK = re.compile(r"(?<!`)\]\((?!https?:|mailto:)([^)\s#]*)(#[^)\s]*)?\)")
+FOLDERS = ("*.md", ".github/**/*.md", "docs/**/*.md", "benchmarks/**/*.md")
+PAGES = [page for pattern in FOLDERS for page in sorted(ROOT.glob(pattern)) if not MADE.search(page.as_posix())]
+CODE = re.compile(r"^```.*?^```|`[^`\n]*`", re.DOTALL | re.MULTILINE)
+LINK = re.compile(r"\]\((?!https?:|mailto:)([^)\s#]*)(#[^)\s]*)?\)")
 PYTHON = re.compile(r"^(?:<!-- run: (\S+) -->\n)?```python\n(.*?)^```", re.DOTALL | re.MULTILINE)
 OWN_TESTS = {"add-a-detector.md", "two-optimizers.md"}
 """Pages whose blocks a test of their own runs, in an order that means something."""
@@ -42,12 +35,10 @@ def anchors(page: Path) -> set[str]:
 @pytest.mark.parametrize("page", PAGES, ids=name)
 def test_each_link_leads_to_a_file(page: Path) -> None:
     broken = []
-    for path, anchor in LINK.findall(page.read_text(encoding="utf-8")):
+    for path, anchor in LINK.findall(CODE.sub("", page.read_text(encoding="utf-8"))):
         target = (page.parent / path).resolve() if path else page
-        made = MADE.search(target.as_posix())
-        if not made and (
-            not target.exists() or (anchor and target.suffix == ".md" and anchor[1:] not in anchors(target))
-        ):
+        lost = anchor and target.suffix == ".md" and target.exists() and anchor[1:] not in anchors(target)
+        if not MADE.search(target.as_posix()) and (not target.exists() or lost):
             broken.append(path + anchor)
     assert broken == []
 
@@ -74,4 +65,4 @@ def test_each_python_block_parses_and_names_what_there_is(page: Path, run: str |
 
 def test_each_gate_is_explained() -> None:
     page = (DOCS / "how-to" / "why-did-it-not-reduce.md").read_text(encoding="utf-8")
-    assert re.findall(r"^\| `(\w+)` \|", page, re.MULTILINE) == [gate.__name__ for gate in GATES]
+    assert re.findall(r"^\| `(\w+)` \| (?!meaning)", page, re.MULTILINE) == [gate.__name__ for gate in GATES]
