@@ -4,8 +4,8 @@
 # # Tutorial: a run that overfits
 #
 # You train a small network that overfits, look at what the callback reports, let it act, and read the report. It takes
-# a minute on a CPU. This page is executed each time the documentation is built, so its output is that of the version that
-# you read about. To follow along, install the extra `plot` and scikit-learn.
+# a minute on a CPU. The page is executed each time the documentation is built, so its output is that of this version.
+# To follow along, install the extra `plot` and scikit-learn.
 #
 # ## A model and data
 #

@@ -4,11 +4,17 @@ from __future__ import annotations
 
 import ast
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from lightning_lr.engine.engine import DecisionEngine
 from lightning_lr.engine.gates import GATES
+from lightning_lr.engine.records import Adjustment, JournalEntry
+from lightning_lr.engine.settings import Settings
+from lightning_lr.loggers.decision_logger import entry_numbers
+from tests.helpers.readings import PROBED, Run
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
@@ -66,3 +72,24 @@ def test_each_python_block_parses_and_names_what_there_is(page: Path, run: str |
 def test_each_gate_is_explained() -> None:
     page = (DOCS / "how-to" / "why-did-it-not-reduce.md").read_text(encoding="utf-8")
     assert re.findall(r"^\| `(\w+)` \| (?!meaning)", page, re.MULTILINE) == [gate.__name__ for gate in GATES]
+
+
+def test_each_tag_is_explained() -> None:
+    """Every scalar of a run with two monitors and probes; what stands for a name in the page fits any name."""
+    page = (DOCS / "reference" / "tensorboard-tags.md").read_text(encoding="utf-8")
+    named = re.findall(r"`([^`\s]+)`", page)
+    patterns = [re.sub(r"<\w+>", "[^/]+", re.escape(tag).replace(r"\<", "<").replace(r"\>", ">")) for tag in named]
+    lost = {tag for tag in logged_tags() if not any(re.fullmatch(pattern, tag) for pattern in patterns)}
+    assert lost == set()
+
+
+def logged_tags() -> set[str]:
+    engine = DecisionEngine(Settings(monitors=("val_loss", "val_other")))
+    run = Run(engine)
+    tags: set[str] = set()
+    for loss in (1.0, 0.9, 0.8, 0.85):
+        decision = run.check({"val_loss": loss, "val_other": 2 * loss}, loss)
+        reading = replace(run.readings[-1], probes=dict.fromkeys(PROBED, 0.5))
+        entry = JournalEntry(reading, engine.views, engine.diagnosis, decision, Adjustment(reading.rates))
+        tags.update(entry_numbers(entry))
+    return tags
