@@ -50,7 +50,6 @@ BANNED = {
     r"second house": "the layout",
     r"octaves?": "factor of two",
     r"asks|tells|wakes|wants": "the code does nothing of the kind: reads, reports, requires",
-    r"stairs?": "steps",
     r"as ever": "as usual",
     r"makes? good|made good": "recovers",
 }
