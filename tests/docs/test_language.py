@@ -19,7 +19,7 @@ ROOT = Path(__file__).parents[2]
 PAGES = ["*.md", ".github/**/*.md", ".github/**/*.yml", "docs/*.md", "docs/how-to/*.md", "docs/reference/*.md"]
 PAGES += ["docs/detectors/*.md", "docs/metrics/*.md", "docs/tutorial/*.py", "examples/**/*.py", "examples/**/*.sh"]
 SOURCES: list[str] = []
-EXEMPT = {"README.md", "CHANGELOG.md"} | {
+EXEMPT = {"CHANGELOG.md"} | {
     f"docs/{name}.md" for name in ("architecture", "budget", "cluster-cost", "snapshots", "compatibility")
 }
 """Pages that are still to be translated."""

@@ -59,13 +59,16 @@ PYTHON_BLOCKS = [
 
 
 @pytest.mark.parametrize(("page", "run", "block"), PYTHON_BLOCKS)
-def test_each_python_block_parses_and_names_what_there_is(page: Path, run: str | None, block: str) -> None:
+def test_each_python_block_parses_and_names_what_there_is(
+    page: Path, run: str | None, block: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A block that is marked with `run:` is run; of any other the imports from this package are."""
     tree = ast.parse(block)
     if page.name in OWN_TESTS:
         return
+    monkeypatch.chdir(tmp_path)
     imports = [n for n in tree.body if isinstance(n, ast.ImportFrom) and (n.module or "").startswith("lightning_lr")]
-    code = block if run and run != "print" else "\n".join(ast.unparse(node) for node in imports)
+    code = block if run else "\n".join(ast.unparse(node) for node in imports)
     exec(compile(code, name(page), "exec"), {"__name__": "page"})
 
 
