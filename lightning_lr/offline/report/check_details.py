@@ -40,7 +40,7 @@ def details(line: JournalLine) -> list[str]:
         kind, _, of = name.partition("/")
         threshold = evidence.get(f"threshold/{of}")
         if kind == "score" and threshold is not None:
-            facts.append(f"{of.replace('/', ' of ', 1)}: score {score:.3g}, yes from {threshold:.3g}")
+            facts.append(f"{of.replace('/', ' of ', 1)}: score {score:.3g}, threshold {threshold:.3g}")
     return facts
 
 
