@@ -276,6 +276,7 @@ class LearningRateController(DualCallback):
         A check between validations is made here: a validation that was due after the step before has come by now.
         """
         if self._fit_run is not None:
+            self._fit_run.settle()
             if batch_idx == 0:
                 self._fit_run.rescan(trainer)
             if self._fit_run.train_check_is_due:
@@ -293,6 +294,11 @@ class LearningRateController(DualCallback):
             # Only automatic optimization divides the loss by the number of accumulated batches.
             divided = trainer.accumulate_grad_batches if pl_module.automatic_optimization else 1
             self._fit_run.after_batch(trainer, outputs, divided)
+
+    def on_validation_start(self, trainer: Any, pl_module: Any) -> None:
+        """Remember the plain numbers of the module: what counts validations is not set back by a restore."""
+        if self._fit_run is not None and self._fit_run.states is not None:
+            self._fit_run.states.validation_begins()
 
     def on_validation_batch_start(
         self, trainer: Any, pl_module: Any, batch: Any, batch_idx: int, dataloader_idx: int = 0
@@ -312,6 +318,8 @@ class LearningRateController(DualCallback):
         """Take note of what validation logged; decide on it here where it runs at its own pace."""
         if self._fit_run is None or trainer.sanity_checking or trainer.state.fn != "fit":
             return
+        if self._fit_run.states is not None:
+            self._fit_run.states.validation_ends()
         self._fit_run.reader.after_validation(trainer.callback_metrics)
         self._fit_run.lr_schedule.pauses()
         if not self.checks_on_train_epoch_end:
@@ -320,6 +328,7 @@ class LearningRateController(DualCallback):
     def on_train_epoch_end(self, trainer: Any, pl_module: Any) -> None:
         """Decide where a check is an epoch: before the checkpoint of this epoch is written."""
         if self._fit_run is not None:
+            self._fit_run.settle()
             self._fit_run.lr_schedule.epoch_ends()
             if not self._fit_run.reader.waits_for_epoch:
                 self._epoch_over(trainer)

@@ -37,6 +37,7 @@ from lightning_lr.run.lr_schedule import LRSchedule
 from lightning_lr.run.options import ControllerOptions
 from lightning_lr.run.readings import reduction_format
 from lightning_lr.run.readings.check_reader import CheckReader
+from lightning_lr.run.trainer.state_keeper import StateKeeper
 from lightning_lr.run.trainer.trainer_adapter import TrainerState, plain_optimizer
 from lightning_lr.snapshot.snapshot import Snapshot
 
@@ -66,8 +67,10 @@ class FitRun:
         summary: what the journal's header holds of the run.
         say: prints a sentence, on rank 0.
         warn: warns with a sentence, on rank 0.
-        take_snapshot: copies the present state (``None`` if nothing is ever restored).
-        restore_snapshot: restores it, and returns what it could not restore, as sentences.
+        states: takes and restores snapshots (``None`` if nothing is ever restored).
+        waits: whether a check after a validation leaves that to the next batch, when all hooks of the validation are
+            over: others may still exchange the weights there.
+        owes: what was left to it: "take" or "restore".
         validation: steps from one validation to the next.
         checked_at: the step of the last check.
         global_step: ``trainer.global_step`` after the last batch.
@@ -90,8 +93,9 @@ class FitRun:
     summary: Mapping[str, str]
     say: Callable[[str], None]
     warn: Callable[[str], None]
-    take_snapshot: Callable[[Snapshot | None], Snapshot] | None = None
-    restore_snapshot: Callable[[Snapshot], tuple[str, ...]] | None = None
+    states: StateKeeper | None = None
+    waits: bool = False
+    owes: str | None = None
     validation: float = 0.0
     checked_at: int = 0
     global_step: int = 0
@@ -119,6 +123,8 @@ class FitRun:
         """Look at optimizers and schedulers anew."""
         for note in self.groups.scan(trainer.optimizers, trainer.lr_scheduler_configs):
             self.say(note)
+        if self.states is not None:
+            self.states.unfrozen(self.snapshot)
 
     def batch_begins(self) -> None:
         """Set the rate of the coming step; after a resume, by the budget that the run has now."""
@@ -332,31 +338,61 @@ class FitRun:
             if event is not Event.TRAIN_CHECK:
                 self.reader.probes.restart()
         if self.core.is_best:
-            self.keep_state()
+            self.keep_state(event)
         if self.options.dry_run:
             acts = decision.action is not Action.HOLD
             return Adjustment(self.groups.rates(), notes=("dry run: nothing was changed",) if acts else ())
-        notes: tuple[str, ...] = ()
-        restores = decision.snapshot_check is not None and self.snapshot is not None
-        if restores and self.snapshot is not None and self.restore_snapshot is not None:
-            notes = self.restore_snapshot(self.snapshot)
-            self.reader.probes.forget()
+        notes = None if decision.snapshot_check is None else self._restore(event)
         if decision.factor != 1.0:
             self.groups.multiply(decision.factor)
         if decision.action is Action.ANNEAL and reading.planned_end_step is not None:
             self.lr_schedule.end_early(reading.planned_end_step)
-        return Adjustment(self.groups.rates(), restored=restores, notes=notes)
+        return Adjustment(self.groups.rates(), restored=notes is not None, notes=notes or ())
 
-    def keep_state(self) -> None:
+    def keep_state(self, event: Event | None = None) -> None:
         """Take the snapshot that a later restore brings back."""
-        self.snapshot_check = self.checks - 1 if self.checks else START
-        if self.take_snapshot is not None:
-            self.snapshot = self.take_snapshot(self.snapshot)
+        self.snapshot_check = START if self.core.views is None else self.core.views.check
+        if self.waits and event is Event.CHECK:
+            self.owes = "take"
+        elif self.states is not None:
+            self._take()
+
+    def _take(self) -> None:
+        assert self.states is not None
+        former, self.snapshot = self.snapshot, None
+        self.snapshot = self.states.take(former)
+        if self.snapshot is None:
+            self.snapshot_check = None
+
+    def _restore(self, event: Event) -> tuple[str, ...] | None:
+        """Put the snapshot back, now or when that lasts; what is left alone, or ``None`` if it cannot be."""
+        if self.states is None:
+            return None
+        notes = self.states.fits(self.snapshot)
+        if notes is None:
+            self.snapshot = self.snapshot_check = None
+            return None
+        self.reader.probes.forget()
+        self.owes = "restore"
+        if not (self.waits and event is Event.CHECK):
+            self.settle()
+        return notes
+
+    def settle(self) -> None:
+        """Do what a check has left to a moment at which it lasts."""
+        owes, self.owes = self.owes, None
+        if owes is None or self.states is None:
+            return
+        if owes == "take":
+            self._take()
+        elif self.snapshot is not None:
+            self.states.restore(self.snapshot)
 
     def restore_start(self) -> None:
         """Bring the state back from which the run explores."""
-        if self.snapshot is not None and self.restore_snapshot is not None:
-            self.restore_snapshot(self.snapshot)
+        if self.states is not None and self.states.fits(self.snapshot) is not None:
+            self.owes = "restore"
+            self.settle()
 
     # --- write --------------------------------------------------------------------------------------------------------
 
@@ -401,6 +437,7 @@ class FitRun:
             "checks": self.checks,
             "history": self.history.state_dict(),
             "snapshot_check": self.snapshot_check,
+            "owes": self.owes,
             "journal": self.journal.state_dict(),
             **self.reader.state_dict(),
             **self.lr_schedule.state_dict(),
@@ -420,6 +457,7 @@ class FitRun:
         self.lr_schedule.load_state_dict(state)
         self.checked_at = state["checked_at"]
         self.checks = state["checks"]
+        self.owes = state["owes"]
         self.history = DecisionHistory.from_state(state["history"])
         for note in self.groups.load_state_dict(state["groups"]):
             self.say(note)

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from lightning_lr.engine.policies.epochs import refuse_for_epochs
 from lightning_lr.engine.settings import Settings
-from lightning_lr.errors import ArgumentError, check_integer
+from lightning_lr.errors import ArgumentError, check_integer, check_number
 from lightning_lr.metrics.probe import Probe
 
 
@@ -23,6 +23,9 @@ class Snapshots:
         in_checkpoint: whether a checkpoint carries the snapshot, so that a resumed run can restore it. Default
             ``True``. Set it to ``False`` if checkpoints must not grow by a copy of weights and optimizer state; until
             its next best check, a resumed run then reduces the learning rate without restoring.
+        limit: most host memory that snapshots may take: up to 1 a share of what is free, for all processes of the host
+            together; above 1 the bytes of one process. Default 0.5. Beyond it nothing is restored, which is said. Raise
+            it, or set ``folder``, if that happens and a restore is wanted.
 
     Raises:
         ArgumentError: if an argument cannot work.
@@ -30,9 +33,11 @@ class Snapshots:
 
     folder: str | PathLike[str] | None = None
     in_checkpoint: bool = True
+    limit: float = 0.5
 
     def __post_init__(self) -> None:
         _check_path("folder", self.folder)
+        check_number("limit", self.limit, above=0.0)
         _check_flag("in_checkpoint", self.in_checkpoint)
 
 

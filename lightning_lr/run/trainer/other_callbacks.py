@@ -1,4 +1,4 @@
-"""What is done to the other callbacks of a Trainer: judging is paused, EarlyStopping waits, averages are restored.
+"""What is done to the other callbacks of a Trainer: judging is paused, EarlyStopping waits.
 
 **Paused**: while a run explores, a validation may see weights of a learning rate that is far too high. Neither
 ModelCheckpoint nor EarlyStopping may judge them.
@@ -7,9 +7,6 @@ ModelCheckpoint nor EarlyStopping may judge them.
 its patience is used up, the learning rate is annealed first; at the end of that the run stops, as it wanted. All other
 reasons for which it stops (a value that is not finite, a threshold) are left alone. Its patience begins anew if a
 snapshot is restored.
-
-**Averages** of the weights (``WeightAveraging``, ``EMAWeightAveraging``) are restored together with the weights: one
-NaN loss, in an LR range test, would stay in the average for good.
 
 Callbacks are known by the names of their classes, which ``lightning.pytorch`` and ``pytorch_lightning`` share.
 """
@@ -20,8 +17,6 @@ from collections.abc import Callable, Iterable
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
-
-from torch import nn
 
 from lightning_lr.run.defer_signals import defer_signals
 from lightning_lr.run.patches import patch, patched_with
@@ -133,24 +128,3 @@ class _AnnealFirst:
             if fit_run.lr_schedule.ends_at is None:
                 with defer_signals():
                     fit_run.anneal_now(trainer_state)
-
-
-# --- averages of the weights ------------------------------------------------------------------------------------------
-
-
-def averaged_models_of(callbacks: Iterable[Any]) -> dict[str, nn.Module]:
-    """Each :class:`torch.optim.swa_utils.AveragedModel` that a callback holds, by callback and attribute.
-
-    It counts in a buffer how many steps it holds, so its parameters and buffers are all of it. The average of
-    ``StochasticWeightAveraging`` is another class, without that count, and is left alone. An average that is a part of
-    the LightningModule is copied with that.
-
-    Args:
-        callbacks: ``trainer.callbacks``.
-    """
-    return {
-        f"{callback.state_key}.{name}": held
-        for callback in callbacks
-        for name, held in vars(callback).items()
-        if isinstance(held, nn.Module) and is_a(held, "AveragedModel")
-    }
