@@ -227,8 +227,7 @@ class LearningRateController(DualCallback):
         if stage == "fit":
             self._fit_run, self._history, self._state, self._checkpointed = None, DecisionHistory(), {}, {}
             self._held_out = ()
-            if is_sharded(trainer.strategy):
-                keep_beside(trainer.strategy, self._checkpoint_key, warn)
+            keep_beside(trainer.strategy, self._checkpoint_key, is_sharded(trainer.strategy), warn)
 
     def on_sanity_check_end(self, trainer: Any, pl_module: Any) -> None:
         """Take note of what validation logs, as long as it is there."""

@@ -150,7 +150,7 @@ class Snapshot:
         return replace(self, tensors=to_host(self.tensors, former))
 
     @property
-    def size(self) -> int:
+    def nbytes(self) -> int:
         """How many bytes its tensors take."""
         return size_of(self.tensors)
 

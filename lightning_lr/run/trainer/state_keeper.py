@@ -111,8 +111,8 @@ class StateKeeper:
 
     def _exceeds(self, now: Snapshot, former: Snapshot | None, begins: bool) -> str:
         """Why a snapshot does not fit; empty if it does."""
-        held = former.size if former is not None else 0
-        need = now.size + (sum(map(_state_to_come, self.trainer.optimizers)) if begins else 0)
+        held = former.nbytes if former is not None else 0
+        need = now.nbytes + (sum(map(_state_to_come, self.trainer.optimizers)) if begins else 0)
         if need <= held:
             return ""
         processes = 1 if self.ranks.alone else int(getattr(self.trainer, "num_devices", 1))
