@@ -17,7 +17,8 @@ from lightning_lr.run.options import ControllerOptions
 from lightning_lr.run.readings.reduction_format import pack_budget, unpack_budget
 from lightning_lr.run.search_run import PART, LRSearch, saved_plan
 from lightning_lr.run.trainer.batch_cache import BatchCache
-from lightning_lr.run.trainer.other_callbacks import is_a, pause_judging, stops_early
+from lightning_lr.run.trainer.callback_kinds import is_a, stops_early
+from lightning_lr.run.trainer.other_callbacks import pause_judging
 from lightning_lr.run.trainer.schedulers import schedulers_of
 from lightning_lr.run.trainer.step_budget import StepBudget
 from lightning_lr.run.trainer.strategies import against_restoring

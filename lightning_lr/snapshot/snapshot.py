@@ -30,7 +30,7 @@ from lightning_lr.snapshot.restore import Plan, joined_since
 from lightning_lr.snapshot.shards import local, named
 
 VERSION = 2
-Averages = Mapping[str, Mapping[str, Tensor]]
+AveragedModels = Mapping[str, Mapping[str, Tensor]]
 NONE: Mapping[str, Any] = {}
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -58,7 +58,7 @@ class Snapshot:
         optimizers: for each optimizer its parameters' local ``"shapes"`` over all groups, and its ``"state"``:
             pairs of (position of the parameter, or a string key of the optimizer's own) and node.
         scaler: the gradient scaler's ``state_dict``; empty where there is none.
-        averages: for each average of the weights, by its name, the same as ``module``.
+        averaged_models: for each average of the weights, by its name, the same as ``module``.
         left_out: name → fingerprint of parameters and buffers that have no copy, as training does not change them.
         plain: plain numbers of the module, by name.
 
@@ -78,7 +78,7 @@ class Snapshot:
     module: dict[str, int] = field(default_factory=dict)
     optimizers: list[dict[str, Any]] = field(default_factory=list)
     scaler: dict[str, Any] = field(default_factory=dict)
-    averages: dict[str, dict[str, int]] = field(default_factory=dict)
+    averaged_models: dict[str, dict[str, int]] = field(default_factory=dict)
     left_out: dict[str, int] = field(default_factory=dict)
     plain: dict[str, Number] = field(default_factory=dict)
 
@@ -90,7 +90,7 @@ class Snapshot:
         optimizers: Sequence[Optimizer],
         scaler: Any = None,
         reuse: Snapshot | None = None,
-        averages: Averages = NONE,
+        averaged_models: AveragedModels = NONE,
         left_out: Mapping[str, int] = NONE,
     ) -> Snapshot:
         """Copy the present state to the host; waits once for the device, at the end.
@@ -100,13 +100,13 @@ class Snapshot:
             optimizers: ``trainer.optimizers``, always in the same order.
             scaler: the gradient scaler of the precision plugin, if there is one.
             reuse: a former snapshot whose memory is taken over. It is empty afterwards.
-            averages: further copies of the weights that training changes, by name.
+            averaged_models: further copies of the weights that training changes, by name.
             left_out: what training does not change, by name: not copied, but :meth:`restore` looks whether it is so.
 
         Raises:
             UnsupportedError: something cannot be copied; ``reuse`` is then still whole.
         """
-        return cls.now(module, optimizers, scaler, averages, left_out).copied(reuse)
+        return cls.now(module, optimizers, scaler, averaged_models, left_out).copied(reuse)
 
     @classmethod
     @_outside_autograd
@@ -115,7 +115,7 @@ class Snapshot:
         module: nn.Module,
         optimizers: Sequence[Optimizer],
         scaler: Any = None,
-        averages: Averages = NONE,
+        averaged_models: AveragedModels = NONE,
         left_out: Mapping[str, int] = NONE,
     ) -> Snapshot:
         """The present state itself, not a copy: to write it somewhere before the next step changes it.
@@ -127,7 +127,7 @@ class Snapshot:
         names = {name: sources.number(name, tensor) for name, tensor in named(module) if name not in left_out}
         averaged = {
             average: {name: sources.number(f"{average}.{name}", tensor) for name, tensor in held.items()}
-            for average, held in averages.items()
+            for average, held in averaged_models.items()
         }
         states = [describe_optimizer(index, optimizer, sources) for index, optimizer in enumerate(optimizers)]
         return cls(
@@ -136,7 +136,7 @@ class Snapshot:
             module=names,
             optimizers=states,
             scaler=dict(scaler.state_dict()) if scaler is not None else {},
-            averages=averaged,
+            averaged_models=averaged,
             left_out=dict(left_out),
             plain=numbers_of(module),
         )
@@ -171,7 +171,7 @@ class Snapshot:
         module: nn.Module,
         optimizers: Sequence[Optimizer],
         scaler: Any = None,
-        averages: Averages = NONE,
+        averaged_models: AveragedModels = NONE,
         without: Collection[str] = (),
     ) -> tuple[str, ...]:
         """Put everything back in place. All is checked, and all memory allocated, before anything is written.
@@ -183,7 +183,7 @@ class Snapshot:
             module: the LightningModule, or whatever holds the weights.
             optimizers: ``trainer.optimizers``, always in the same order.
             scaler: the gradient scaler of the precision plugin, if there is one.
-            averages: further copies of the weights that training changes, by name.
+            averaged_models: further copies of the weights that training changes, by name.
             without: plain numbers of the module that stay as they are.
 
         Returns:
@@ -192,7 +192,7 @@ class Snapshot:
         Raises:
             UnsupportedError: names, shapes or types differ from those of the snapshot. Nothing has been changed.
         """
-        plan, notes = self.plan(module, optimizers, scaler, averages)
+        plan, notes = self.plan(module, optimizers, scaler, averaged_models)
         plan.write()
         if self.scaler and scaler is not None:
             scaler.load_state_dict(self.scaler)
@@ -201,19 +201,23 @@ class Snapshot:
 
     @_outside_autograd
     def plan(
-        self, module: nn.Module, optimizers: Sequence[Optimizer], scaler: Any = None, averages: Averages = NONE
+        self,
+        module: nn.Module,
+        optimizers: Sequence[Optimizer],
+        scaler: Any = None,
+        averaged_models: AveragedModels = NONE,
     ) -> tuple[Plan, tuple[str, ...]]:
         """What :meth:`restore` will write, and what it will leave alone, in words."""
         plan = Plan(self.tensors, self.on_host)
         plan.module(module, self.module, self.left_out)
+        plan.optimizers(optimizers, self.optimizers)
         notes = [*joined_since(self.optimizers, optimizers), *self._scaler_notes(scaler)]
-        for average in sorted(self.averages.keys() | averages.keys()):
-            known, current = self.averages.get(average, {}), averages.get(average, {})
+        for average in sorted(self.averaged_models.keys() | averaged_models.keys()):
+            known, current = self.averaged_models.get(average, {}), averaged_models.get(average, {})
             if known.keys() == current.keys() and not any(tensor.is_inference() for tensor in current.values()):
                 plan.tensors(current, known)
             else:
                 notes.append(f"the averaged weights of {average} were left alone: they are other ones, then or now")
-        plan.optimizers(optimizers, self.optimizers)
         return plan, tuple(notes)
 
     def payload(self) -> dict[str, Any]:

@@ -260,6 +260,7 @@ def resume(ours: Any, module: Net, path: Path) -> None:
     fit.fit(module, data(), data(1), ckpt_path=path, weights_only=False)
 
 
+@pytest.mark.filterwarnings("ignore:Be aware that when using `ckpt_path`:UserWarning")
 @pytest.mark.parametrize("name", ["epoch=3.ckpt", "last.ckpt"])
 def test_a_large_snapshot_lies_beside_the_checkpoint(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -290,6 +291,7 @@ def test_a_small_one_lies_in_it_and_files_go_with_their_checkpoint(
     assert names == ["epoch=3.ckpt", "epoch=3.ckpt.lr_snapshot"]
 
 
+@pytest.mark.filterwarnings("ignore:Be aware that when using `ckpt_path`:UserWarning")
 def test_a_checkpoint_without_its_file_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(files, "LARGE", 10)
     callbacks, options = saving(tmp_path)

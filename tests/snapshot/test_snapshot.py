@@ -367,19 +367,19 @@ def test_a_scaler_on_one_side_only_is_said(then: Any, now: Any) -> None:
 def test_averages_go_back_too(through: Callable[[Snapshot], Snapshot]) -> None:
     net = nn.Linear(2, 1)
     average = torch.optim.swa_utils.AveragedModel(net)
-    then, snapshot = everything(average), through(Snapshot.take(net, [], averages={"ema": dict(named(average))}))
+    then, snapshot = everything(average), through(Snapshot.take(net, [], averaged_models={"ema": dict(named(average))}))
     nn.init.ones_(net.weight)
     average.update_parameters(net)
     assert everything(average) != then
-    assert snapshot.restore(net, [], averages={"ema": dict(named(average))}) == ()
+    assert snapshot.restore(net, [], averaged_models={"ema": dict(named(average))}) == ()
     assert everything(average) == then
 
 
 @pytest.mark.parametrize(("then", "now"), [((), ("ema",)), (("ema",), ())], ids=["none then", "none now"])
 def test_an_average_on_one_side_only_is_said(then: Any, now: Any) -> None:
     net = nn.Linear(1, 1)
-    snapshot = Snapshot.take(net, [], averages={name: dict(named(nn.Linear(1, 1))) for name in then})
-    (note,) = snapshot.restore(net, [], averages={name: dict(named(nn.Linear(1, 1))) for name in now})
+    snapshot = Snapshot.take(net, [], averaged_models={name: dict(named(nn.Linear(1, 1))) for name in then})
+    (note,) = snapshot.restore(net, [], averaged_models={name: dict(named(nn.Linear(1, 1))) for name in now})
     assert note.startswith("the averaged weights of ema were left alone")
 
 
@@ -478,7 +478,7 @@ def test_strange_state_is_named_and_the_former_snapshot_stays_whole() -> None:
 
 
 def test_a_payload_of_another_version() -> None:
-    with pytest.raises(UnsupportedError, match="version 1 but got 99"):
+    with pytest.raises(UnsupportedError, match="version 2 but got 99"):
         Snapshot.from_payload({"version": 99})
 
 

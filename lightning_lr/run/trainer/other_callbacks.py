@@ -7,8 +7,6 @@ ModelCheckpoint nor EarlyStopping may judge them.
 its patience is used up, the learning rate is annealed first; at the end of that the run stops, as it wanted. All other
 reasons for which it stops (a value that is not finite, a threshold) are left alone. Its patience begins anew if a
 snapshot is restored.
-
-Callbacks are known by the names of their classes, which ``lightning.pytorch`` and ``pytorch_lightning`` share.
 """
 
 from __future__ import annotations
@@ -20,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from lightning_lr.run.defer_signals import defer_signals
 from lightning_lr.run.patches import patch, patched_with
+from lightning_lr.run.trainer.callback_kinds import is_a, stops_early
 from lightning_lr.run.trainer.trainer_adapter import TrainerState, can_stop_early
 
 if TYPE_CHECKING:
@@ -29,16 +28,6 @@ JUDGES = ("ModelCheckpoint", "EarlyStopping")
 PAUSED_HOOKS = ("on_train_batch_end", "on_train_epoch_end", "on_validation_end")
 STOPPING_HOOKS = {"on_train_epoch_end": True, "on_validation_end": False}
 """Hook in which EarlyStopping may stop the run → whether an epoch is over then."""
-
-
-def is_a(callback: Any, *names: str) -> bool:
-    """Whether a callback's class has one of these names, or derives from one that has."""
-    return any(base.__name__ in names for base in type(callback).__mro__)
-
-
-def stops_early(callback: Any) -> bool:
-    """Whether a callback is EarlyStopping, or derives from it."""
-    return is_a(callback, "EarlyStopping")
 
 
 # --- paused while the run explores ------------------------------------------------------------------------------------
@@ -82,12 +71,6 @@ def anneal_before_stopping(fit_run: FitRun, trainer: Any) -> None:
                 waiting = _AnnealFirst(callback, getattr(callback, hook), epoch_over)
                 patch(callback, hook, waiting, fit_run.undo)
             waiting.fit_runs.append(fit_run)
-
-
-def reset_patience(callbacks: Iterable[Any]) -> None:
-    """Let EarlyStopping count from here on: the checks so far judged weights that were replaced."""
-    for callback in filter(stops_early, callbacks):
-        callback.wait_count = 0
 
 
 @dataclass

@@ -9,8 +9,8 @@ from torch import nn
 
 from lightning_lr.errors import UnsupportedError
 from lightning_lr.run.distributed import Ranks
-from lightning_lr.run.trainer.averages import averages_of
-from lightning_lr.run.trainer.other_callbacks import reset_patience
+from lightning_lr.run.trainer.averaged_models import averaged_models_of
+from lightning_lr.run.trainer.callback_kinds import reset_patience
 from lightning_lr.snapshot.constant import fingerprints, may_be_constant, size_of, unchanged
 from lightning_lr.snapshot.files import SnapshotFile
 from lightning_lr.snapshot.host_memory import free_memory
@@ -168,7 +168,7 @@ class StateKeeper:
 
     def _state(self) -> tuple[Any, Any, Any, Any]:
         scaler = getattr(self.trainer.precision_plugin, "scaler", None)
-        return self.module, self.trainer.optimizers, scaler, averages_of(self.trainer.callbacks, self.module)
+        return self.module, self.trainer.optimizers, scaler, averaged_models_of(self.trainer.callbacks, self.module)
 
     def _cannot(self, why: str) -> None:
         if not self._warned:

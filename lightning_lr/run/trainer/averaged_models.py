@@ -13,14 +13,14 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from lightning_lr.run.trainer.other_callbacks import is_a
+from lightning_lr.run.trainer.callback_kinds import is_a
 from lightning_lr.snapshot.shards import named
 
 OF_TORCH = ("_parameters", "_buffers", "_modules", "_non_persistent_buffers_set")
 FOREIGN = ("torch", "lightning", "pytorch_lightning", "torchmetrics", "lightning_lr", "builtins", "collections")
 
 
-def averages_of(callbacks: Iterable[Any], module: nn.Module) -> dict[str, dict[str, Tensor]]:
+def averaged_models_of(callbacks: Iterable[Any], module: nn.Module) -> dict[str, dict[str, Tensor]]:
     """Each average by its holder and attribute: name → tensor.
 
     Args:
