@@ -78,6 +78,9 @@ class LearningRateController(DualCallback):
         check_every_n_steps: optimizer steps between two checks of the training loss alone, for divergence between rare
             validations. Default ``None``: a twentieth of the budget, 100 to 1000, and none if validations come as
             often; 0: none.
+        objective_changes: epochs, from 0, as of which the loss or the data are other ones: a term that is switched on,
+            a curriculum, weights that are unfrozen. Default: none. The best so far is forgotten then, see
+            :meth:`reset`.
         param_groups: what to control: indices of optimizers, or names of parameter groups. Default ``None``: all.
         detectors: detectors of your own, beside the built-in ones. Default: none. The policy needs a response to their
             condition to act on it; see docs/how-to/add-a-detector.md.
@@ -131,6 +134,7 @@ class LearningRateController(DualCallback):
         find_lr: bool | Literal["auto"] = "auto",
         anneal: bool | Literal["auto"] = "auto",
         check_every_n_steps: int | None = None,
+        objective_changes: Sequence[int] = (),
         param_groups: Sequence[int | str] | None = None,
         detectors: Sequence[Detector] = (),
         probes: Sequence[Probe] = (),
@@ -164,6 +168,7 @@ class LearningRateController(DualCallback):
             find_lr=find_lr,
             anneal=anneal,
             check_every_n_steps=check_every_n_steps,
+            objective_changes=objective_changes,
             param_groups=param_groups,
             probes=probes,
             snapshots=snapshots_from(snapshots),
@@ -192,6 +197,21 @@ class LearningRateController(DualCallback):
         if self._fit_run is not None:
             return {name: rate.scale for name, rate in self._fit_run.groups.rates().items()}
         return dict(self._state.get("scale", {}))
+
+    def reset(self, reason: str) -> None:
+        """Say that the objective or the data are other ones from now on: the best is forgotten, detectors begin anew.
+
+        Call it on all ranks, at any time while a fit runs; else it does nothing. The present state is what a restore
+        brings back from then on, until there is a new best.
+
+        Args:
+            reason: what has changed, in a few words; it stands in the journal.
+        """
+        given: Any = reason
+        if not isinstance(given, str) or not given:
+            raise ArgumentError(f"Expected `reason` to be a few words but got {given!r}. Say what has changed.")
+        if self._fit_run is not None:
+            self._fit_run.reset(reason)
 
     def plot(self) -> Any:
         """Draw the run so far, or the last one: curves, learning rate, decisions.
@@ -262,6 +282,10 @@ class LearningRateController(DualCallback):
             self._make_up(trainer)
             if self._fit_run.reader.waits_for_epoch and not self.checks_on_train_epoch_end:
                 self._fit_run.reader.fresh_metrics.pass_over(trainer.callback_metrics)
+            epoch = trainer.current_epoch
+            if epoch in self.options.objective_changes and self._fit_run.reset_epoch != epoch:
+                self._fit_run.reset_epoch = epoch
+                self.reset(f"objective_changes names epoch {epoch}")
             self._fit_run.lr_schedule.epoch_begins()
             self._fit_run.lr_schedule.pauses()
             if trainer.check_val_every_n_epoch not in (None, 1):

@@ -117,6 +117,7 @@ class Reading:
         train_loss: mean training loss since the last check with metrics, if there were checks without since.
         probes: what the probes measured inside the network since the previous check: quantity → value, and
             ``quantity/layer`` → value; empty where there are none, or none had anything to say.
+        reset: why the objective is another one from here on, as the user says; empty if it is not.
     """
 
     check: int
@@ -132,6 +133,7 @@ class Reading:
     planned_end_step: int | None = None
     train_loss: float | None = None
     probes: Mapping[str, float] = field(default_factory=dict)
+    reset: str = ""
 
     def at_rates(self, rates: Mapping[str, Rate], snapshot_check: int | None) -> Reading:
         """The same check of a run with other rates and another snapshot: what a replay asks for at each check."""

@@ -71,6 +71,8 @@ class FitRun:
         waits: whether a check after a validation leaves that to the next batch, when all hooks of the validation are
             over: others may still exchange the weights there.
         owes: what was left to it: "take" or "restore".
+        reset_because: why the objective is another one from the next check on; empty if it is not.
+        reset_epoch: the last epoch at which the user let it begin anew beforehand.
         validation: steps from one validation to the next.
         checked_at: the step of the last check.
         global_step: ``trainer.global_step`` after the last batch.
@@ -96,6 +98,8 @@ class FitRun:
     states: StateKeeper | None = None
     waits: bool = False
     owes: str | None = None
+    reset_because: str = ""
+    reset_epoch: int = -1
     validation: float = 0.0
     checked_at: int = 0
     global_step: int = 0
@@ -229,7 +233,7 @@ class FitRun:
             return None
         if shared.partial:
             self.say(f"{', '.join(shared.partial)} was logged on some ranks only; the mean of those is used.")
-        return self._bare_reading(trainer_state, **values)
+        return self._bare_reading(trainer_state, reset=self.reset_because, **values)
 
     def _bare_reading(self, trainer_state: TrainerState, **values: Any) -> Reading:
         """What every reading holds, and the values given."""
@@ -334,6 +338,7 @@ class FitRun:
         self.checks += 1
         if event not in (Event.ANNEAL, Event.EARLY_ANNEAL):  # they hold no values, and leave them to the next check
             self.reader.window.restart()
+            self.reset_because = ""
             self.checked_at = self.lr_schedule.steps
             if event is not Event.TRAIN_CHECK:
                 self.reader.probes.restart()
@@ -377,6 +382,13 @@ class FitRun:
         if not (self.waits and event is Event.CHECK):
             self.settle()
         return notes
+
+    def reset(self, reason: str) -> None:
+        """From here on, the objective or the data are other ones: the best state is the present one."""
+        self.reset_because = reason
+        self._forget_readings()
+        self.snapshot_check = START if self.core.views is None else self.core.views.check
+        self.owes = "take"
 
     def settle(self) -> None:
         """Do what a check has left to a moment at which it lasts."""
@@ -438,6 +450,8 @@ class FitRun:
             "history": self.history.state_dict(),
             "snapshot_check": self.snapshot_check,
             "owes": self.owes,
+            "reset_because": self.reset_because,
+            "reset_epoch": self.reset_epoch,
             "journal": self.journal.state_dict(),
             **self.reader.state_dict(),
             **self.lr_schedule.state_dict(),
@@ -457,7 +471,7 @@ class FitRun:
         self.lr_schedule.load_state_dict(state)
         self.checked_at = state["checked_at"]
         self.checks = state["checks"]
-        self.owes = state["owes"]
+        self.owes, self.reset_because, self.reset_epoch = state["owes"], state["reset_because"], state["reset_epoch"]
         self.history = DecisionHistory.from_state(state["history"])
         for note in self.groups.load_state_dict(state["groups"]):
             self.say(note)

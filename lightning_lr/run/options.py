@@ -73,6 +73,7 @@ class ControllerOptions:
     find_lr: bool | Literal["auto"]
     anneal: bool | Literal["auto"]
     check_every_n_steps: int | None
+    objective_changes: Sequence[int]
     param_groups: Sequence[int | str] | None
     probes: Sequence[Probe]
     snapshots: Snapshots | None
@@ -90,6 +91,7 @@ class ControllerOptions:
         if self.check_every_n_steps is not None:
             check_integer("check_every_n_steps", self.check_every_n_steps, 0)
             refuse_for_epochs(self.settings.policy, check_every_n_steps=self.check_every_n_steps or None)
+        _check_epochs(self.objective_changes)
         _check_param_groups(self.param_groups)
         self._set(probes=_probes(self.probes))
         if self.snapshots is None:
@@ -121,6 +123,12 @@ class ControllerOptions:
     def _set(self, **values: Any) -> None:
         for name, value in values.items():
             object.__setattr__(self, name, value)
+
+
+def _check_epochs(epochs: Any) -> None:
+    listed = isinstance(epochs, Sequence) and not isinstance(epochs, str)
+    if not listed or not all(isinstance(one, int) and not isinstance(one, bool) and one >= 0 for one in epochs):
+        raise ArgumentError(f"Expected `objective_changes` to be a list of epochs, from 0, but got {epochs!r}.")
 
 
 def _check_param_groups(chosen: Any) -> None:
