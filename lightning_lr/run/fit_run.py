@@ -385,6 +385,8 @@ class FitRun:
 
     def reset(self, reason: str) -> None:
         """From here on, the objective or the data are other ones: the best state is the present one."""
+        if self.owes == "restore":
+            self.settle()
         self.reset_because = reason
         self._forget_readings()
         self.snapshot_check = START if self.core.views is None else self.core.views.check

@@ -2,8 +2,8 @@
 
 A term of the loss that is switched on, a harder part of a curriculum, a discriminator that joins: all at once the
 losses mean something else. To bring back the state before would undo what the user wants, and its best value can never
-be reached again. Weights that are lost to a rate which is too high look otherwise: the loss rises within an epoch, rises
-on, or stays where a run begins.
+be reached again. Weights that are lost to a rate which is too high look otherwise: the loss rises within an epoch,
+rises on, or stays where a run begins.
 """
 
 from __future__ import annotations
