@@ -148,7 +148,7 @@ JUMPS: dict[str, tuple[list[list[float]], bool]] = {
 
 
 def engine_after(jump: list[list[float]], rate_then: float = 0.1) -> tuple[DecisionEngine, list[int]]:
-    """The engine, and the checks at which it began anew; it fails where it restores a state before the jump after it."""
+    """The engine, and the checks at which it began anew; after that it restores nothing from before."""
     engine, began = DecisionEngine(Settings(policy=RESTORES_ON_DIVERGENCE)), []
     for check, blocks in enumerate([*DOWN, *jump]):
         rate, loss = (0.1 if check < len(DOWN) else rate_then), sum(blocks) / len(blocks)
