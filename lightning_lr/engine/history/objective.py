@@ -18,7 +18,7 @@ from lightning_lr.engine.records import Reading
 from lightning_lr.engine.vocabulary import Verdict
 
 FEWEST = 4
-"""Checks before a jump can be told from noise."""
+"""Checks before a jump can be told from noise, and parts of an epoch to tell when in it the loss rose."""
 
 MEMORY = 16
 """Checks that are looked back on."""
@@ -110,7 +110,7 @@ class ObjectiveWatch:
     def _jumped(self, loss: float, monitor: float, blocks: Sequence[float]) -> bool:
         """Whether both lie far above all before, from the first steps of the epoch on, and do not rise further."""
         state = self.state
-        if len(state.losses) < FEWEST or len(blocks) < 2:
+        if len(state.losses) < FEWEST or len(blocks) < FEWEST:
             return False
         before, jump = state.losses[-1], loss - state.losses[-1]
         third = max(1, len(blocks) // 3)
