@@ -15,7 +15,12 @@ DOCS = ROOT / "docs"
 MADE = re.compile(r"docs/(api|tutorial)/")
 PAGES = [
     page
-    for page in [*ROOT.glob("*.md"), *ROOT.glob(".github/**/*.md"), *DOCS.rglob("*.md"), *ROOT.glob("benchmarks/**/*.md")]
+    for page in [
+        *ROOT.glob("*.md"),
+        *ROOT.glob(".github/**/*.md"),
+        *DOCS.rglob("*.md"),
+        *ROOT.glob("benchmarks/**/*.md"),
+    ]
     if not MADE.search(page.as_posix())
 ]
 LINK = re.compile(r"(?<!`)\]\((?!https?:|mailto:)([^)\s#]*)(#[^)\s]*)?\)")
@@ -40,7 +45,9 @@ def test_each_link_leads_to_a_file(page: Path) -> None:
     for path, anchor in LINK.findall(page.read_text(encoding="utf-8")):
         target = (page.parent / path).resolve() if path else page
         made = MADE.search(target.as_posix())
-        if not made and (not target.exists() or (anchor and target.suffix == ".md" and anchor[1:] not in anchors(target))):
+        if not made and (
+            not target.exists() or (anchor and target.suffix == ".md" and anchor[1:] not in anchors(target))
+        ):
             broken.append(path + anchor)
     assert broken == []
 
