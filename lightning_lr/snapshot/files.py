@@ -89,6 +89,8 @@ def keep_beside(strategy: Any, key: str, sharded: bool, warn: Callable[[str], No
         sharded: whether each rank has a snapshot of its own.
         warn: called with a sentence if a file cannot be written.
     """
+    if not hasattr(strategy, "remove_checkpoint"):
+        return  # of a Fabric loop, which writes its checkpoints itself
     known: set[str] = strategy.__dict__.setdefault(MARK, set())
     if key in known:
         return
