@@ -39,7 +39,7 @@ from lightning_lr.engine.records import (
 from lightning_lr.engine.review import PendingReview, undo
 from lightning_lr.engine.run_end import run_ended
 from lightning_lr.engine.settings import Settings
-from lightning_lr.engine.vocabulary import Action, Condition, Event, Verdict
+from lightning_lr.engine.vocabulary import Action, Condition, Event, Mode, Verdict
 from lightning_lr.errors import StateError
 
 STATE_VERSION = 1
@@ -114,8 +114,8 @@ class DecisionEngine:
 
     def _look_at_objective(self, reading: Reading, train_only: bool) -> None:
         """Begin anew if the user says so, or both losses have jumped and stayed."""
-        value, first = reading.metrics.get(self.settings.monitors[0]), self.history.monitors[0]
-        verdict = self.objective.look(reading, None if value is None else first.sign * value, train_only)
+        value, sign = reading.metrics.get(self.settings.monitors[0]), -1 if self.settings.mode is Mode.MAX else 1
+        verdict = self.objective.look(reading, None if value is None else sign * value, train_only)
         self.began_anew = reading.reset or (text.LOSSES_STAYED if verdict is Verdict.YES else "")
         if self.began_anew:
             self.history, self.objective = _history(self.settings), ObjectiveWatch()
