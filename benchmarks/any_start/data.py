@@ -105,6 +105,22 @@ def small_wine(folder: Path | None) -> Data:
     return _cut((_standard(source.data, parts[0]), torch.tensor(source.target)), parts, features=13, classes=3)
 
 
+def small_digits(folder: Path | None) -> Data:
+    """The first 200 of the noisy digits to train on: a model learns them by heart."""
+    whole = noisy_digits(folder)
+    assert isinstance(whole.train, Rows)
+    return Data(Rows(*(column[:200] for column in whole.train.columns)), whole.validation, whole.test, whole.summary)
+
+
+def cancer(folder: Path | None) -> Data:
+    """Breast cancer of scikit-learn: 569 patients, two classes."""
+    from sklearn.datasets import load_breast_cancer
+
+    source = load_breast_cancer()
+    parts = _shuffled(len(source.target), 300, 120)
+    return _cut((_standard(source.data, parts[0]), torch.tensor(source.target)), parts, features=30, classes=2)
+
+
 def _images(folder: Path | None) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     assert folder is not None
     source = np.load(folder / "fashion_mnist_20k_5k.npz")

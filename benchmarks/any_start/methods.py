@@ -65,7 +65,15 @@ def plain(plan: Plan, parameters: Iterable[nn.Parameter]) -> Optimizer:
     """The optimizer of the task at the rate that it was given, and nothing else."""
     if plan.task.optimizer == "sgd":
         return torch.optim.SGD(parameters, plan.lr, momentum=0.9, weight_decay=plan.task.weight_decay)
-    return torch.optim.AdamW(parameters, plan.lr, weight_decay=plan.task.weight_decay)
+    return ADAPTIVE[plan.task.optimizer](parameters, lr=plan.lr, weight_decay=plan.task.weight_decay)
+
+
+ADAPTIVE: dict[str, Callable[..., Optimizer]] = {
+    "adamw": torch.optim.AdamW,
+    "adam": torch.optim.Adam,
+    "rmsprop": torch.optim.RMSprop,
+    "adagrad": torch.optim.Adagrad,
+}
 
 
 def _each_step(optimizer: Optimizer, scheduler: Any) -> dict[str, Any]:

@@ -33,6 +33,49 @@ def deep_perceptron(data: Data) -> nn.Module:
     return perceptron(data, depth=3)
 
 
+def normed_perceptron(data: Data, width: int = 64, depth: int = 4) -> nn.Module:
+    """With batch norm before each ReLU."""
+    sizes = [data.summary["features"]] + [width] * depth
+    layers: list[nn.Module] = []
+    for before, after in itertools.pairwise(sizes):
+        layers += [nn.Linear(before, after), nn.BatchNorm1d(after), nn.ReLU()]
+    return nn.Sequential(*layers, nn.Linear(width, data.summary["classes"]))
+
+
+class Residual(nn.Module):
+    """A step of a deep network: layer norm first."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.inner = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, width), nn.GELU(), nn.Linear(width, width))
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        return hidden + self.inner(hidden)  # type: ignore[no-any-return]
+
+
+def deep_layer_norm(data: Data, width: int = 64, depth: int = 10) -> nn.Module:
+    """Twenty linear layers."""
+    ends = nn.Linear(data.summary["features"], width), nn.Linear(width, data.summary["classes"])
+    return nn.Sequential(ends[0], *(Residual(width) for _ in range(depth)), nn.LayerNorm(width), ends[1])
+
+
+class Recurrent(nn.Module):
+    """Reads an image of 8 × 8 line by line."""
+
+    def __init__(self, classes: int, width: int = 48) -> None:
+        super().__init__()
+        self.body, self.head = nn.GRU(8, width, batch_first=True), nn.Linear(width, classes)
+
+    def forward(self, images: Tensor) -> Tensor:
+        hidden, _ = self.body(images.unflatten(-1, (8, 8)))
+        return self.head(hidden[:, -1])  # type: ignore[no-any-return]
+
+
+def recurrent(data: Data) -> nn.Module:
+    """For the digits."""
+    return Recurrent(data.summary["classes"])
+
+
 class ConvNet(nn.Module):
     """Three convolutions of stride 2, the mean over the image, one linear layer."""
 

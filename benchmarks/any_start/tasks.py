@@ -25,7 +25,7 @@ class Task:
         name: ends in the optimizer.
         data: reads the three splits from the data folder.
         model: a fresh one.
-        optimizer: ``"sgd"`` (momentum 0.9) or ``"adamw"``.
+        optimizer: ``"sgd"`` (momentum 0.9), ``"adamw"``, ``"adam"``, ``"rmsprop"`` or ``"adagrad"``.
         lr: the reference rate; a run starts at a multiple of it.
         epochs: the budget; validation runs once an epoch.
         batch: batch size.

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.loggers.logger import DummyLogger
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 
 if TYPE_CHECKING:
@@ -34,4 +35,4 @@ def warn(sentence: str) -> None:
     rank_zero_warn(f"lightning_lr: {sentence}", stacklevel=3)
 
 
-__all__ = ["DualCallback", "say", "warn"]
+__all__ = ["DualCallback", "DummyLogger", "say", "warn"]

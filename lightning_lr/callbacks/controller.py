@@ -11,7 +11,7 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
 
-from lightning_lr.callbacks._compat import DualCallback, say, warn
+from lightning_lr.callbacks._compat import DualCallback, DummyLogger, say, warn
 from lightning_lr.engine.detectors.base import Detector
 from lightning_lr.engine.journal import decision_from, plain
 from lightning_lr.engine.policies import PolicyOrName
@@ -31,6 +31,7 @@ from lightning_lr.snapshot.files import keep_beside
 
 if TYPE_CHECKING:
     from lightning_lr.run.fit_run import FitRun
+    from lightning_lr.run.lr_search.before_training import BeforeTraining
 
 __all__ = ["LearningRateController"]
 
@@ -71,10 +72,12 @@ class LearningRateController(DualCallback):
         vote: how many monitors must agree: ``"any"``, ``"majority"`` or ``"all"``. Default ``"majority"``.
         restore_best: whether the best snapshot is restored on overfitting, and the last good one on divergence. Default
             ``None``: the policy decides.
-        find_lr: whether the first steps run an LR range test from a snapshot that is restored afterwards. Default
-            ``"auto"``: with a policy that searches, if the model has no scheduler of its own.
-        anneal: whether the learning rate falls linearly to zero over the last half of the budget, and before
-            EarlyStopping ends the run. Default ``"auto"``: likewise; if the budget is unknown, from a plateau on.
+        find_lr: whether the learning rate is checked after the first step, by forward passes along its update, and
+            replaced if it is far from the best. Default ``"auto"``: with a policy that searches, if the model has no
+            scheduler of its own.
+        anneal: whether the learning rate falls linearly to zero over the last 30 % of the budget, and before
+            EarlyStopping ends the run. Default ``"auto"``: likewise, but over a budget only if the rate was checked; if
+            the budget is unknown, from a plateau on.
         check_every_n_steps: optimizer steps between two checks of the training loss alone, for divergence between rare
             validations. Default ``None``: a twentieth of the budget, 100 to 1000, and none if validations come as
             often; 0: none.
@@ -89,7 +92,7 @@ class LearningRateController(DualCallback):
             :class:`~lightning_lr.metrics.UpdateRatio`, :class:`~lightning_lr.metrics.GradientDisparity`. Default: none.
             They are logged, and the policy acts on them.
         snapshots: ``True``, ``False``, or :class:`~lightning_lr.Snapshots` with a folder. Default ``True``: in host
-            memory and in checkpoints. ``False``: none; nothing is restored, and no LR range test is run.
+            memory and in checkpoints. ``False``: none; nothing is restored, and the learning rate is not searched.
         dry_run: decide and record, change nothing: training is bit-identical to a run without the callback. Default
             ``False``.
         verbose: print each decision. Default ``True``.
@@ -184,7 +187,7 @@ class LearningRateController(DualCallback):
         self._state: dict[str, Any] = {}
         self._checkpointed: dict[str, Any] = {}
         self._owes_check = False
-        self._held_out: tuple[str, ...] = ()
+        self._before_training: BeforeTraining | None = None
 
     @property
     def decisions(self) -> list[Decision]:
@@ -246,12 +249,8 @@ class LearningRateController(DualCallback):
         self._stage = stage
         if stage == "fit":
             self._fit_run, self._history, self._state, self._checkpointed = None, DecisionHistory(), {}, {}
-            self._held_out = ()
             keep_beside(trainer.strategy, self._checkpoint_key, is_sharded(trainer.strategy), warn)
-
-    def on_sanity_check_end(self, trainer: Any, pl_module: Any) -> None:
-        """Take note of what validation logs, as long as it is there."""
-        self._held_out = tuple(trainer.callback_metrics)
+            self._before_training = None
 
     def on_train_start(self, trainer: Any, pl_module: Any) -> None:
         """Find optimizers, schedulers and loggers; continue from a checkpoint if there was one."""
@@ -267,11 +266,12 @@ class LearningRateController(DualCallback):
                 pl_module,
                 self._state,
                 self._checkpointed,
-                self._held_out,
+                self._before_training,
+                DummyLogger,
                 say,
                 warn,
             )
-            self._checkpointed = {}
+            self._checkpointed, self._before_training = {}, None
             if self._fit_run.reader.waits_for_epoch:
                 self._follow_epoch_end(trainer, pl_module)
 
@@ -304,7 +304,7 @@ class LearningRateController(DualCallback):
                 self._fit_run.rescan(trainer)
             if self._fit_run.train_check_is_due:
                 self._check(trainer, TrainerState.of(trainer, epoch_over=False), train_only=True)
-            self._fit_run.batch_begins()
+            self._fit_run.before_batch(trainer, batch, batch_idx)
 
     def on_before_optimizer_step(self, trainer: Any, pl_module: Any, optimizer: Any) -> None:
         """Scale a rate that ``training_step`` wrote; let the probes see gradients and weights before the step."""
@@ -316,7 +316,7 @@ class LearningRateController(DualCallback):
         if self._fit_run is not None:
             # Only automatic optimization divides the loss by the number of accumulated batches.
             divided = trainer.accumulate_grad_batches if pl_module.automatic_optimization else 1
-            self._fit_run.after_batch(trainer, outputs, divided)
+            self._fit_run.after_batch(trainer, outputs, divided, batch_idx)
 
     def on_validation_start(self, trainer: Any, pl_module: Any) -> None:
         """Remember the plain numbers of the module: what counts validations is not set back by a restore."""
@@ -326,7 +326,9 @@ class LearningRateController(DualCallback):
     def on_validation_batch_start(
         self, trainer: Any, pl_module: Any, batch: Any, batch_idx: int, dataloader_idx: int = 0
     ) -> None:
-        """Let the probes look on at the first batch."""
+        """Let the probes look on at the first batch; before training, keep the first ones for a search."""
+        if trainer.sanity_checking and dataloader_idx == 0:
+            self._seen_before_training().see_batch(batch, batch_idx)
         if self._fit_run is not None and batch_idx == dataloader_idx == 0:
             self._fit_run.reader.probes.begin_batch(batch)
 
@@ -339,6 +341,8 @@ class LearningRateController(DualCallback):
 
     def on_validation_end(self, trainer: Any, pl_module: Any) -> None:
         """Take note of what validation logged; decide on it here where it runs at its own pace."""
+        if trainer.sanity_checking:
+            self._seen_before_training().see_metrics(trainer.callback_metrics)
         if self._fit_run is None or trainer.sanity_checking or trainer.state.fn != "fit":
             return
         if self._fit_run.states is not None:
@@ -390,6 +394,12 @@ class LearningRateController(DualCallback):
         with suppress(Exception):  # a broken device cannot be read, and the user's own error is the one to see
             self._keep(together=False)
         self._end()
+
+    def _seen_before_training(self) -> BeforeTraining:
+        from lightning_lr.run.lr_search.before_training import BeforeTraining
+
+        self._before_training = self._before_training or BeforeTraining(self.options.may_search)
+        return self._before_training
 
     def _check(self, trainer: Any, trainer_state: TrainerState, train_only: bool = False) -> None:
         assert self._fit_run is not None
@@ -469,7 +479,8 @@ class LearningRateController(DualCallback):
         vars(self).update(values)
 
     _OWN = frozenset(
-        {"options", "_fit_run", "_history", "_checkpointed", "_held_out", "log", "log_dict", "_owes_check", "_stage"}
+        {"options", "log", "log_dict"}
+        | {"_fit_run", "_history", "_checkpointed", "_before_training", "_owes_check", "_stage"}
     )
     """Attributes that are made anew: by the constructor, or by Lightning, which hangs methods of the module on them."""
 

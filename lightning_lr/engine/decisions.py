@@ -13,7 +13,7 @@ from lightning_lr.engine.records import Decision, Diagnosis, Finding, MetricView
 from lightning_lr.engine.settings import Settings
 from lightning_lr.engine.vocabulary import Action, Condition
 
-RESTORING = (Action.RESTORE, Action.EXPLORE, Action.STOP)
+RESTORING = (Action.RESTORE, Action.STOP)
 """Actions that restore the snapshot; a run that is stopped ends at its best."""
 
 HOLD = Response(Action.HOLD, 1.0)
@@ -96,7 +96,10 @@ def from_table(
         if failed_restores:
             notes.append(text.failed_restores(failed_restores))
         if failed_restores >= policy.max_failed_restores:
-            response = replace(response, action=Action.STOP, factor=1.0)
+            if policy.stops or reading.budget is None:
+                response = replace(response, action=Action.STOP, factor=1.0)
+            elif not diagnosis.urgent:
+                response = HOLD
         elif reading.snapshot_check is None:
             response = replace(response, action=Action.REDUCE)
             notes.append(text.NO_SNAPSHOT)

@@ -23,7 +23,8 @@ from lightning_lr.engine.gates import Gates
 from lightning_lr.engine.history.learned import has_learned, has_surely_learned
 from lightning_lr.engine.history.objective import ObjectiveWatch
 from lightning_lr.engine.history.run_history import RunHistory
-from lightning_lr.engine.lr_search.choice import first_rate
+from lightning_lr.engine.lr_search.proposals import first_rate, taken_back, wrecked
+from lightning_lr.engine.lr_search.watch import SearchWatch
 from lightning_lr.engine.policies.epochs import EpochPolicy, EpochState
 from lightning_lr.engine.records import (
     Adjustment,
@@ -34,7 +35,7 @@ from lightning_lr.engine.records import (
     MetricViews,
     Reading,
     Review,
-    Trial,
+    SearchResult,
 )
 from lightning_lr.engine.review import PendingReview, undo
 from lightning_lr.engine.run_end import run_ended
@@ -82,6 +83,7 @@ class DecisionEngine:
         self.pending: PendingReview | None = None
         self.failed_restores = 0
         self.end_began: int | None = None
+        self.search = SearchWatch()
         self.views: MetricViews | None = None
         self.diagnosis: Diagnosis | None = None
         self.review: Review | None = None
@@ -97,20 +99,25 @@ class DecisionEngine:
         self.gates.look(reading, diagnosis, self._new_best, learned, views.monitors[0].fresh)
         self._count_review(views.monitors[0])
         undone = undo(self.review, reading)
+        answer, searched = Verdict.UNDECIDED, ""
+        if not diagnosis.urgent:
+            answer, searched = self.search.look(views.monitors[0], reading.progress)
+        refuted = taken_back(reading, searched, self.search.scale) if answer is Verdict.NO else None
         proposal = (
             run_ended(reading, views.monitors[0], self.settings.policy, self.end_began, train_only)
+            or refuted
             or undone
             or self._answer(reading, diagnosis, train_only)
         )
         decision = self.gates.decide(proposal)
+        self.search.decided(decision, taken_back=proposal is refuted)
         self.gates.decided(decision, train_only)
         if decision.action is not Action.HOLD:
             self._changed(decision, views.monitors[0], undoes=proposal is undone)
-        elif self.began_anew:
-            decision = replace(decision, reason=text.reason(decision.reason, [text.began_anew(self.began_anew)]))
-        elif self.review is not None:
-            decision = replace(decision, reason=text.reason(decision.reason, [str(self.review)]))
-        return decision
+        notes = [text.began_anew(self.began_anew)] if self.began_anew else []
+        notes += [str(self.review)] if self.review is not None and decision.action is Action.HOLD else []
+        notes += [searched] if searched and proposal is not refuted else []
+        return replace(decision, reason=text.reason(decision.reason, notes)) if notes else decision
 
     def _look_at_objective(self, reading: Reading, train_only: bool) -> None:
         """Begin anew if the user says so, or both losses have jumped and stayed."""
@@ -127,9 +134,21 @@ class DecisionEngine:
         """Decide what to do between two validations, where the training loss alone is known."""
         return self.check(reading, train_only=True)
 
-    def search_ended(self, reading: Reading, trial: Trial) -> Decision:
+    def search_ended(self, reading: Reading, result: SearchResult) -> Decision:
         """Decide which learning rate the run begins with; the reading has no metrics."""
-        return self._without_metrics(carry_out(first_rate(reading, trial), self.settings))
+        decision = carry_out(first_rate(reading, result), self.settings)
+        self.search = SearchWatch.begun(result, decision, reading.untrained)
+        return self._without_metrics(decision)
+
+    def run_wrecked(self, reading: Reading) -> Decision:
+        """Restore the start, as the losses of the steps lie far above that before training."""
+        decision = carry_out(wrecked(reading, self.search.tries + 1), self.settings)
+        self.search.tries += 1
+        self.search.decided(decision)
+        self.gates.decided(decision, train_only=True)
+        self.pending = None  # what it changed is gone
+        self.history.restart()
+        return self._without_metrics(decision)
 
     def anneal_begins(self, reading: Reading, early: bool) -> Decision:
         """Record that the learning rate falls to zero from here on; the reading has no metrics.
@@ -142,10 +161,12 @@ class DecisionEngine:
         proposal = Proposal(reading, Condition.HEALTHY, "EarlyStopping" if early else "budget", subject)
         return self._without_metrics(replace(hold(proposal), action=Action.ANNEAL, steps=("anneal",)))
 
-    def replay(self, event: Event, reading: Reading, trial: Trial | None = None) -> Decision:
-        """Decide at a recorded event: the method that was called then, with what was tried at the end of a search."""
-        if event is Event.SEARCH and trial is not None:
-            return self.search_ended(reading, trial)
+    def replay(self, event: Event, reading: Reading, search: SearchResult | None = None) -> Decision:
+        """Decide at a recorded event: the method that was called then, with what was read at the end of a search."""
+        if event is Event.SEARCH and search is not None:
+            return self.search_ended(reading, search)
+        if event is Event.WRECKED:
+            return self.run_wrecked(reading)
         if event in (Event.ANNEAL, Event.EARLY_ANNEAL):
             return self.anneal_begins(reading, early=event is Event.EARLY_ANNEAL)
         return self.check(reading, train_only=event is Event.TRAIN_CHECK)
@@ -189,24 +210,32 @@ class DecisionEngine:
         return decision
 
     def entry(
-        self, event: Event, reading: Reading, decision: Decision, adjustment: Adjustment, trial: Trial | None = None
+        self,
+        event: Event,
+        reading: Reading,
+        decision: Decision,
+        adjustment: Adjustment,
+        search: SearchResult | None = None,
     ) -> JournalEntry:
         """The journal entry of the last event, from what it was called with, what it gave, and what was done."""
         assert self.views is not None
         assert self.diagnosis is not None
         return JournalEntry(
-            reading, self.views, self.diagnosis, decision, adjustment, event=event, trial=trial, review=self.review
+            reading, self.views, self.diagnosis, decision, adjustment, event=event, search=search, review=self.review
         )
 
     @property
     def is_best(self) -> bool:
         """Whether the last reading was a new best of the first monitor: the state worth a snapshot.
 
-        Not while a raise is to be reviewed: the state before it must stay at hand.
+        Not while a raise is to be reviewed, or a rate that the search chose is to be confirmed: the state before it
+        must stay at hand. The check that confirms it is worth one: else a restore would bring the start back.
         """
         if self.began_anew:
             return True
         pending = self.pending
+        if self.search.waits or self.search.confirms:
+            return self.search.confirms
         return self._new_best and not (pending is not None and pending.is_raise and pending.checks)
 
     @property
@@ -227,6 +256,7 @@ class DecisionEngine:
             "pending": self.pending.to_plain() if self.pending else None,
             "failed_restores": self.failed_restores,
             "end_began": self.end_began,
+            "search": self.search.to_plain(),
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -242,6 +272,7 @@ class DecisionEngine:
         self.epoch_state = EpochState(**state["epoch_state"])
         self.pending = PendingReview.from_plain(state["pending"]) if state["pending"] else None
         self.failed_restores, self.end_began = state["failed_restores"], state["end_began"]
+        self.search = SearchWatch.from_plain(state["search"])
 
 
 def _history(settings: Settings) -> RunHistory:

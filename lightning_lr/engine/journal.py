@@ -18,15 +18,14 @@ from lightning_lr.engine.detectors.base import RecordedDetector
 from lightning_lr.engine.policies import PRESETS, Policy, Response
 from lightning_lr.engine.records import (
     Adjustment,
-    Branch,
     Decision,
     JournalEntry,
     MetricViews,
     Rate,
     Reading,
     Review,
+    SearchResult,
     TrainWindow,
-    Trial,
 )
 from lightning_lr.engine.settings import Settings
 from lightning_lr.engine.vocabulary import Action, Condition, Event, Mode, Vote
@@ -47,7 +46,7 @@ class JournalLine:
         suspected: conditions that were not ruled out.
         settings: the settings from this check on, where the run was resumed with other ones; else ``None``.
         event: what happened.
-        trial: what was tried, at the end of a search.
+        search: what was read, at the end of a search.
         review: what an earlier change has brought, at the check at which that is known.
     """
 
@@ -57,7 +56,7 @@ class JournalLine:
     suspected: tuple[str, ...] = ()
     settings: Settings | None = None
     event: Event = Event.CHECK
-    trial: Trial | None = None
+    search: SearchResult | None = None
     review: Review | None = None
 
 
@@ -79,7 +78,7 @@ def entry_line(entry: JournalEntry) -> str:
             "kind": "check",
             "event": entry.event,
             "reading": _reading_record(entry.reading),
-            **({"trial": plain(entry.trial)} if entry.trial else {}),
+            **({"search": plain(entry.search)} if entry.search else {}),
             **({"review": plain(entry.review)} if entry.review else {}),
             "decision": {**_opened(entry.decision), "evidence": _worded(entry.decision.evidence)},
             "adjustment": entry.adjustment,
@@ -137,7 +136,7 @@ def read_line(line: str) -> JournalLine:
             ),
             suspected=tuple(record["suspected"]),
             event=Event(record["event"]),
-            trial=_trial(record.get("trial")),
+            search=_search(record.get("search")),
             review=_review(record.get("review")),
         )
     except _MALFORMED as error:
@@ -291,6 +290,7 @@ def _reading(record: Mapping[str, Any]) -> Reading:
         planned_end_step=record["planned_end_step"],
         train_loss=_optional(record["train_loss"]),
         probes=_numbers(record["probes"]),
+        untrained=_numbers(record.get("untrained", {})),
         reset=str(record.get("reset", "")),
     )
 
@@ -300,12 +300,20 @@ def _reading_record(reading: Reading) -> Mapping[str, Any]:
     return record if reading.reset else {name: value for name, value in record.items() if name != "reset"}
 
 
-def _trial(record: Mapping[str, Any] | None) -> Trial | None:
+def _search(record: Mapping[str, Any] | None) -> SearchResult | None:
     if record is None:
         return None
-    branches = tuple(Branch(float(one["rate"]), float(one["loss"])) for one in record["branches"])
-    rates, losses = tuple(map(float, record["rates"])), tuple(map(float, record["losses"]))
-    return Trial(rates, losses, branches, int(record["branch_steps"]))
+    readings = {float(multiple): tuple(map(float, losses)) for multiple, losses in record["readings"].items()}
+    return SearchResult(
+        readings=readings,
+        factor=float(record["factor"]),
+        estimate=_optional(record["estimate"]),
+        checked=bool(record["checked"]),
+        gain=float(record["gain"]),
+        spread=float(record["spread"]),
+        horizon=int(record["horizon"]),
+        against=str(record["against"]),
+    )
 
 
 def _review(record: Mapping[str, Any] | None) -> Review | None:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from lightning_lr.engine.history.statistics import Trend, recent_noise, recent_trend
-from lightning_lr.engine.text import brought, plural, reviewed
+from lightning_lr.engine.text import brought, plural, reviewed, search_seen
 from lightning_lr.engine.vocabulary import Action, Condition, Event, Verdict
 
 
@@ -60,40 +60,52 @@ class TrainWindow:
         return f"training loss {self.mean:.6g} over {self.steps} steps{lost}"
 
 
-@dataclass(frozen=True)
-class Branch:
-    """A short run at one rate, annealed, from the state of the start.
-
-    Attributes:
-        rate: its level, of the first controlled group.
-        loss: mean training loss of its last part; infinite where it exploded.
-    """
-
-    rate: float
-    loss: float
-
-    def __str__(self) -> str:
-        return f"{self.rate:.2g} → {self.loss:.4g}"
+TOO_LOW = 4.0
+"""A rate that is lower than the estimate by more is not annealed."""
 
 
 @dataclass(frozen=True)
-class Trial:
-    """What an exploration has seen: ordinary training steps, each at a rate of its own, then branches.
+class SearchResult:
+    """What the search for the first learning rate has read along the first update, and what that comes to.
 
     Attributes:
-        rates: learning rate of the first controlled group at each step of the sweep.
-        losses: training loss of each of these steps, mean over the ranks; the last may not be finite.
-        branches: the short runs that came after it, in the order in which they were tried.
-        branch_steps: how many steps each of them had.
+        readings: multiple of the first update → loss of each fixed batch there, mean over the ranks; infinite where it
+            was not finite. 0 is the state before training.
+        factor: by which rate and first update are multiplied; 1 if the rate stays.
+        estimate: the best rate, in units of the one given; ``None`` if the readings do not tell.
+        checked: whether the best rate lies between two readings.
+        gain: by how much the lowest reading lies below the one before training.
+        spread: standard deviation of the loss of one batch before training; 0 with one batch.
+        horizon: optimizer steps that the rate was found for.
+        against: why nothing could be read; empty if it could.
     """
 
-    rates: tuple[float, ...]
-    losses: tuple[float, ...]
-    branches: tuple[Branch, ...] = ()
-    branch_steps: int = 0
+    readings: Mapping[float, tuple[float, ...]] = field(default_factory=dict)
+    factor: float = 1.0
+    estimate: float | None = None
+    checked: bool = False
+    gain: float = 0.0
+    spread: float = 0.0
+    horizon: int = 0
+    against: str = ""
+
+    @property
+    def before(self) -> float:
+        """Mean loss of the fixed batches before training; NaN if it was not read."""
+        return self.mean(0.0) if 0.0 in self.readings else math.nan
+
+    def mean(self, multiple: float) -> float:
+        """Mean loss of the fixed batches at a multiple of the first update."""
+        losses = self.readings[multiple]
+        return sum(losses) / len(losses)
+
+    @property
+    def anneals(self) -> bool:
+        """Whether the rate that it leads to may be annealed: one that is too low would lose by it."""
+        return self.checked and self.estimate is not None and self.factor * TOO_LOW >= self.estimate
 
     def __str__(self) -> str:
-        return f"{len(self.rates)} rates from {self.rates[0]:.2g} to {self.rates[-1]:.2g} were tried"
+        return search_seen(self.against, len(self.readings), self.before, self.estimate, self.horizon, self.checked)
 
 
 @dataclass(frozen=True)
@@ -117,6 +129,8 @@ class Reading:
         train_loss: mean training loss since the last check with metrics, if there were checks without since.
         probes: what the probes measured inside the network since the previous check: quantity → value, and
             ``quantity/layer`` → value; empty where there are none, or none had anything to say.
+        untrained: metric name → value before the first training step (``"train_loss"`` for the loss of
+            ``training_step``); in the first readings of a run alone, empty where it was not measured.
         reset: why the objective is another one from here on, as the user says; empty if it is not.
     """
 
@@ -133,6 +147,7 @@ class Reading:
     planned_end_step: int | None = None
     train_loss: float | None = None
     probes: Mapping[str, float] = field(default_factory=dict)
+    untrained: Mapping[str, float] = field(default_factory=dict)
     reset: str = ""
 
     def at_rates(self, rates: Mapping[str, Rate], snapshot_check: int | None) -> Reading:
@@ -411,8 +426,8 @@ class JournalEntry:
         diagnosis: what was the matter.
         decision: what was decided.
         adjustment: what the optimizers held afterwards.
-        event: what happened; the reading of a search or of the begin of the annealing has no metrics.
-        trial: what was tried, at the end of a search.
+        event: what happened; the reading of a search, a wreck or the begin of the annealing has no metrics.
+        search: what was read, at the end of a search.
         review: what an earlier change has brought, at the check at which that is known.
     """
 
@@ -422,7 +437,7 @@ class JournalEntry:
     decision: Decision
     adjustment: Adjustment
     event: Event = Event.CHECK
-    trial: Trial | None = None
+    search: SearchResult | None = None
     review: Review | None = None
 
     def __str__(self) -> str:

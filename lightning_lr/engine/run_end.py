@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from lightning_lr.engine import text
 from lightning_lr.engine.decisions import Proposal, from_finding
+from lightning_lr.engine.history.metric_names import is_held_out
 from lightning_lr.engine.policies.policy import Policy, Response
 from lightning_lr.engine.records import Finding, MetricView, Reading
 from lightning_lr.engine.vocabulary import Action, Condition, Verdict
@@ -49,11 +50,12 @@ def _ended_worse(reading: Reading, monitor: MetricView) -> Proposal | None:
     """The proposal to restore the best state.
 
     Annealed weights are nearly always better than those of any check before. If they are not, the run has overfitted in
-    the meantime.
+    the meantime. A training metric does not tell: it is a mean over the weights *before* its steps, and the snapshot
+    holds those after them.
     """
     kept = reading.snapshot_check is not None and reading.snapshot_check == monitor.best_check
     lost, threshold = monitor.value - monitor.best, LOST * abs(monitor.best)
-    if not (kept and monitor.fresh and lost > threshold):
+    if not (kept and monitor.fresh and is_held_out(monitor.name) and lost > threshold):
         return None
     said = text.ended_worse(monitor.name, monitor.shown(monitor.value), monitor.shown(monitor.best), monitor.best_check)
     finding = Finding(Condition.OVERFITTING, Verdict.YES, monitor.name, lost, threshold, said)

@@ -256,64 +256,59 @@ def _falls(end: str) -> str:
 
 # --- the search for the first learning rate ---------------------------------------------------------------------------
 
-NO_FINITE_LOSS = "the training steps returned no finite loss to judge a rate by"
-FLAT_LOSS = "the loss neither fell nor rose beyond its noise, which tells nothing of the rate"
+RATE_KEPT = "that is near enough, and it is kept"
+RATE_LOW = "one update is no reason to raise it by so little, and it stays as it was given"
+RATE_STAYS = "it stays as it was given"
+UNCHECKED = "it is annealed only by name (anneal=True)"
 
 
-def lowest_near(rate: float) -> str:
-    """Where the loss of the range test was lowest."""
-    return f"the loss was lowest near {rate:.2g}"
-
-
-def rose_from(rate: float) -> str:
-    """Where a loss that did not fall began to rise."""
-    return f"the loss did not fall beyond its noise, and rose from {rate:.2g} on"
-
-
-def rate_kept(share: str, kept: float, steps: int, tried: str, margin: str, within: float) -> str:
-    """How the rate was chosen after short trials."""
-    return (
-        f"{share} and rates beside it were each trained for {steps} annealed steps on the same batches, which brought "
-        f"the loss to ({tried}); {kept:.2g} is kept, halfway from the first to the best of these; {margin} the short "
-        f"trials stayed within {100 * within:g} % of the best"
-    )
-
-
-def margin(low: float, high: float) -> str:
-    """The rates that did well, as multiples of the one that is kept.
-
-    >>> margin(0.5, 1.5), margin(1.5, 1.5)
-    ('between 0.5 and 1.5 times that rate', 'at 1.5 times that rate alone')
-    """
-    if low == high:
-        return f"at {low:.2g} times that rate alone"
-    return f"between {low:.2g} and {high:.2g} times that rate"
-
-
-NO_HIGHER_RATE = "No higher rate was tried."
-NO_LOWER_RATE = "No lower rate was tried."
-TRIALS_ARE_SHORT = "The trials are short: how the whole run would have ended at these rates was not measured."
-
-
-def trials_kept(kept: float, steps: int, low: float, high: float, within: float) -> str:
-    """The margin of the rate that a search kept, for the report."""
-    rates = f"{low:.2g}" if low == high else f"{low:.2g} to {high:.2g}"
-    return (
-        f"The exploration kept {kept:.2g}. Its short trials of {steps} steps stayed within {100 * within:g} % of the "
-        f"best of them {margin(low / kept, high / kept)} ({rates})."
-    )
-
-
-def trial_outside(times: float, worse: float | None) -> str:
-    """The nearest trial outside of the margin.
+def search_seen(against: str, readings: int, before: float, estimate: float | None, horizon: int, found: bool) -> str:
+    """What a search has seen.
 
     Args:
-        times: its rate, as a multiple of the one that is kept.
-        worse: its loss above the best one's, as a fraction of that; infinite if the trial exploded, ``None`` beside a
-            best of 0, where no fraction can be told.
+        against: why nothing could be read; empty if it could.
+        readings: how many there were.
+        before: the loss before training.
+        estimate: the best rate, in units of the one given; ``None`` if the readings do not tell.
+        horizon: the steps that it is for.
+        found: whether it lies between two readings.
+
+    >>> print(search_seen("", 5, 2.3, 0.81, 450, True))
+    5 readings of the loss along the first update: the best rate for 450 steps is about 0.81 times the one given
     """
-    much = "higher" if worse is None else "no number" if worse == float("inf") else f"{100 * worse:.0f} % higher"
-    return f"At {times:.2g} times it the training loss was {much}."
+    if against:
+        return f"the learning rate could not be checked: {against}"
+    if not before < float("inf"):
+        return "the learning rate could not be checked: the loss before training is not finite"
+    along = f"{readings} reading{plural(readings)} of the loss along the first update"
+    if estimate is None:
+        return f"{along}: none is lower than before it, which tells nothing of the rate"
+    if not found:
+        does = "still falls at the last" if estimate > 1 else "is higher than before it down to the last"
+        return f"{along}: the loss {does}, at about {estimate:.2g} times the rate given"
+    return f"{along}: the best rate for {horizon} steps is about {estimate:.2g} times the one given"
+
+
+def wrecked(tries: int, most: int) -> str:
+    """The losses of the steps lie far above that before training.
+
+    >>> wrecked(1, 4)
+    'three losses in a row lie far above the loss before training (1 of at most 4 times)'
+    """
+    return f"three losses in a row lie far above the loss before training ({tries} of at most {most} times)"
+
+
+def confirmed(monitor: str, value: float, untrained: float) -> str:
+    """The monitor confirms the rate that the search has chosen."""
+    return f"the rate that the search chose is confirmed: {monitor} {arrow(untrained, value)} since before training"
+
+
+def not_confirmed(monitor: str, value: float, untrained: float) -> str:
+    """The monitor does not confirm it."""
+    return (
+        f"the rate that the search chose is taken back: {monitor} is {value:.4g}, not clearly better than "
+        f"{untrained:.4g} before training, whatever the training loss says"
+    )
 
 
 # --- the policies that count epochs -----------------------------------------------------------------------------------

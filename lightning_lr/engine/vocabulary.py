@@ -37,6 +37,8 @@ class Event(Word):
     """A look at the training loss alone, between two validations."""
     SEARCH = "search"
     """The end of the search for the first learning rate."""
+    WRECKED = "wrecked"
+    """The losses of the steps lie far above that before training."""
     ANNEAL = "anneal"
     """From here on the learning rate falls to zero."""
     EARLY_ANNEAL = "early_anneal"

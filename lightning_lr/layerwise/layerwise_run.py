@@ -22,8 +22,6 @@ from lightning_lr.optim.lr_scale import LRScale
 from lightning_lr.optim.param_group_lrs import LAYER, innermost, read
 
 OWNER = "layerwise"
-EXPLORATION = "/exploration"
-"""How the scale of a sweep is called: its steps say nothing about layers, and are about to be undone."""
 
 
 class LayerwiseRun:
@@ -75,10 +73,6 @@ class LayerwiseRun:
 
     def before_step(self) -> None:
         """Half of a measurement, where one is due; the gradients are there."""
-        exploring = not self.dry_run and self.control.scaled_by(EXPLORATION)
-        if exploring:
-            self.probe.drop()
-            return
         if self.probe.opened:
             self._must_have_gradients()
             self.probe.close()

@@ -179,7 +179,7 @@ class JournalFile:
             f'"{former.run_id}", "{RUN_STATE}": "{DONE}"', f'"{self.run_id}", "{RUN_STATE}": "{OPEN}"'
         )
         with self._lost_on_error() as storage:
-            if storage is not None:
+            if storage is not None and copied:
                 self._append(storage, f"{first}\n{rest}")
                 self.lines, self._last_header = former.lines, former._last_header
 

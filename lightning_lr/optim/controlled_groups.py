@@ -84,6 +84,27 @@ class ControlledGroups:
             if chosen
         }
 
+    def held(self) -> list[float]:
+        """What the groups of the optimizers hold this moment, whatever wrote it."""
+        return [rate for optimizer in self.optimizers for rate in read(rated_groups(optimizer))]
+
+    def follow_writer(self) -> bool:
+        """Take code of the user's own that writes rates between steps for one that sets them; not if schedulers do."""
+        if self.configs:
+            return False
+        for _, control in self._watched:
+            control.follow_writer()
+        return True
+
+    def parameters(self) -> dict[str, list[Any]]:
+        """Name → parameters that train, of the controlled groups; the names are those of :meth:`rates`."""
+        return {
+            name: [parameter for parameter in group["params"] if parameter.requires_grad]
+            for index, names in rate_names(self.optimizers, self.configs).items()
+            for name, group, chosen in zip(names, rated_groups(self.optimizers[index]), self._mine(index), strict=True)
+            if chosen
+        }
+
     def multiply(self, factor: float) -> None:
         """Multiply the scale of every controlled group."""
         for index, control in self._controls():

@@ -115,6 +115,10 @@ class LRScale:
             held = self._fill(self._scales.applied(self._scheduled))
             self._written[: len(held)] = held
 
+    def follow_writer(self) -> None:
+        """Whatever writes the rates beside us sets them: a warm-up in ``optimizer_step``, as Lightning documents it."""
+        self._habits = dict.fromkeys(range(len(self._scheduled)), True)
+
     def follow_split(self, parents: Sequence[int]) -> None:
         """Take in groups that were cut from others: each goes on with the rate and the scales of its parent.
 
@@ -128,10 +132,6 @@ class LRScale:
             if self._restored is not None:
                 self._restored += [self._restored[parent] for parent in parents]
             self.apply()
-
-    def scaled_by(self, suffix: str) -> bool:
-        """Whether an owner whose name ends like this has a scale just now: for an exploration that is under way."""
-        return self._scales.scaled_by(suffix)
 
     # What schedulers do.
 

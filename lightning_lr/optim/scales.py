@@ -14,8 +14,8 @@ from operator import mul
 from lightning_lr.engine.bounds import bounded, check_bounds, check_scale
 from lightning_lr.errors import ArgumentError
 
-PARTS = ("curve", "exploration")
-"""Scales of a callback beside that of its decisions: of the curve over the budget, and of a sweep; ``owner/part``."""
+PARTS = ("curve",)
+"""Scales of a callback beside that of its decisions: of the curve over the budget; ``owner/part``."""
 
 
 @dataclass
@@ -49,10 +49,6 @@ class Scales:
     def of(self, owner: str) -> list[float]:
         """The scale of one owner; 1 if it never set one."""
         return list(self._shares[owner].scale) if owner in self._shares else [1.0] * self._count
-
-    def scaled_by(self, suffix: str) -> bool:
-        """Whether an owner whose name ends like this has a scale other than 1."""
-        return any(one != 1 for owner, share in self._shares.items() if owner.endswith(suffix) for one in share.scale)
 
     def set(self, owner: str, scales: float | Sequence[float]) -> None:
         """Replace the scale of one owner."""

@@ -21,8 +21,9 @@ from lightning_lr.engine.decisions import foretold
 from lightning_lr.engine.engine import DecisionEngine, check_version
 from lightning_lr.engine.history.run_history import TRAIN_LOSS
 from lightning_lr.engine.journal import entry_line, header_line
+from lightning_lr.engine.lr_search.guard import TRIES, StepGuard
 from lightning_lr.engine.policies import EpochPolicy
-from lightning_lr.engine.records import Adjustment, Decision, Reading, Trial
+from lightning_lr.engine.records import Adjustment, Decision, Reading, SearchResult
 from lightning_lr.engine.schedule import early_end, open_end
 from lightning_lr.engine.settings import Settings
 from lightning_lr.engine.text import review_known
@@ -32,13 +33,15 @@ from lightning_lr.loggers.decision_logger import DecisionLog
 from lightning_lr.loggers.journal_file import JournalFile
 from lightning_lr.optim.controlled_groups import ControlledGroups
 from lightning_lr.run.check_interval import block_size, steps_between_checks
+from lightning_lr.run.defer_signals import defer_signals
 from lightning_lr.run.distributed import Ranks
 from lightning_lr.run.lr_schedule import LRSchedule
+from lightning_lr.run.lr_search.loss_watch import LossWatch
 from lightning_lr.run.options import ControllerOptions
 from lightning_lr.run.readings import reduction_format
 from lightning_lr.run.readings.check_reader import CheckReader
 from lightning_lr.run.trainer.state_keeper import StateKeeper
-from lightning_lr.run.trainer.trainer_adapter import TrainerState, plain_optimizer
+from lightning_lr.run.trainer.trainer_adapter import TrainerState, pauses_after, plain_optimizer
 from lightning_lr.snapshot.snapshot import Snapshot
 
 START = -1
@@ -61,7 +64,7 @@ class FitRun:
         groups: the learning rates.
         ranks: the other processes.
         reader: what a check reads.
-        lr_schedule: how far the run is; exploration and curve.
+        lr_schedule: how far the run is; search and curve.
         journal: the file, on rank 0.
         log: the loggers, on rank 0.
         summary: what the journal's header holds of the run.
@@ -74,6 +77,8 @@ class FitRun:
         reset_because: why the objective is another one from the next check on; empty if it is not.
         reset_epoch: the last epoch at which the user let it begin anew beforehand.
         validation: steps from one validation to the next.
+        untrained: metric → value before the first step, for the first readings.
+        loss_watch: the losses of the steps since a search.
         checked_at: the step of the last check.
         global_step: ``trainer.global_step`` after the last batch.
         checks: how many checks there were.
@@ -101,6 +106,8 @@ class FitRun:
     reset_because: str = ""
     reset_epoch: int = -1
     validation: float = 0.0
+    untrained: dict[str, float] = field(default_factory=dict)
+    loss_watch: LossWatch | None = None
     checked_at: int = 0
     global_step: int = 0
     checks: int = 0
@@ -130,8 +137,22 @@ class FitRun:
         if self.states is not None:
             self.states.unfrozen(self.snapshot)
 
-    def batch_begins(self) -> None:
-        """Set the rate of the coming step; after a resume, by the budget that the run has now."""
+    def before_step(self, optimizer: Any) -> None:
+        """Scale a rate that was written since; let the probes see gradients and weights of the first optimizer."""
+        self.groups.before_step()
+        first = self.groups.optimizers[0] if self.groups.optimizers else None
+        if plain_optimizer(optimizer) is first:
+            self.reader.probes.before_step()
+            if self.lr_schedule.lr_search is not None:
+                self.lr_schedule.lr_search.before_step()
+
+    def before_batch(self, trainer: Any, batch: Any, batch_idx: int) -> None:
+        """Set the rate of the coming step; a search takes the batch, and ends at that of the second step."""
+        search = self.lr_schedule.lr_search
+        if search is not None:
+            search.before_batch(batch, batch_idx)
+            if search.stepped:
+                self._end_search(trainer)
         lr_schedule, before = self.lr_schedule, self.lr_schedule.budget
         lr_schedule.batch_begins()
         if self.resumed:
@@ -139,20 +160,14 @@ class FitRun:
             if lr_schedule.budget != before and lr_schedule.curve is not None:
                 self.say(text.budget_moved(before, lr_schedule.budget, lr_schedule.curve.at(lr_schedule.steps)))
 
-    def before_step(self, optimizer: Any) -> None:
-        """Scale a rate that was written since; let the probes see gradients and weights of the first optimizer."""
-        self.groups.before_step()
-        first = self.groups.optimizers[0] if self.groups.optimizers else None
-        if self.lr_schedule.lr_search is None and plain_optimizer(optimizer) is first:
-            self.reader.probes.before_step()
-
-    def after_batch(self, trainer: Any, outputs: Any, divided: int) -> None:
+    def after_batch(self, trainer: Any, outputs: Any, divided: int, batch_idx: int) -> None:
         """Take the loss of a batch, without waiting for the device, and go on to the next part of the run.
 
         Args:
             trainer: in ``on_train_batch_end``.
             outputs: what that hook receives.
             divided: by how much Lightning divided the loss.
+            batch_idx: number of the batch in its epoch.
         """
         self.groups.before_step()
         self.reader.window.append(outputs, divided)
@@ -161,24 +176,56 @@ class FitRun:
         self.lr_schedule.steps += stepped
         if stepped:
             self.reader.probes.after_step()
-        ended = self.lr_schedule.after_batch(outputs, divided, stepped)
-        if ended:
-            self._end_part(TrainerState.of(trainer, epoch_over=False), **ended)
-            if ended["event"] is Event.SEARCH:
-                self._forget_readings()
-                self.lr_schedule.begin()
+        search = self.lr_schedule.lr_search
+        if search is not None and stepped:
+            search.after_step()
+            if search.stepped and pauses_after(trainer, batch_idx):
+                self._end_search(trainer)  # else a validation would come before the next batch
+        elif self._is_wrecked(outputs, divided, stepped):
+            self._end_part(TrainerState.of(trainer, epoch_over=False), Event.WRECKED)
+        event = self.lr_schedule.after_batch(stepped)
+        if event is not None:
+            self._end_part(TrainerState.of(trainer, epoch_over=False), event)
         self.lr_schedule.before_batch()  # what is shown between two steps is the rate of the next one
+
+    def _is_wrecked(self, outputs: Any, divided: int, stepped: bool) -> bool:
+        """Whether the losses since the search lie far above that before training; while the start can be restored."""
+        if self.loss_watch is None or self.snapshot_check != START or self.core.search.tries >= TRIES:
+            return False
+        return self.loss_watch.after_batch(outputs, divided, stepped)
+
+    def _end_search(self, trainer: Any) -> None:
+        """Read the loss along the first update, and go on at the rate that this comes to."""
+        search, self.lr_schedule.lr_search = self.lr_schedule.lr_search, None
+        assert search is not None
+        with defer_signals():  # a signal may write a checkpoint, which must not be of weights in between
+            result = search.read()
+            before = {name: rate.applied for name, rate in self.groups.rates().items()}
+            decision = self._end_part(TrainerState.of(trainer, epoch_over=False), Event.SEARCH, result)
+            search.rescale(before, {name: rate.applied for name, rate in self.groups.rates().items()})
+        self.lr_schedule.searched(result.anneals, moved=decision.factor != 1.0)
+        if result.readings and self.snapshot is not None:
+            self.watch_losses(StepGuard.of(result).limit)
+
+    def watch_losses(self, limit: float) -> None:
+        """From here on, look whether training is wrecked.
+
+        Args:
+            limit: the loss above which a step is bad.
+        """
+        self.loss_watch = LossWatch(limit, self.lr_schedule.budget, self.ranks)
 
     def anneal_now(self, trainer_state: TrainerState) -> None:
         """Begin the end of the curve now, long before the budget is used up."""
         self.lr_schedule.end_early(early_end(self.lr_schedule.steps, self.lr_schedule.budget, self.validation))
         self._end_part(trainer_state, Event.EARLY_ANNEAL)
 
-    def _end_part(self, trainer_state: TrainerState, event: Event, trial: Trial | None = None) -> None:
+    def _end_part(self, trainer_state: TrainerState, event: Event, search: SearchResult | None = None) -> Decision:
         """Decide as one part of the run ends; nothing in it differs between ranks, so every rank decides by itself."""
-        reading = self._bare_reading(trainer_state)
-        decision = self.core.replay(event, reading, trial)
-        self._write(event, reading, decision, self._apply(event, decision, reading), trainer_state, trial)
+        reading = self._bare_reading(trainer_state, untrained=dict(self.untrained))
+        decision = self.core.replay(event, reading, search)
+        self._write(event, reading, decision, self._apply(event, decision, reading), trainer_state, search)
+        return decision
 
     # --- one check ----------------------------------------------------------------------------------------------------
 
@@ -188,19 +235,19 @@ class FitRun:
         every, lr_schedule = self.train_check_every, self.lr_schedule
         if every is None or lr_schedule.steps - self.checked_at < every:
             return False
-        if lr_schedule.searches or lr_schedule.on_budget_known is not None:
+        if lr_schedule.lr_search is not None or lr_schedule.budget_known_at is not None:
             return False
         # What is watched must be known by then.
         return self.reader.knows_monitors
 
     def check(self, trainer_state: TrainerState, train_only: bool = False) -> Decision | None:
-        """Read, ask, apply, write; ``None`` if no rank has anything new, or while the run explores.
+        """Read, ask, apply, write; ``None`` if no rank has anything new, or before the search has ended.
 
         Args:
             trainer_state: when it is.
             train_only: look at the training loss alone, and leave the rest to the next validation.
         """
-        if self.lr_schedule.searches:
+        if self.lr_schedule.lr_search is not None:
             self._forget_readings()
             return None
         if not train_only:
@@ -233,7 +280,7 @@ class FitRun:
             return None
         if shared.partial:
             self.say(f"{', '.join(shared.partial)} was logged on some ranks only; the mean of those is used.")
-        return self._bare_reading(trainer_state, reset=self.reset_because, **values)
+        return self._bare_reading(trainer_state, untrained=dict(self.untrained), reset=self.reset_because, **values)
 
     def _bare_reading(self, trainer_state: TrainerState, **values: Any) -> Reading:
         """What every reading holds, and the values given."""
@@ -290,12 +337,13 @@ class FitRun:
         self.reader.settings, self.reader.watches_training = self.settings, True  # the ranks still pack the same names
 
     def _settle(self, settings: Settings) -> None:
-        self.settings = settings
+        self.settings, search = settings, self.core.search
         self.core = DecisionEngine(self.settings)
+        self.core.search = search
         self.journal.header = header_line(settings, self.summary)
 
     def _forget_readings(self) -> None:
-        """What was read while the run explored says nothing of the run."""
+        """What was read is not of weights that stay."""
         self.reader.forget()
         self.checked_at = self.lr_schedule.steps
 
@@ -336,7 +384,10 @@ class FitRun:
 
     def _apply(self, event: Event, decision: Decision, reading: Reading) -> Adjustment:
         self.checks += 1
-        if event not in (Event.ANNEAL, Event.EARLY_ANNEAL):  # they hold no values, and leave them to the next check
+        if event is Event.WRECKED:
+            self._forget_readings()
+        elif event in (Event.CHECK, Event.TRAIN_CHECK):  # the others hold no values, and leave them to the next check
+            self.untrained = {}
             self.reader.window.restart()
             self.reset_because = ""
             self.checked_at = self.lr_schedule.steps
@@ -352,11 +403,15 @@ class FitRun:
             self.groups.multiply(decision.factor)
         if decision.action is Action.ANNEAL and reading.planned_end_step is not None:
             self.lr_schedule.end_early(reading.planned_end_step)
+        if self.lr_schedule.checked and self.core.search.checked is False:
+            self.lr_schedule.take_back()
+        elif event is Event.WRECKED:
+            self.lr_schedule.begin_anew()
         return Adjustment(self.groups.rates(), restored=notes is not None, notes=notes or ())
 
     def keep_state(self, event: Event | None = None) -> None:
         """Take the snapshot that a later restore brings back."""
-        self.snapshot_check = START if self.core.views is None else self.core.views.check
+        self.snapshot_check = self.checks - 1 if self.checks else START
         if self.waits and event is Event.CHECK:
             self.owes = "take"
         elif self.states is not None:
@@ -378,6 +433,8 @@ class FitRun:
             self.snapshot = self.snapshot_check = None
             return None
         self.reader.probes.forget()
+        if self.loss_watch is not None:
+            self.loss_watch.begin()
         self.owes = "restore"
         if not (self.waits and event is Event.CHECK):
             self.settle()
@@ -389,7 +446,7 @@ class FitRun:
             self.settle()
         self.reset_because = reason
         self._forget_readings()
-        self.snapshot_check = START if self.core.views is None else self.core.views.check
+        self.snapshot_check = self.checks - 1 if self.checks else START
         self.owes = "take"
 
     def settle(self) -> None:
@@ -402,12 +459,6 @@ class FitRun:
         elif self.snapshot is not None:
             self.states.restore(self.snapshot)
 
-    def restore_start(self) -> None:
-        """Bring the state back from which the run explores."""
-        if self.states is not None and self.states.fits(self.snapshot) is not None:
-            self.owes = "restore"
-            self.settle()
-
     # --- write --------------------------------------------------------------------------------------------------------
 
     def _write(
@@ -417,9 +468,9 @@ class FitRun:
         decision: Decision,
         adjustment: Adjustment,
         trainer_state: TrainerState,
-        trial: Trial | None = None,
+        search: SearchResult | None = None,
     ) -> None:
-        entry = self.core.entry(event, reading, decision, adjustment, trial)
+        entry = self.core.entry(event, reading, decision, adjustment, search)
         if self.options.dry_run:
             entry = replace(entry, review=None)  # what was never changed has brought nothing
         if entry.review is not None:
@@ -454,6 +505,8 @@ class FitRun:
             "owes": self.owes,
             "reset_because": self.reset_because,
             "reset_epoch": self.reset_epoch,
+            "untrained": self.untrained,
+            "loss_limit": self.loss_watch.limit if self.loss_watch is not None else None,
             "journal": self.journal.state_dict(),
             **self.reader.state_dict(),
             **self.lr_schedule.state_dict(),
@@ -471,6 +524,9 @@ class FitRun:
         self.core.load_state_dict(state["core"])
         self.reader.load_state_dict(state)
         self.lr_schedule.load_state_dict(state)
+        self.untrained = dict(state["untrained"])
+        if state["loss_limit"] is not None:
+            self.watch_losses(state["loss_limit"])
         self.checked_at = state["checked_at"]
         self.checks = state["checks"]
         self.owes, self.reset_because, self.reset_epoch = state["owes"], state["reset_because"], state["reset_epoch"]

@@ -1,20 +1,20 @@
-"""What sets the rate between the decisions: the exploration at the start, then the curve over the budget.
+"""What sets the rate between the decisions: the search at the start, and the curve over the budget.
 
-The budget is in here as well: it is what both are laid out over. Rank 0 says how long it is, and all agree.
+The budget is in here as well: it is what the curve is laid out over. Rank 0 says how long it is, and all agree.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from typing import Any
 
-from lightning_lr.engine.schedule import NEVER, Curve
+from lightning_lr.engine.schedule import NEVER, WARMUP, Curve
 from lightning_lr.engine.vocabulary import Event
 from lightning_lr.optim.controlled_groups import ControlledGroups
 from lightning_lr.run.distributed import Ranks
+from lightning_lr.run.lr_search.search import LRSearch
 from lightning_lr.run.readings import reduction_format
-from lightning_lr.run.search_run import LRSearch
 from lightning_lr.run.trainer.step_budget import StepBudget
 from lightning_lr.run.trainer.time_budget import TimeBudget
 
@@ -34,10 +34,11 @@ class LRSchedule:
         step_budget: how many steps the Trainer's limits in epochs and steps allow.
         time_budget: how many steps a time limit is good for, where there is one.
         budget_changed: called whenever the budget is another one.
-        on_budget_known: begins exploration and curve once the budget is known for the first time; called with it.
-        budget_known_at: the step after which it is known.
-        lr_search: the exploration that is under way.
-        resume_callbacks: lets the callbacks judge again that wait for its end.
+        budget_known_at: the step after which a time limit is known in steps; ``None`` where it is, or there is none.
+        lr_search: the search that is under way.
+        anneals: whether the end of a known budget is annealed; ``None`` if the rate has to be checked for that.
+        checked: whether it was.
+        moved: whether the search has moved it.
         curve: the learning rate over the budget, as a multiple of what the decisions ask for.
         annealing: whether the end of that curve has begun.
         ends_at: step at which the run is to end before its budget; ``None`` where it is not.
@@ -55,23 +56,18 @@ class LRSchedule:
     step_budget: StepBudget | None = None
     time_budget: TimeBudget | None = None
     budget_changed: Callable[[], None] = lambda: None
-    on_budget_known: Callable[[int | None], None] | None = None
-    budget_known_at: int = 0
+    budget_known_at: int | None = None
     lr_search: LRSearch | None = None
-    resume_callbacks: Callable[[], None] | None = None
+    anneals: bool | None = False
+    checked: bool = False
+    moved: bool = False
     curve: Curve | None = None
     annealing: bool = False
     ends_at: int | None = None
     lowest: float = 1.0
     may_end: Callable[[], bool] = lambda: False
-    anneals: bool = False
     asks_again: bool = False
     agreed_at: int = 0
-
-    @property
-    def searches(self) -> bool:
-        """Whether the weights of this step will not be those of the run."""
-        return self.lr_search is not None or (self.on_budget_known is not None and self.resume_callbacks is not None)
 
     @property
     def progress(self) -> float | None:
@@ -98,15 +94,13 @@ class LRSchedule:
             self.step_budget.batch_begins()
         if self.asks_again:
             self.asks_again = False
-            if self.on_budget_known is None:
+            if self.budget_known_at is None:
                 self.agree_on_budget()
         self.before_batch()
 
     def before_batch(self) -> None:
         """Set the rate of the coming step, where it changes from step to step."""
-        if self.lr_search is not None:
-            self.lr_search.before_batch()
-        elif self.curve is not None:
+        if self.curve is not None:
             self.groups.set_part(CURVE, self._multiple(self.curve))
 
     def _multiple(self, curve: Curve) -> float:
@@ -116,48 +110,64 @@ class LRSchedule:
             multiple = self.lowest = min(multiple, self.lowest)
         return multiple
 
-    def after_batch(self, outputs: Any, divided: int, stepped: bool) -> dict[str, Any]:
-        """Go on to the next part of the run where one has ended; the step is counted already.
+    def after_batch(self, stepped: bool) -> Event | None:
+        """Go on to the next part of the run where one has ended, and name the event; the step is counted already.
 
         Args:
-            outputs: what ``on_train_batch_end`` receives.
-            divided: by how much Lightning divided the loss.
             stepped: whether the optimizer stepped after this batch.
-
-        Returns:
-            The event, with what was tried at the end of a search; or nothing.
         """
-        if self.time_budget is not None and stepped and self.lr_search is None:
+        if self.time_budget is not None and stepped:
             self.time_budget.stepped()
-        if self.on_budget_known is not None:
-            if self.steps >= self.budget_known_at:
-                self.agree_on_budget()
-                on_budget_known, self.on_budget_known = self.on_budget_known, None
-                on_budget_known(self.budget)
-        elif self.lr_search is not None:
-            if self.lr_search.after_batch(outputs, divided, stepped):
-                return {"event": Event.SEARCH, "trial": self._end_exploration()}
-        elif self.curve is not None and not self.annealing and self.steps >= self.curve.anneals_from:
+        if self.budget_known_at is not None and self.steps >= self.budget_known_at:
+            self.budget_known_at = None
+            self.agree_on_budget()
+        if self.curve is not None and not self.annealing and self.steps >= self.curve.anneals_from:
             self.annealing = True
-            return {"event": Event.ANNEAL}
-        return {}
+            return Event.ANNEAL
+        return None
 
     def pauses(self) -> None:
         """A validation, or the end of an epoch, comes before the next step: its time is not that of a step."""
         if self.time_budget is not None:
             self.time_budget.pauses()
 
-    def begin(self) -> None:
-        """The rate that was found is set, and the run begins."""
-        self.resume()
-        if self.curve is not None:
-            self.curve = replace(self.curve, first=self.steps)
+    def searched(self, checked: bool, moved: bool) -> None:
+        """The rate is set: lay the curve over what is left, if it was checked.
 
-    def resume(self) -> None:
-        """Let the callbacks judge again that waited for the end of an exploration."""
-        if self.resume_callbacks is not None:
-            self.resume_callbacks()
-            self.resume_callbacks = None
+        Args:
+            checked: whether it may be annealed.
+            moved: whether it is another one than was given.
+        """
+        self.checked, self.moved = checked, moved
+        if self.time_budget is not None:
+            self.time_budget.skipped()
+        self.lay_curve(warms_up=moved)
+
+    def begin_anew(self) -> None:
+        """The start was restored: warm up once more, over what is left of the budget."""
+        if not self.annealing:
+            self.curve = None
+            self.lay_curve(warms_up=self.moved)
+
+    def take_back(self) -> None:
+        """The rate was not confirmed: it is no longer one that was checked."""
+        self.checked = self.moved = False
+        if self.anneals is None and self.ends_at is None:
+            self.curve, self.annealing, self.lowest = None, False, 1.0
+            self.groups.set_part(CURVE, 1.0)
+
+    def lay_curve(self, warms_up: bool = False) -> None:
+        """From here to the end of the budget, if that is known and annealed, and there is no curve yet.
+
+        Args:
+            warms_up: whether the rate rises first.
+        """
+        if self._anneals and self.budget is not None and self.curve is None and self.lr_search is None:
+            self.curve = Curve(first=self.steps, budget=self.budget, warmup=WARMUP if warms_up else 0.0)
+
+    @property
+    def _anneals(self) -> bool:
+        return self.checked if self.anneals is None else self.anneals
 
     def end_early(self, end: int) -> None:
         """From here on the rate falls to zero at that step, which is the new budget."""
@@ -170,15 +180,6 @@ class LRSchedule:
     def ended_early(self) -> bool:
         """Whether that step has come."""
         return self.ends_at is not None and self.steps >= self.ends_at
-
-    def _end_exploration(self) -> Any:
-        assert self.lr_search is not None
-        self.lr_search.end()
-        if self.time_budget is not None:
-            self.time_budget.skipped()
-            self.agree_on_budget()
-        trial, self.lr_search = self.lr_search.trial(), None
-        return trial
 
     # --- budget -------------------------------------------------------------------------------------------------------
 
@@ -210,17 +211,12 @@ class LRSchedule:
         if budget != self.budget:
             self.budget = budget
             self.budget_changed()
-        falls = self.anneals or self.ends_at is not None
+        falls = self._anneals or self.ends_at is not None
         end = NEVER if budget is None or not falls else budget
-        if self.curve is None and self.anneals and budget is not None and self.on_budget_known is None:
-            self.lay_curve(budget)
-        elif self.curve is not None and self.curve.budget != end:
+        if self.curve is None:
+            self.lay_curve()
+        elif self.curve.budget != end:
             self.curve = self.curve.moved_to(end, self.steps)
-
-    def lay_curve(self, budget: int) -> None:
-        """Lay the curve over what is left; once the run is under way there is no warm-up."""
-        curve = Curve(first=self.steps, budget=budget)
-        self.curve = replace(curve, warmup=0.0) if self.steps else curve
 
     # --- state --------------------------------------------------------------------------------------------------------
 
@@ -231,8 +227,10 @@ class LRSchedule:
             "budget": self.budget,
             "step_budget": self.step_budget.state_dict() if self.step_budget else None,
             "time_budget": self.time_budget.state_dict() if self.time_budget else None,
-            "waiting_for_budget": self.on_budget_known is not None,
-            "searching": self.lr_search.state_dict() if self.lr_search else None,
+            "budget_known_at": self.budget_known_at,
+            "searching": self.lr_search is not None,
+            "checked": self.checked,
+            "moved": self.moved,
             "curve": asdict(self.curve) if self.curve else None,
             "annealing": self.annealing,
             "ends_at": self.ends_at,
@@ -240,9 +238,11 @@ class LRSchedule:
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Continue from :meth:`state_dict`; ``setup`` takes up exploration and time limit."""
+        """Continue from :meth:`state_dict`; ``plan`` takes up the time limit, and no search goes on."""
         self.steps = state["steps"]
         self.budget = state["budget"]
+        self.budget_known_at = state["budget_known_at"]
+        self.checked, self.moved = state["checked"], state["moved"]
         self.curve = Curve(**state["curve"]) if state["curve"] else None
         self.annealing = state["annealing"]
         self.ends_at = state["ends_at"]

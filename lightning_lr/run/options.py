@@ -110,6 +110,12 @@ class ControllerOptions:
         if name is not None and (not isinstance(name, str) or not name or set(name) & set("/\\")):
             raise ArgumentError(f"Expected `name` to be a word without slashes or None but got {name!r}.")
 
+    @property
+    def may_search(self) -> bool:
+        """Whether the first learning rate may be searched, as far as the options say."""
+        wanted = self.settings.policy.searches if self.find_lr == "auto" else bool(self.find_lr)
+        return wanted and self.snapshots is not None and not self.dry_run
+
     def _without_snapshots(self) -> None:
         """Let nothing rest on a restore."""
         for option in ("restore_best", "find_lr"):

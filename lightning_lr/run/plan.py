@@ -1,34 +1,40 @@
-"""Whether a run explores at its start and is annealed at its end: decided by options and Trainer, then begun."""
+"""Whether a run searches its first rate and is annealed at its end: decided by options and Trainer, then begun."""
 
 from __future__ import annotations
 
+import inspect
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
-from lightning_lr.engine.lr_search.plan import Exploration, plan_exploration
-from lightning_lr.engine.lr_search.range_test import LOWEST
+from lightning_lr.engine.lr_search.finder import DECADES, Finder
+from lightning_lr.engine.lr_search.plan import FEWEST_STEPS, UNKNOWN, search_horizon
 from lightning_lr.errors import UnsupportedError
 from lightning_lr.run.distributed import Ranks
 from lightning_lr.run.fit_run import FitRun
+from lightning_lr.run.lr_search.before_training import BeforeTraining, drawn
+from lightning_lr.run.lr_search.laboratory import reader_for
+from lightning_lr.run.lr_search.optimizer_kinds import kind_of
+from lightning_lr.run.lr_search.search import LRSearch
 from lightning_lr.run.options import ControllerOptions
 from lightning_lr.run.readings.reduction_format import pack_budget, unpack_budget
-from lightning_lr.run.search_run import PART, LRSearch, saved_plan
-from lightning_lr.run.trainer.batch_cache import BatchCache
 from lightning_lr.run.trainer.callback_kinds import is_a, stops_early
-from lightning_lr.run.trainer.other_callbacks import pause_judging
 from lightning_lr.run.trainer.schedulers import schedulers_of
 from lightning_lr.run.trainer.step_budget import StepBudget
-from lightning_lr.run.trainer.strategies import against_restoring
+from lightning_lr.run.trainer.strategies import against_restoring, is_sharded
 from lightning_lr.run.trainer.time_budget import FIRST
 from lightning_lr.run.trainer.trainer_adapter import (
     batches_that_stepped,
+    is_compiled,
     limited_by_epochs,
     steps_between_validations,
     timers_of,
 )
+
+ANOTHER = "another LearningRateController before this one does"
+"""Two that search one rate, or lay two curves over one budget, would both be wrong by the other's factor."""
 
 
 @dataclass(frozen=True)
@@ -39,25 +45,29 @@ class RunPlan:
         budget: optimizer steps of the whole run; ``None`` where that is unknown, or not known yet.
         exploration: how the first learning rate is found.
         curve: how the learning rate runs over the budget.
-        searches: whether a sweep comes first.
-        anneals: whether the rate falls to zero at the end.
+        searches: whether the first learning rate is searched.
+        unsearched: why not, if that is for the user to know; else empty.
+        anneals: whether the rate falls to zero at the end; ``None`` if it has to be checked for that.
         ends_early: whether it does so where EarlyStopping ends the run, which needs no known budget.
         open_ended: whether it does so at a plateau, as nothing else ends the run.
         validation: optimizer steps from one validation to the next; infinite where that is unknown.
         timed: whether a time limits the run: how many steps that is must be measured first.
         notes: what the user should know of the schedulers.
+        plateaus: whether a scheduler of the user's own answers plateaus.
     """
 
     budget: int | None
     exploration: str
     curve: str
     searches: bool = False
-    anneals: bool = False
+    unsearched: str = ""
+    anneals: bool | None = False
     ends_early: bool = False
     open_ended: bool = False
     validation: float = math.inf
     timed: bool = False
     notes: tuple[str, ...] = ()
+    plateaus: bool = False
 
 
 # --- decided ----------------------------------------------------------------------------------------------------------
@@ -70,7 +80,7 @@ def plan_run(options: ControllerOptions, trainer: Any, ranks: Ranks, state: Mapp
         options: of the callback.
         trainer: with its optimizers set up.
         ranks: the processes that train together.
-        state: of the run that is resumed, which may be in the middle of its exploration.
+        state: of the run that is resumed; empty for a new one.
 
     Raises:
         UnsupportedError: where ``find_lr=True`` or ``anneal=True`` is asked of a Trainer that cannot.
@@ -81,62 +91,46 @@ def plan_run(options: ControllerOptions, trainer: Any, ranks: Ranks, state: Mapp
     agreed, validation = ranks.from_rank_zero(
         [pack_budget(own.budget(batches_that_stepped(trainer))), steps_between_validations(trainer)]
     )
-    budget = unpack_budget(agreed)
+    budget = None if timed else unpack_budget(agreed)
     learned = budget is None and not timed and own.may_be_learned
-    plan = plan_exploration(None if timed else budget)
-    moving, dormant = schedulers_of(trainer, None if timed else budget)
-    against_finding = _against_finding(options, trainer, moving)
-    if plan is not None and not against_finding and _begun(trainer, state or {}):
-        against_finding = "the run has begun before"  # comes last: resumed before its first check, a run says the same
-    against_annealing = _against_annealing(options, moving, timed or learned or budget is not None)
-    searches = not against_finding if options.find_lr == "auto" else bool(options.find_lr)
-    anneals = not against_annealing if options.anneal == "auto" else bool(options.anneal)
-    if options.find_lr is True and _one_optimizer_missing(trainer):
+    known = timed or learned or budget is not None
+    moving, dormant = schedulers_of(trainer, budget)
+    if options.find_lr is True and (unsupported := _unsupported(trainer)):
         raise UnsupportedError(
-            f"Expected one optimizer for `find_lr=True` but got {len(trainer.optimizers)}. Leave it out."
-        )
-    not_restored = against_restoring(trainer.strategy, trainer.optimizers)
-    if options.find_lr is True and not_restored:
-        raise UnsupportedError(
-            f"Expected weights that can be put back for `find_lr=True` but got {not_restored}. Leave it out, and "
+            f"Expected a learning rate that can be searched for `find_lr=True` but {unsupported}. Leave it out, and "
             "find the rate beforehand."
         )
-    if options.anneal is True and budget is None and not timed and not learned:
+    if options.anneal is True and not known:
         raise UnsupportedError(
             "Expected a known budget for `anneal=True`: give the Trainer max_epochs, max_steps or max_time."
         )
-    found = (
-        f"at most {plan.most} steps at rates of their own, then the start is restored"
-        if plan
-        else "none: too few steps"
-    )
-    curved = "hold, then linear to zero over the last half of what is left"
-    if timed:
-        found += f"; the first {FIRST} steps tell how many the time allows"
-        curved += ", by an estimate that each check renews"
-    elif learned:
-        curved += ", once the first epoch has shown how many steps an epoch has"
-    without = f"none: {against_annealing or 'anneal=False'}"
-    ends_early = anneals or (options.anneal == "auto" and not _against_annealing(options, moving, known=True))
-    open_ended = False
-    if ends_early and any(map(stops_early, trainer.callbacks)):
-        curved += "; or from where EarlyStopping has run out of patience"
-        without = "hold, then linear to zero once EarlyStopping has run out of patience"
-    elif ends_early and not anneals and not limited_by_epochs(trainer):
-        open_ended = True
-        without = "hold until a plateau, then linear to zero over as many steps again; there the run ends"
-    return RunPlan(
-        budget=None if timed else budget,
-        exploration=found if searches else f"none: {against_finding}",
-        curve=curved if anneals else without,
-        searches=searches and plan is not None,
+    chosen = _chosen_otherwise(options, trainer, moving)
+    against = "" if chosen else _against_searching(trainer, budget)
+    against_annealing = _against_annealing(options, trainer, moving)
+    searches = not chosen and not against
+    anneals: bool | None = options.anneal is True
+    if not against_annealing and options.anneal == "auto" and (searches or (state or {}).get("checked")):
+        anneals = None
+    ends_early = options.anneal is True or not against_annealing
+    stops = any(map(stops_early, trainer.callbacks))
+    run_plan = RunPlan(
+        budget=budget,
+        exploration=_exploration(budget) if searches else f"none: {chosen or against}",
+        curve="",
+        searches=searches,
+        unsearched=against,
         anneals=anneals,
         ends_early=ends_early,
-        open_ended=open_ended,
+        open_ended=ends_early and not known and not stops and not limited_by_epochs(trainer),
         validation=validation,
         timed=timed,
         notes=() if state else _notes(options, moving, dormant),
+        plateaus=any(
+            is_a(config.scheduler, "ReduceLROnPlateau") and type(config.scheduler).__name__ in moving
+            for config in trainer.lr_scheduler_configs
+        ),
     )
+    return replace(run_plan, curve=_curve(run_plan, known, learned, against_annealing, stops))
 
 
 def _notes(options: ControllerOptions, moving: Sequence[str], dormant: Sequence[str]) -> tuple[str, ...]:
@@ -153,38 +147,105 @@ def _notes(options: ControllerOptions, moving: Sequence[str], dormant: Sequence[
     return tuple(f"{name} cannot change a learning rate in this run: it counts as no scheduler." for name in dormant)
 
 
-def _begun(trainer: Any, state: Mapping[str, Any]) -> bool:
-    """Whether steps were taken already, and not in an exploration that goes on."""
-    return bool(batches_that_stepped(trainer)) and not (state.get("searching") or state.get("waiting_for_budget"))
-
-
-def _against_finding(options: ControllerOptions, trainer: Any, moving: Sequence[str]) -> str:
-    """Why a run does not explore, whose user did not ask for it; empty where nothing speaks against it."""
+def _chosen_otherwise(options: ControllerOptions, trainer: Any, moving: Sequence[str]) -> str:
+    """Why nothing is searched that the user knows of, by his own choice; empty if nothing speaks against it."""
     if options.find_lr is False:
         return "find_lr=False"
+    if options.dry_run:
+        return "dry_run=True"
     if options.snapshots is None:
         return "snapshots=False"
+    if _another_controls(options, trainer):
+        return ANOTHER
+    if options.find_lr is True:
+        return ""
     if not options.settings.policy.searches:
-        return f"policy {options.settings.policy.name!r} does not explore"
-    if moving:
-        return "the schedule is the user's own"
-    if _one_optimizer_missing(trainer):
-        return "it takes one optimizer"
+        return f"policy {options.settings.policy.name!r} does not search"
+    return "the schedule is the user's own" if moving else ""
+
+
+def _against_searching(trainer: Any, budget: int | None) -> str:
+    """Why the rate cannot be searched in this run; empty if it can."""
+    unsupported = _unsupported(trainer)
+    if unsupported:
+        return unsupported
+    if search_horizon(budget) is None:
+        return f"the run has {budget} steps, fewer than {FEWEST_STEPS}"
     if any(is_a(callback, "LearningRateFinder") for callback in trainer.callbacks):
-        return "LearningRateFinder has found a rate already"
-    return against_restoring(trainer.strategy, trainer.optimizers)
+        return "LearningRateFinder has chosen it already"
+    return "the run has begun before, without a search" if trainer.global_step else ""
 
 
-def _against_annealing(options: ControllerOptions, moving: Sequence[str], known: bool) -> str:
+def _unsupported(trainer: Any) -> str:
+    """What of this Trainer a search cannot work with."""
+    optimizers = [optimizer for optimizer in trainer.optimizers if optimizer.param_groups]
+    if len(optimizers) != 1:
+        return f"a search takes one optimizer, and there are {len(optimizers)}"
+    if not trainer.lightning_module.automatic_optimization:
+        return "the module optimizes manually"
+    if is_sharded(trainer.strategy):
+        return f"{type(trainer.strategy).__name__} shards the weights"
+    not_restored = against_restoring(trainer.strategy, trainer.optimizers)
+    if not_restored:
+        return f"nothing can be put back ({not_restored})"
+    if kind_of(optimizers[0]) is None:
+        return f"it is not known how the first update of {type(optimizers[0]).__name__} compares with later ones"
+    if "dataloader_iter" in inspect.signature(trainer.lightning_module.training_step).parameters:
+        return "training_step fetches its batches itself"
+    return ""
+
+
+def _exploration(budget: int | None) -> str:
+    horizon = f"{budget} steps" if budget is not None else f"{UNKNOWN} steps, as the budget is unknown"
+    return f"the first update is read along by forward passes, for a rate for {horizon}"
+
+
+def _curve(run_plan: RunPlan, known: bool, learned: bool, against: str, stops: bool) -> str:
+    """The sentence for the set-up card.
+
+    Args:
+        run_plan: what was decided.
+        known: whether the budget is known, or will be.
+        learned: whether the first epoch tells it.
+        against: why the end is not annealed, whether the rate is checked or not; empty if it is.
+        stops: whether an EarlyStopping ends the run.
+    """
+    if run_plan.anneals is not False and known:
+        checked = "" if run_plan.anneals else " if the rate was checked"
+        said = f"hold, then linear to zero over the last 30 % of what is left{checked}"
+        said += ", by an estimate that each check renews" if run_plan.timed else ""
+        said += ", once the first epoch has shown how many steps an epoch has" if learned else ""
+        return said + ("; or from where EarlyStopping has run out of patience" if stops and run_plan.ends_early else "")
+    if run_plan.open_ended:
+        return "hold until a plateau, then linear to zero over as many steps again; there the run ends"
+    if run_plan.ends_early and stops:
+        return "hold, then linear to zero once EarlyStopping has run out of patience"
+    return f"none: {against or 'the rate is not checked'}"
+
+
+def _another_controls(options: ControllerOptions, trainer: Any) -> bool:
+    """Whether a controller before ours has the first rate and the curve of the same groups."""
+    for callback in trainer.callbacks:
+        other = getattr(callback, "options", None)
+        if other is options:
+            return False
+        if isinstance(other, ControllerOptions) and not other.dry_run and other.settings.policy.anneals:
+            groups, others = options.param_groups, other.param_groups
+            if groups is None or others is None or set(groups) & set(others):
+                return True
+    return False
+
+
+def _against_annealing(options: ControllerOptions, trainer: Any, moving: Sequence[str]) -> str:
+    if options.anneal is False:
+        return "anneal=False"
+    if _another_controls(options, trainer):
+        return ANOTHER
     if not options.settings.policy.anneals:
         return f"policy {options.settings.policy.name!r} does not anneal"
-    if moving:
-        return "the schedule is the user's own"
-    return "" if known else "the budget is unknown"
-
-
-def _one_optimizer_missing(trainer: Any) -> bool:
-    return len([optimizer for optimizer in trainer.optimizers if optimizer.param_groups]) != 1
+    if any(is_a(callback, "StochasticWeightAveraging") for callback in trainer.callbacks):
+        return "StochasticWeightAveraging has a rate of its own for the end"
+    return "the schedule is the user's own" if moving else ""
 
 
 # --- begun ------------------------------------------------------------------------------------------------------------
@@ -196,51 +257,63 @@ def begin_plan(
     trainer: Any,
     module: Any,
     state: Mapping[str, Any],
-    checkpointed: Mapping[str, Any],
+    before: BeforeTraining | None,
+    no_logger: Callable[[], Any],
 ) -> None:
-    """Begin to explore, and lay the curve over the budget, where this run does so; a resumed run goes on."""
+    """Begin to search, or lay the curve over the budget, where this run does so; a resumed run goes on."""
     for note in run_plan.notes:
         fit_run.say(note)
-    lr_schedule, exploring = fit_run.lr_schedule, state.get("searching")
+    lr_schedule = fit_run.lr_schedule
     if state:
         _resume_budget(fit_run, state)
-    if run_plan.timed and (not state or state.get("waiting_for_budget")):
-        lr_schedule.on_budget_known = partial(_begin, fit_run, run_plan, trainer, module)
-        lr_schedule.budget_known_at = lr_schedule.steps + FIRST
-        if run_plan.searches and not fit_run.options.dry_run and fit_run.groups.rates():
-            # The very start is restored after the sweep: until then each step is as small as the sweep's first.
-            lr_schedule.resume_callbacks = pause_judging(trainer.callbacks, fit_run.undo)
-            fit_run.groups.set_part(PART, 1.0)
-            fit_run.groups.set_part(PART, LOWEST / next(iter(fit_run.groups.rates().values())).applied)
-    elif not state:
-        _begin(fit_run, run_plan, trainer, module, run_plan.budget)
-    elif exploring and not fit_run.options.dry_run:
-        lr_search = _explore(fit_run, saved_plan(exploring), trainer, module)
-        lr_search.load_state_dict(exploring)
-        lr_search.load_batches(_of_rank(checkpointed.get("batches"), ranks=fit_run.ranks))
-
-
-def _begin(fit_run: FitRun, run_plan: RunPlan, trainer: Any, module: Any, budget: int | None) -> None:
-    """Begin to explore, and lay the curve over the budget, where this run does so."""
-    if fit_run.options.dry_run:
+    if fit_run.options.dry_run or not fit_run.groups.rates():
         return
-    lr_schedule = fit_run.lr_schedule
-    if lr_schedule.resume_callbacks is not None:
-        lr_schedule.resume()
-        fit_run.groups.set_part(PART, 1.0)
-    if run_plan.anneals and budget is not None:
-        lr_schedule.lay_curve(budget)
-    plan = plan_exploration(budget) if run_plan.searches else None
-    if plan is not None and fit_run.groups.rates():
-        _explore(fit_run, plan, trainer, module)
+    lr_schedule.anneals = run_plan.anneals
+    if run_plan.timed and not state:
+        lr_schedule.budget_known_at = lr_schedule.steps + FIRST
+    if run_plan.searches:
+        lr_schedule.lr_search = _search(fit_run, run_plan, trainer, module, before, no_logger)
+    elif run_plan.unsearched and fit_run.core.search.checked is None:
+        stays = "It stays." if run_plan.anneals else "It stays, and is not annealed."
+        fit_run.say(f"The learning rate is not checked: {run_plan.unsearched}. {stays}")
+    if run_plan.anneals is False and not lr_schedule.annealing and lr_schedule.ends_at is None:
+        lr_schedule.curve = None
+    lr_schedule.lay_curve()
 
 
-def _explore(fit_run: FitRun, plan: Exploration, trainer: Any, module: Any) -> LRSearch:
-    """Begin to explore; callbacks that judge wait for its end."""
-    lr_schedule, batches = fit_run.lr_schedule, partial(BatchCache, module, fit_run.undo)
-    lr_schedule.lr_search = LRSearch(plan, fit_run.groups, fit_run.ranks, fit_run.restore_start, batches)
-    lr_schedule.resume_callbacks = pause_judging(trainer.callbacks, fit_run.undo)
-    return lr_schedule.lr_search
+def _search(
+    fit_run: FitRun,
+    run_plan: RunPlan,
+    trainer: Any,
+    module: Any,
+    before: BeforeTraining | None,
+    no_logger: Callable[[], Any],
+) -> LRSearch:
+    kind, horizon = kind_of(trainer.optimizers[0]), search_horizon(run_plan.budget)
+    assert kind is not None
+    assert horizon is not None
+    lowest, highest = _factors(fit_run)
+    return LRSearch(
+        Finder(kind, horizon, lowest, highest),
+        fit_run.groups,
+        fit_run.ranks,
+        fit_run.settings.monitors,
+        fit_run.untrained,
+        partial(reader_for, trainer, module, no_logger),
+        (lambda: before.units) if before is not None and before.units else partial(drawn, trainer),
+        cuts=not is_compiled(module),
+    )
+
+
+def _factors(fit_run: FitRun) -> tuple[float, float]:
+    """By which factors the rate may be multiplied: within the bounds where there are any, else three decades."""
+    lowest, highest = 0.0, math.inf
+    for group, rate in enumerate(fit_run.groups.rates().values()):
+        low, high = fit_run.settings.bounds(group)
+        if rate.applied > 0:
+            lowest = max(lowest, low / rate.applied)
+            highest = min(highest, math.inf if high is None else high / rate.applied)
+    return min(lowest or 1 / DECADES, 1.0), max(DECADES if math.isinf(highest) else highest, 1.0)
 
 
 def _resume_budget(fit_run: FitRun, state: Mapping[str, Any]) -> None:
@@ -252,8 +325,3 @@ def _resume_budget(fit_run: FitRun, state: Mapping[str, Any]) -> None:
         lr_schedule.time_budget.load_state_dict(state["time_budget"])
     lr_schedule.asks_again = True
     lr_schedule.budget_changed()
-
-
-def _of_rank(batches: list[Any] | None, ranks: Ranks) -> Any:
-    """This rank's own batches; where a checkpoint has not those of all ranks, each goes on with fresh ones."""
-    return batches[ranks.rank] if batches is not None and len(batches) == ranks.world_size else None

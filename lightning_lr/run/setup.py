@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -11,6 +11,7 @@ from lightning_lr.engine.history.metric_names import validation_losses
 from lightning_lr.engine.journal import header_line
 from lightning_lr.engine.log_tags import prefix_of
 from lightning_lr.engine.settings import Settings
+from lightning_lr.engine.vocabulary import Condition
 from lightning_lr.errors import UnsupportedError
 from lightning_lr.loggers.decision_logger import DecisionLog, set_up_card
 from lightning_lr.loggers.journal_file import JournalFile, folders_of_run, journal_path
@@ -19,6 +20,7 @@ from lightning_lr.optim.lr_scale import LRScale
 from lightning_lr.run.distributed import Ranks
 from lightning_lr.run.fit_run import FitRun, chosen_by_rule
 from lightning_lr.run.lr_schedule import LRSchedule
+from lightning_lr.run.lr_search.before_training import BeforeTraining, mean_over_ranks
 from lightning_lr.run.options import ControllerOptions, Snapshots
 from lightning_lr.run.patches import patch
 from lightning_lr.run.plan import begin_plan, plan_run
@@ -51,7 +53,8 @@ def build_run(
     module: Any,
     state: Mapping[str, Any],
     checkpointed: Mapping[str, Any],
-    held_out: Sequence[str],
+    before: BeforeTraining | None,
+    no_logger: Callable[[], Any],
     say: Say,
     warn: Say,
 ) -> FitRun:
@@ -64,18 +67,21 @@ def build_run(
         module: the LightningModule.
         state: the callback's state from a checkpoint; empty for a new run.
         checkpointed: what :func:`to_checkpoint` added to that checkpoint.
-        held_out: metrics that the sanity check logged.
+        before: what the sanity check has shown.
+        no_logger: makes a logger that takes any call and does nothing.
         say: prints a sentence.
         warn: warns with a sentence.
     """
     settings = _settings_for(options, trainer, warn)
     ranks = Ranks.of(trainer.strategy)
-    held_out = () if state or not trainer.num_sanity_val_steps else sorted(ranks.union(held_out))
+    checked = not state and trainer.num_sanity_val_steps
+    held_out = sorted(ranks.union(before.names if before is not None else ())) if checked else ()
     chosen = validation_losses(held_out, held_out) if options.monitor_by_rule else ()
     if chosen not in ((), settings.monitors):
         settings = replace(settings, monitors=chosen)
         warn(chosen_by_rule(chosen))
     run_plan = plan_run(options, trainer, ranks, state)
+    settings = _without_plateaus(settings, warn) if run_plan.plateaus else settings
     summary = run_summary(options, settings, run_plan, trainer)
     shown = say if options.verbose else _silent
     groups = ControlledGroups(owner, options.param_groups, settings.min_lr, settings.max_lr, read_only=options.dry_run)
@@ -99,7 +105,6 @@ def build_run(
             budget=run_plan.budget,
             step_budget=StepBudget(trainer),
             time_budget=time_budget_of(trainer) if run_plan.timed else None,
-            anneals=run_plan.anneals and not options.dry_run,
             # Not before `min_epochs`, nor `min_steps`.
             may_end=lambda: run_plan.open_ended and can_stop_early(trainer),
         ),
@@ -109,6 +114,7 @@ def build_run(
         say=shown,
         warn=warn,
         validation=run_plan.validation,
+        untrained=mean_over_ranks(before.metrics, settings.monitors, ranks) if before is not None and not state else {},
         checked_at=batches_that_stepped(trainer),
         global_step=trainer.global_step,
     )
@@ -131,8 +137,8 @@ def build_run(
         fit_run.waits = not checks_at_epoch_end(trainer)
     _continue(fit_run, state, checkpointed, warn)
     if run_plan.ends_early and groups.rates() and not options.dry_run:
-        anneal_before_stopping(fit_run, trainer)  # before an exploration pauses those callbacks for a while
-    begin_plan(fit_run, run_plan, trainer, module, state, checkpointed)
+        anneal_before_stopping(fit_run, trainer)
+    begin_plan(fit_run, run_plan, trainer, module, state, before, no_logger)
     if ranks.rank == 0:
         fit_run.log.card(set_up_card(summary), step=batches_that_stepped(trainer))
     return fit_run
@@ -148,18 +154,13 @@ def to_checkpoint(fit_run: FitRun, options: ControllerOptions, together: bool = 
     """
     carries = options.snapshots is not None and options.snapshots.in_checkpoint
     snapshot = fit_run.snapshot.payload() if carries and fit_run.snapshot is not None else None
-    carried: dict[str, Any] = {
+    return {
         "readings": fit_run.reader.of_ranks() if together else [],
         "snapshot": snapshot,
         # Which of several files belongs to this checkpoint.
         "token": [fit_run.lr_schedule.steps, fit_run.snapshot_check],
         "probes": memory_of_ranks(fit_run.reader.probes, fit_run.ranks) if together else [],
     }
-    lr_search = fit_run.lr_schedule.lr_search
-    if lr_search is not None and lr_search.batches is not None:
-        kept = lr_search.kept_batches()
-        carried["batches"] = fit_run.ranks.gather_plain(kept) if together else [kept]
-    return carried
 
 
 def _settings_for(options: ControllerOptions, trainer: Any, warn: Say) -> Settings:
@@ -185,6 +186,16 @@ def _settings_for(options: ControllerOptions, trainer: Any, warn: Say) -> Settin
     if trainer.overfit_batches:
         warn("With `overfit_batches` validation sees the training data: the generalization gap means nothing.")
     return settings
+
+
+def _without_plateaus(settings: Settings, warn: Say) -> Settings:
+    """The settings in which plateaus are left to the scheduler that answers them."""
+    policy = settings.policy
+    if Condition.PLATEAU not in policy.responses:
+        return settings
+    warn(f"ReduceLROnPlateau answers plateaus: {policy.name!r} leaves them to it.")
+    responses = {one: response for one, response in policy.responses.items() if one is not Condition.PLATEAU}
+    return replace(settings, policy=replace(policy, responses=responses))
 
 
 def _continue(fit_run: FitRun, state: Mapping[str, Any], checkpointed: Mapping[str, Any], warn: Say) -> None:

@@ -39,7 +39,7 @@ PLAIN: dict[str, Any] = {"find_lr": False, "anneal": False}
 KINDS: dict[str, tuple[Task, dict[str, Any]]] = {
     "conservative": (Task([1.0, 0.9, 0.8, 0.7], epochs=10), {"policy": "conservative", "patience": 2}),
     "halving": (Task(epochs=8), {"policy": HalvingPolicy(epochs=2)}),
-    "explored": (Task(epochs=34, lr=1e-4, samples=8), {}),  # one batch: its loss falls in the sweep
+    "explored": (Task(epochs=14, lr=1e-4), {}),
     "overfitting": (Task(epochs=14, lr=0.03, noise=1.0, samples=24, hidden=64), PLAIN),
     "divergence": (Task(epochs=12, lr=3.0, noise=1.0), PLAIN),
     "no number": (Task([1.0, 0.8, 0.6, 0.5, NAN, NAN, 0.4, 0.3], epochs=8), PLAIN),

@@ -12,7 +12,8 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.strategies import DDPStrategy
 
 from lightning_lr import LearningRateController
-from lightning_lr.engine.lr_search.plan import plan_exploration
+from lightning_lr.engine.lr_search.finder import MOST
+from lightning_lr.run.lr_search.loss_watch import EACH
 from tests.helpers.counting_group import COUNTER, NAME, Sent, register
 from tests.helpers.ranks import run_on_ranks
 from tests.helpers.scripted import QUIET
@@ -111,11 +112,12 @@ def test_one_all_reduce_and_one_broadcast_a_check(size: int, model: type[Lightni
 
 
 @pytest.mark.cluster
-def test_an_exploration_costs_one_small_message_a_step(tmp_path: Path) -> None:
-    """Two numbers a step of the sweep, and nothing once it is over."""
+def test_a_search_costs_one_small_message_a_reading(tmp_path: Path) -> None:
+    """Then one number at each of the first steps, where its losses are looked at, and at a hundred further ones."""
     without, watched = (sent_by(Model, 2, tmp_path / str(i), make) for i, make in enumerate((plain, exploring)))
-    plan = plan_exploration(EPOCHS * STEPS)
-    assert plan is not None
-    ((operation, size), count), *rest = more(watched, without, ("step",)).items()
-    assert (operation, size, rest) == ("allreduce", 16, [])
-    assert 10 < count <= plan.most
+    sent = more(watched, without, ("step",))
+    assert {operation for operation, _ in sent} == {"allreduce"}
+    looks = sent.pop(("allreduce", 8))
+    assert looks == EACH + (EPOCHS * STEPS - 1 - EACH)
+    assert max(size for _, size in sent) <= 72
+    assert 4 <= sum(sent.values()) <= MOST + 2

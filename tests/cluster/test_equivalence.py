@@ -34,7 +34,7 @@ SCENARIOS: dict[str, tuple[Task, dict[str, Any], set[tuple[str, str]]]] = {
         {("reduce", "divergence")},
     ),
     "halving": (Task(epochs=8), {"policy": HalvingPolicy(epochs=2)}, {("reduce", "healthy")}),
-    "auto, explored": (Task(epochs=34, lr=1e-4, noise=0.3), {}, {("explore", "healthy"), ("anneal", "healthy")}),
+    "auto, explored": (Task(epochs=14, lr=1e-4, noise=0.3), {}, {("explore", "healthy"), ("anneal", "healthy")}),
     "auto, overfitting": (
         Task(epochs=14, lr=0.03, noise=1.0, samples=24, hidden=64),
         PLAIN,

@@ -20,12 +20,12 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 
 from lightning_lr.engine.engine import DecisionEngine
 from lightning_lr.engine.journal import read_line
-from lightning_lr.run.search_run import LRSearch
+from lightning_lr.run.lr_search.search import LRSearch
 from lightning_lr.snapshot import snapshot
 from lightning_lr.snapshot.restore import Plan
 from tests.helpers.ranks import run_on_ranks
 from tests.helpers.resume import journal_lines
-from tests.helpers.strategy_runs import BATCH, STEPS, TIMEOUT, Outcome, Task, checkpoints, train
+from tests.helpers.strategy_runs import STEPS, TIMEOUT, Outcome, Task, checkpoints, train
 
 pytestmark = [
     pytest.mark.ranks,
@@ -38,8 +38,8 @@ NAN = math.nan
 #                 a new best each      no number: restored at 5
 SCRIPTED = Task([1.0, 0.8, 0.6, 0.5, NAN, NAN, 0.4, 0.3], epochs=8)
 ARGUMENTS: dict[str, Any] = {"find_lr": False, "anneal": False}
-EXPLORED = Task(epochs=34, lr=1e-4, samples=BATCH)
-"""Long enough for a sweep and a tournament: 51 steps and 12 for each branch; one batch, so that its loss falls."""
+SEARCHED = Task(epochs=6, lr=1e-4)
+"""72 steps, from a rate that is far too low."""
 
 
 def die(folder: Path) -> None:
@@ -111,37 +111,30 @@ def in_a_restore(end: Callable[[], None]) -> Sequence[Callback]:
     return []
 
 
-def in_the_sweep(end: Callable[[], None]) -> Sequence[Callback]:
-    """At its twentieth rate."""
-    plain = LRSearch.before_batch
+def in_a_reading(end: Callable[[], None]) -> Sequence[Callback]:
+    """The weights are those of a multiple of the first update."""
+    plain = LRSearch._losses_at
 
-    def before_batch(self: LRSearch) -> None:
-        if len(self.rates) == 20:
+    def losses_at(self: LRSearch, multiple: float, units: Any) -> Any:
+        if len(self.finder.readings) == 3:
+            self.update.move_to(multiple)
             end()
-        plain(self)
+        return plain(self, multiple, units)
 
-    LRSearch.before_batch = before_batch  # type: ignore[method-assign]
+    LRSearch._losses_at = losses_at  # type: ignore[method-assign]
     return []
 
 
-def between_two_branches(end: Callable[[], None]) -> Sequence[Callback]:
-    """The first branch is scored, the state of the start is back, and the batches are about to come again."""
-    plain = LRSearch._begin_branch
-
-    def begin_branch(self: LRSearch, level: float) -> None:
-        if self.branches:
-            self.restore()
-            end()
-        plain(self, level)
-
-    LRSearch._begin_branch = begin_branch  # type: ignore[method-assign]
+def before_the_first_update_is_rescaled(end: Callable[[], None]) -> Sequence[Callback]:
+    """The rate is decided, and in the journal."""
+    LRSearch.rescale = lambda *_: end()  # type: ignore[method-assign]
     return []
 
 
 MOMENTS = [
     (SCRIPTED, trainer_state)
     for trainer_state in (in_training, in_validation, in_a_decision, in_a_snapshot, in_a_restore)
-] + [(EXPLORED, trainer_state) for trainer_state in (in_the_sweep, between_two_branches)]
+] + [(SEARCHED, trainer_state) for trainer_state in (in_a_reading, before_the_first_update_is_rescaled)]
 FAST = [(in_a_decision, 0), (in_a_restore, 1)]
 CASES = [
     pytest.param(
@@ -183,15 +176,15 @@ def fine(tmp_path_factory: pytest.TempPathFactory) -> Unkilled:
 
 
 @pytest.fixture(scope="module")
-def explored(tmp_path_factory: pytest.TempPathFactory) -> Unkilled:
-    explored = Unkilled.of(EXPLORED, tmp_path_factory.mktemp("explored"))
-    assert len(read_line(explored.journal[1]).trial.branches) > 2
-    return explored
+def searched(tmp_path_factory: pytest.TempPathFactory) -> Unkilled:
+    searched = Unkilled.of(SEARCHED, tmp_path_factory.mktemp("searched"))
+    assert len(read_line(searched.journal[1]).search.readings) > 3
+    return searched
 
 
 @pytest.mark.parametrize(("task", "trainer_state", "dying"), CASES)
 def test_a_rank_is_killed(task: Task, trainer_state: Any, dying: int, tmp_path: Path, request: Any) -> None:
-    unkilled: Unkilled = request.getfixturevalue("fine" if task is SCRIPTED else "explored")
+    unkilled: Unkilled = request.getfixturevalue("fine" if task is SCRIPTED else "searched")
 
     def run(rank: int) -> tuple[float, str]:
         callbacks = trainer_state(lambda: die(tmp_path)) if rank == dying else []
@@ -205,7 +198,8 @@ def test_a_rank_is_killed(task: Task, trainer_state: Any, dying: int, tmp_path: 
     assert error
     assert ended - float((tmp_path / "killed").read_text()) < TIMEOUT.total_seconds() + 5
 
-    newest = max((tmp_path / "checkpoints").iterdir(), key=lambda path: int(path.stem.removeprefix("epoch=")))
+    written = (tmp_path / "checkpoints").glob("epoch=*")  # none yet where it was searching: it begins anew
+    newest = max(written, key=lambda path: int(path.stem.removeprefix("epoch=")), default=None)
     resumed = on_ranks(tmp_path, task=task, resume_from=newest)
 
     for one, whole in zip(resumed, unkilled.outcomes, strict=True):

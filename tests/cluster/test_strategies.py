@@ -23,8 +23,8 @@ pytestmark = [
 
 NAN = math.nan
 #                 0    1    2    3    4    5    6    7    8    9    10   11    12
-#                 explored        best                no number: restored at 8
-SCRIPTED = Task([9.0, 9.0, 0.8, 0.6, 0.4, 0.5, 0.5, 0.5, NAN, NAN, 0.35, 0.3, 0.25, 0.22])
+#                 searched        best                no number: restored at 8
+SCRIPTED = Task([1.2, 1.0, 0.8, 0.6, 0.4, 0.5, 0.5, 0.5, NAN, NAN, 0.35, 0.3, 0.25, 0.22])
 RESUMED_AT = 6
 """Epoch after whose end the run is resumed: after the best state, before the restore."""
 
@@ -35,6 +35,7 @@ class Both:
 
     whole: list[Outcome]
     resumed: list[Outcome]
+    is_sharded: bool = False
 
 
 CASES = [
@@ -64,7 +65,8 @@ def both(request: Any, tmp_path_factory: pytest.TempPathFactory) -> Both:
         return run_on_ranks(run, size, timeout=280, init=False)
 
     whole = on_all()
-    return Both(whole, on_all(resume_from=folder / "checkpoints" / f"epoch={RESUMED_AT}.ckpt"))
+    resumed = on_all(resume_from=folder / "checkpoints" / f"epoch={RESUMED_AT}.ckpt")
+    return Both(whole, resumed, is_sharded=strategy.startswith("fsdp2"))
 
 
 def test_scale(both: Both) -> None:
@@ -73,18 +75,18 @@ def test_scale(both: Both) -> None:
     first = both.whole[0]
     for outcome in both.whole:
         assert (outcome.decisions, outcome.rates, outcome.scale) == (first.decisions, first.rates, first.scale)
-    for step, factor in [((d["epoch"] + 1) * STEPS, d["factor"]) for d in first.decisions if d["check"] > 0]:
+    for step, factor in [((d["epoch"] + 1) * STEPS, d["factor"]) for d in first.decisions if d["factor"] < 1]:
         (before,), (after,) = first.rates[step - 1], first.rates[step]
         assert factor * 0.95 < after / before <= factor  # the anneal has its part in it
 
 
 def test_explore(both: Both) -> None:
-    """The sweep was made of ordinary steps, and left nothing but the rate that it found."""
+    """Between the first two steps; the loss is not read along sharded weights."""
     explored = both.whole[0].decisions[0]
-    assert (explored["action"], explored["snapshot_check"]) == ("explore", -1)
-    swept = [both.whole[0].rates[step][0] for step in range(21)]
-    assert swept == sorted(swept)
-    assert swept[-1] / swept[0] > 1e6
+    if both.is_sharded:
+        assert explored["action"] != "explore"
+        return
+    assert (explored["action"], explored["step"], explored["snapshot_check"]) == ("explore", 1, None)
     (found,) = both.whole[0].rates[2 * STEPS]
     assert found == pytest.approx(explored["new_lr"]["lr-AdamW"])
 

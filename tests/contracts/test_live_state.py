@@ -7,7 +7,6 @@ import inspect
 import io
 import pkgutil
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,8 +18,6 @@ from lightning.pytorch import Callback
 import lightning_lr
 from lightning_lr import FabricLearningRateController, LearningRateController
 from lightning_lr.callbacks.layerwise import LayerwiseLearningRate
-from lightning_lr.engine.lr_search.plan import Exploration
-from lightning_lr.engine.lr_search.range_test import Sweep
 from lightning_lr.engine.policies import ExponentialPolicy
 from lightning_lr.engine.records import Decision
 from lightning_lr.engine.schedule import Curve
@@ -38,8 +35,6 @@ from lightning_lr.run.lr_schedule import LRSchedule
 from lightning_lr.run.readings.check_reader import CheckReader
 from lightning_lr.run.readings.fresh_metrics import FreshMetrics
 from lightning_lr.run.readings.loss_window import LossWindow
-from lightning_lr.run.search_run import LRSearch, saved_plan
-from lightning_lr.run.trainer.batch_cache import BatchCache
 from lightning_lr.run.trainer.step_budget import StepBudget
 from lightning_lr.run.trainer.time_budget import TimeBudget
 from lightning_lr.snapshot.snapshot import Snapshot
@@ -197,28 +192,6 @@ def a_snapshot(folder: Path) -> Snapshot:
     return Snapshot.take(model, [optimizer])
 
 
-def begun_sweep(_: Path) -> LRSearch:
-    groups = ControlledGroups("us")
-    groups.scan([torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=0.1)], [])
-    plan = Exploration(Sweep(20, lowest=1e-5, highest=1.0), branch_steps=12)
-    lr_search = LRSearch(
-        plan, groups, Ranks(), restore=lambda: None, batches=lambda: BatchCache(Small(plain_sgd), ExitStack())
-    )
-    for number in range(50):  # the sweep, a branch, and the beginning of the next, each step made of two batches
-        lr_search.before_batch()
-        lr_search.after_batch(torch.tensor(1.5), divided=1, stepped=number % 2 == 0)
-    return lr_search
-
-
-def kept_batches(_: Path) -> BatchCache:
-    module = Small(plain_sgd)
-    batches = BatchCache(module, ExitStack())
-    for value in (1.0, 2.0):
-        module.training_step((torch.full((4, 4), value), torch.zeros(4, 1)), 0)
-    batches.rewind()
-    return batches
-
-
 def fed_probe(_: Path) -> LayerProbe:
     layer = torch.nn.Parameter(torch.tensor([2.0]))
     probe = LayerProbe({"one": [layer]})
@@ -278,9 +251,9 @@ def fed_step_budget(_: Path) -> StepBudget:
 
 def annealing_schedule(folder: Path) -> LRSchedule:
     lr_schedule = LRSchedule(cut_groups(folder), Ranks(), curve=Curve(first=0, budget=10))
-    for _ in range(6):
+    for _ in range(8):
         lr_schedule.steps += 1
-        lr_schedule.after_batch(None, 1, stepped=True)
+        lr_schedule.after_batch(stepped=True)
     lr_schedule.adopt_budget(20)
     assert lr_schedule.annealing
     return lr_schedule
@@ -304,7 +277,6 @@ TRIPS: dict[type, RoundTrip] = {
         annealing_schedule, state_of, lambda state, at: loaded(lambda: LRSchedule(cut_groups(at), Ranks()))(state, at)
     ),
     DecisionHistory: RoundTrip(some_history, state_of, lambda state, _: DecisionHistory.from_state(state)),
-    LRSearch: RoundTrip(begun_sweep, state_of, lambda state, at: loaded(lambda: begun_sweep(at))(state, at)),
     JournalFile: RoundTrip(written_journal, state_of, journal_from),
     LayerProbe: RoundTrip(fed_probe, lambda made: made.state(), probe_from),
     LayerwiseRun: RoundTrip(layerwise_run_state, lambda state: state, resumed(layerwise_run_state)),
@@ -317,7 +289,6 @@ TRIPS: dict[type, RoundTrip] = {
     StepBudget: RoundTrip(fed_step_budget, state_of, lambda state, at: loaded(lambda: fed_step_budget(at))(state, at)),
     TimeBudget: RoundTrip(used_time_budget, state_of, loaded(lambda: TimeBudget(lambda: 0.0, 60.0))),
     CheckReader: RoundTrip(fed_reader, state_of, loaded(lambda: CheckReader(Settings(), Ranks()))),
-    BatchCache: RoundTrip(kept_batches, state_of, loaded(lambda: BatchCache(Small(plain_sgd), ExitStack()))),
     FitRun: RoundTrip(fit_run_state, lambda state: state, resumed(fit_run_state)),
     Snapshot: RoundTrip(a_snapshot, lambda made: made.payload(), lambda state, _: Snapshot.from_payload(state)),
 }
@@ -349,9 +320,3 @@ def test_a_class_that_saves_a_state_takes_it_back(cls: type, tmp_path: Path) -> 
     file.seek(0)
     again = trip.save(trip.load(torch.load(file, weights_only=True), tmp_path))
     assert repr(again) == repr(saved)
-
-
-def test_a_plan_is_saved_whole(tmp_path: Path) -> None:
-    """The sweep goes on over the range in which it began."""
-    begun = begun_sweep(tmp_path)
-    assert saved_plan(begun.state_dict()) == begun.plan

@@ -121,6 +121,27 @@ def test_restores_that_bring_no_new_best_end_in_a_stop():
     ]
 
 
+@pytest.mark.parametrize(
+    ("why", "condition", "stops", "expected"),
+    [
+        (
+            "nothing is left to gain by cutting further, and the run keeps its epochs",
+            C.OVERFITTING,
+            False,
+            "..b.b.b.b...",
+        ),
+        ("a policy may say that it ends there", C.OVERFITTING, True, "..b.b.b.b.s."),
+        ("what is lost at each step is answered to the end", C.DIVERGENCE, False, ".bbbbbbbbbbb"),
+        ("by the policy's word it ends as well", C.DIVERGENCE, True, ".bbbbsssssss"),
+    ],
+)
+def test_a_known_budget_is_trained_to_its_end_whatever_is_restored_in_vain(why, condition, stops, expected):
+    policy = Policy("table", TABLE, stops=stops)
+    made = Run(DecisionEngine(Settings(policy=policy), [Says(condition, "n" + "y" * 11)]), budget=100)
+    made.feed([1.0] + [2.0] * 11)
+    assert made.actions == expected, why
+
+
 def test_a_new_best_ends_the_escalation():
     # value     1  2  2  ½  2  2
     # action    .  b  b  .  b  b

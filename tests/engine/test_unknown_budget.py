@@ -28,7 +28,7 @@ def decided(script, settings=AUTO, condition=Condition.PLATEAU, values=None, unk
     made, ends_at = [], None
     for check in range(len(script)):
         reading = Reading(
-            check, epoch=check, step=check, metrics={"val_loss": (values or [1.0] * len(script))[check]},
+            check, epoch=check, step=check, metrics={settings.monitors[0]: (values or [1.0] * len(script))[check]},
             rates={"lr": Rate(0.1, 1.0, 0.1)}, snapshot_check=snapshot, budget=ends_at,
             progress=None if ends_at is None else check / ends_at,
             planned_end_step=check + LASTS if unknown and ends_at is None else None,
@@ -73,6 +73,12 @@ def test_a_run_that_ends_clearly_worse_is_stopped_at_its_best():
     assert stop.reason.startswith("overfitting: the budget is used up and val_loss ends at 1.5")
     assert stop.reason.endswith("→ restore the state of check 0, stop")
     assert stop.evidence
+
+
+def test_the_training_loss_alone_brings_no_state_back_at_the_end():
+    """It is of the steps before the state of its check: the "best" one may be worse than the last."""
+    stop = decided("yyynnnn", Settings(monitors=("train_loss",)), values=[1.0] * 6 + [1.5])[-1]
+    assert (stop.action, stop.snapshot_check) == (Action.STOP, None)
 
 
 def test_a_value_that_is_no_number_does_not_keep_the_run_alive():

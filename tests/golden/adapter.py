@@ -12,7 +12,7 @@ from lightning_lr.engine.bounds import bounded
 from lightning_lr.engine.engine import DecisionEngine
 from lightning_lr.engine.journal import entry_line, header_line
 from lightning_lr.engine.policies import AutoPolicy, Policy, Response
-from lightning_lr.engine.records import Adjustment, Branch, Decision, Rate, Reading, TrainWindow, Trial
+from lightning_lr.engine.records import Adjustment, Decision, Rate, Reading, SearchResult, TrainWindow
 from lightning_lr.engine.settings import settings_from
 from lightning_lr.engine.vocabulary import Action, Condition, Event
 from lightning_lr.metrics import UpdateRatio
@@ -85,16 +85,13 @@ class EngineRun:
         """A check between two validations: the training loss alone."""
         return self._step(Event.TRAIN_CHECK, train=_window(losses))
 
-    def searched(
-        self,
-        rates: Sequence[float],
-        losses: Sequence[float],
-        branches: Mapping[float, float] | None = None,
-        branch_steps: int = 0,
-    ) -> Decision:
-        """The end of an exploration."""
-        tried = tuple(Branch(rate, loss) for rate, loss in (branches or {}).items())
-        return self._step(Event.SEARCH, Trial(tuple(rates), tuple(losses), tried, branch_steps))
+    def searched(self, result: SearchResult, **untrained: float) -> Decision:
+        """The end of a search."""
+        return self._step(Event.SEARCH, result, untrained=untrained)
+
+    def wrecked(self) -> Decision:
+        """Three losses in a row are far above that before training."""
+        return self._step(Event.WRECKED)
 
     def anneals(self, stops_early: bool = False) -> Decision:
         """The moment from which on the rate falls to zero."""
@@ -105,7 +102,7 @@ class EngineRun:
         state, self.engine = self.engine.state_dict(), DecisionEngine(self.settings)
         self.engine.load_state_dict(state)
 
-    def _step(self, event: Event = Event.CHECK, trial: Trial | None = None, **values: Any) -> Decision:
+    def _step(self, event: Event = Event.CHECK, search: SearchResult | None = None, **values: Any) -> Decision:
         done = self.check + 1
         reading = Reading(
             check=self.check,
@@ -117,13 +114,13 @@ class EngineRun:
             budget=None if self.budget is None else STEPS * self.budget,
             **values,
         )
-        decision = self.engine.replay(event, reading, trial)
+        decision = self.engine.replay(event, reading, search)
         if self.engine.is_best:
             self.snapshot = self.check
         self.scale *= decision.factor
         self.check += 1
         adjustment = Adjustment(self._rates(), restored=decision.snapshot_check is not None)
-        self.lines.append(entry_line(self.engine.entry(event, reading, decision, adjustment, trial)))
+        self.lines.append(entry_line(self.engine.entry(event, reading, decision, adjustment, search)))
         return decision
 
     def _rates(self) -> dict[str, Rate]:

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
+from dataclasses import replace
 
-from tests.golden.adapter import Action, Condition, EngineRun, Policy, Response
+from tests.golden.adapter import Action, Condition, EngineRun, Policy, Response, SearchResult
 
 NAN, INF = float("nan"), float("inf")
 BLOCKS = [1.5, 1.3, 1.2, 1.1, 1.05, 1.0, 1.02, 0.99, 1.01, 0.98]
@@ -314,20 +315,47 @@ def between_validations() -> EngineRun:
     return made
 
 
+READINGS = {0.0: (2.3, 2.5), 0.5: (2.2, 2.4), 2.0: (1.9, 2.1), 8.0: (1.5, 1.6), 32.0: (INF, 40.0)}
+"""Losses of two fixed batches at multiples of the first update."""
+
+
 @run
 def searches() -> EngineRun:
-    """Ends of an exploration: three branches, one that exploded, none, a flat loss with an edge, nothing to tell."""
+    """Ends of a search: kept, moved, moved to a bound, to both ends of the range; nothing told, nothing to read."""
     made = EngineRun({"min_lr": 1e-3}, budget=100)
-    rates = [float(f"{1e-6 * 10 ** (step / 10):.3g}") for step in range(61)]
-    valley = [1.0] * 50 + [0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.5, 0.9, 2.0, 9.0, INF]
-    made.searched(rates, valley, {0.01: 0.5, 0.03: 0.4, 0.09: 0.41}, branch_steps=30)
-    made.searched(rates, valley, {0.01: 0.5, 0.03: INF, 0.0033: 0.6}, branch_steps=30)
-    made.searched(rates, valley, {0.01: INF, 0.03: INF, 0.0033: INF}, branch_steps=30)
-    made.searched(rates, valley)
-    flat = [*[2.3, 2.31] * 26, 2.4, 2.6, 3.5, 5.0, 9.0, 20.0, 40.0, 80.0, 99.0]
-    made.searched(rates, flat)
-    made.searched(rates[:60], [2.3, 2.31] * 30)
-    made.searched(rates[:3], [NAN, NAN, NAN])
+    kept = SearchResult(READINGS, 1.0, 1.6, True, gain=0.85, spread=0.14, horizon=500)
+    made.searched(kept, train_loss=2.4)
+    made.searched(replace(kept, factor=0.2, estimate=0.2))
+    made.searched(replace(kept, factor=1e-3, estimate=1e-3))
+    made.searched(replace(kept, factor=1000.0, estimate=1400.0, checked=False))
+    made.searched(replace(kept, factor=1e-3, estimate=1e-3, checked=False))
+    made.searched(SearchResult(READINGS, spread=0.14, horizon=500))
+    made.searched(SearchResult({0.0: (INF, 2.3)}, horizon=500))
+    made.searched(
+        SearchResult(horizon=500, against="the batch cannot be copied: TypeError: cannot pickle 'lock' object")
+    )
     made.anneals()
     made.anneals(stops_early=True)
+    return made
+
+
+@run
+def search_is_confirmed() -> EngineRun:
+    """A rate that was moved: the start stays at hand until the monitor is clearly better than before training."""
+    made = EngineRun(budget=40)
+    made.searched(SearchResult(READINGS, 20.0, 20.0, True, 0.85, 0.14, 40), val_loss=2.3)
+    made.wrecked()
+    made.feed([2.2, 1.88, 1.63, 1.4, 1.22])
+    return made
+
+
+@run
+def search_is_taken_back() -> EngineRun:
+    """The training loss has promised what the monitor does not keep: the start and the rate of the user come back."""
+    made = EngineRun(budget=40)
+    made.searched(SearchResult(READINGS, 20.0, 20.0, True, 0.85, 0.14, 40), val_loss=2.3)
+    made.wrecked()
+    made.feed([2.25, 2.31, 2.35, 2.33])
+    made.resume()
+    made.feed([2.3, 2.36, 2.35, 2.2, 2.02])
     return made

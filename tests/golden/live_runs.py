@@ -40,30 +40,74 @@ def _without(folder: Path, sentence: str) -> str:
     return sentence.replace(str(folder), "FOLDER")
 
 
+class Searched(Scripted):
+    """The losses depend on the mean rate of the steps so far: what a reading along the first update moves too."""
+
+    def training_step(self, batch: Any, batch_idx: int) -> torch.Tensor:
+        script, steps = self.script, max(1, self.trainer.global_step)
+        self.script = lambda batch, lr, lr_sum: script(batch, lr_sum / steps, lr_sum)
+        try:
+            return super().training_step(batch, batch_idx)
+        finally:
+            self.script = script
+
+
 def learnable(batch: int, lr: float, lr_sum: float) -> float:
-    """A loss that falls with the sum of the rates, and explodes where the rate is far beyond a half."""
+    """A loss that falls with the sum of the rates, and explodes where the mean rate is far beyond a half."""
     return 0.3 + 2.0 * math.exp(-lr_sum) + (lr / 0.5) ** 4 + 0.02 * NOISE[batch]
 
 
+def as_learned(epoch: int, lr_sum: float) -> dict[str, float]:
+    """A validation loss beside that."""
+    return {"val_loss": 0.35 + 2.0 * math.exp(-lr_sum / 10)}
+
+
+SEARCHED = {"max_epochs": 10, "steps": 40}
+
+
 @run
-def searches_and_anneals(folder: Path) -> list[str]:
-    """Policy auto: a sweep, three branches on the same batches, the rate between; held, then linear to zero."""
-    module = Scripted(learnable, lambda epoch, lr_sum: {"val_loss": 0.35 + 2.0 * math.exp(-lr_sum)})
-    return journal(folder, module, options={"max_epochs": 10, "steps": 40})
+def search_moves_the_rate(folder: Path) -> list[str]:
+    """Policy auto: the rate is far too low; it is raised, confirmed by validation, warmed up, and annealed."""
+    return journal(folder, Searched(learnable, as_learned, lr=1e-3), options=SEARCHED)
+
+
+@run
+def search_keeps_the_rate(folder: Path) -> list[str]:
+    """The rate is right: it stays, without a warm-up, and is annealed."""
+    return journal(folder, Searched(learnable, as_learned, lr=0.15), options=SEARCHED)
 
 
 @run
 def search_tells_nothing(folder: Path) -> list[str]:
-    """The training loss never changes beyond its noise: the rate stays."""
-    module = Scripted(lambda batch, lr, lr_sum: 2.3 + 0.02 * NOISE[batch], series(2.4, 2.3, 2.25))
+    """The training loss never changes beyond its noise: the rate stays, and is not annealed."""
+    module = Searched(lambda batch, lr, lr_sum: 2.3 + 0.02 * NOISE[batch], series(2.4, 2.3, 2.25))
     return journal(folder, module, options={"max_epochs": 4, "steps": 40})
 
 
 @run
-def search_sees_an_edge_alone(folder: Path) -> list[str]:
-    """The training loss does not fall in the sweep, but rises from some rate on."""
-    module = Scripted(lambda batch, lr, lr_sum: 2.3 + 0.02 * NOISE[batch] + (lr / 0.2) ** 2, series(2.4, 2.3, 2.25))
-    return journal(folder, module, options={"max_epochs": 4, "steps": 40})
+def search_reads_nothing(folder: Path) -> list[str]:
+    """The module reads from an iterator of its own, which no reading may move on: the rate stays."""
+    module = Searched(learnable, as_learned)
+    module.others_data = iter(range(3))
+    return journal(folder, module, options={"max_epochs": 2, "steps": 40})
+
+
+@run
+def search_is_wrecked(folder: Path) -> list[str]:
+    """What looked good along the first update breaks training after twenty steps: the start comes back, twice."""
+
+    def breaks(batch: int, lr: float, lr_sum: float) -> float:
+        return learnable(batch, lr, lr_sum) + (1e3 if lr_sum > 0.4 and 0.01 < lr < 0.06 else 0.0)
+
+    module = Searched(breaks, as_learned, lr=1e-3)
+    return journal(folder, module, options=SEARCHED)
+
+
+@run
+def search_is_taken_back(folder: Path) -> list[str]:
+    """Validation does not follow the training loss: the rate of the user comes back, and is not annealed."""
+    module = Searched(learnable, lambda epoch, lr_sum: {"val_loss": 2.3 + min(0.1, lr_sum)}, lr=1e-3)
+    return journal(folder, module, options=SEARCHED)
 
 
 @run
@@ -110,7 +154,7 @@ def time_limit(folder: Path) -> list[str]:
     module = Scripted(metrics=lambda epoch, lr_sum: {"val_loss": 1.0 / (1 + epoch)})
     with clock.ticking():
         options = {"max_epochs": -1, "steps": 10, "max_time": {"seconds": 90}}
-        return journal(folder, module, clock, options=options, find_lr=False)
+        return journal(folder, module, clock, options=options, find_lr=False, anneal=True)
 
 
 @run
@@ -135,7 +179,7 @@ def own_schedule_and_groups(folder: Path) -> list[str]:
 
 @run
 def dry_run(folder: Path) -> list[str]:
-    """Decided and recorded, nothing done: no search either, which the header has for a run whose budget is unknown."""
+    """Decided and recorded, nothing done: no search either, as the header says."""
     module = Scripted(metrics=series(1.0, 0.8, NAN))
 
     def stop(trainer: Any, _: Any) -> None:
@@ -166,9 +210,9 @@ def training_alone(folder: Path) -> list[str]:
 
 @run
 def stops_after_restores_in_vain(folder: Path) -> list[str]:
-    """Validation is no number any more: restores, each with a cut, and then the run is stopped."""
+    """Validation is no number any more: restores, each with a cut, and then the run is stopped, as its policy asks."""
     module = Scripted(metrics=series(1.0, 0.8, NAN))
-    return journal(folder, module, options={"max_epochs": 20}, find_lr=False)
+    return journal(folder, module, options={"max_epochs": 20}, find_lr=False, policy=AutoPolicy(stops=True))
 
 
 @run
@@ -188,17 +232,16 @@ def more_is_better_with_probes(folder: Path) -> list[str]:
 
 def checkpoints(folder: Path) -> dict[str, Any]:
     """What three checkpoints hold of ours: names and types of everything, not the values."""
-    searching, running, ended = folder / "searching.ckpt", folder / "running.ckpt", folder / "ended.ckpt"
-    module = Scripted(learnable, lambda epoch, lr_sum: {"val_loss": 0.35 + 2.0 * math.exp(-lr_sum)})
-    ours = controller(verbose=False, journal=str(folder / "searching.jsonl"))
-    fit(module, ours, Saved(searching, 60), max_epochs=10, steps=40)  # in the second branch
+    searched, running, ended = folder / "searched.ckpt", folder / "running.ckpt", folder / "ended.ckpt"
+    ours = controller(verbose=False, journal=str(folder / "searched.jsonl"))
+    fit(Searched(learnable, as_learned, lr=1e-3), ours, Saved(searched, 60), **SEARCHED)
     losses = series(1.0, 0.8, 0.7, 0.7, 0.7, 0.7, 0.65, 0.6)
     module = Scripted(metrics=losses, logged=series(0.9, name="train_loss"), momentum=0.5)
     arguments = {"train_monitor": "train_loss", "find_lr": False, "probes": [UpdateRatio()]}
     ours = controller(verbose=False, journal=str(folder / "running.jsonl"), **arguments)
     trainer, _ = fit(module, ours, Saved(running, 28, epoch_over=True), max_epochs=8)
     trainer.save_checkpoint(ended)
-    return {path.stem: _ours(torch.load(path, weights_only=True)) for path in (searching, running, ended)}
+    return {path.stem: _ours(torch.load(path, weights_only=True)) for path in (searched, running, ended)}
 
 
 def _ours(checkpoint: dict[str, Any]) -> dict[str, Any]:

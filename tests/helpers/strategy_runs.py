@@ -32,7 +32,7 @@ from tests.helpers.scripted import QUIET
 
 BATCH = 8
 STEPS = 12
-"""Steps an epoch; with 14 epochs just enough for an exploration."""
+"""Steps an epoch."""
 TIMEOUT = timedelta(seconds=20)
 
 STRATEGIES: dict[str, Callable[[int], Any]] = {

@@ -7,7 +7,7 @@ import tracemalloc
 import pytest
 
 from lightning_lr.engine.policies import Policy
-from lightning_lr.engine.records import Rate, Reading, Trial
+from lightning_lr.engine.records import Rate, Reading, SearchResult
 from lightning_lr.engine.settings import settings_from
 from lightning_lr.engine.vocabulary import Action, Event
 from lightning_lr.offline.curves import divergence, plateau
@@ -84,23 +84,23 @@ def test_memory_does_not_grow_with_the_run(tmp_path):
     assert reached < 500_000
 
 
-def test_a_policy_that_does_not_search_leaves_out_the_runs_own_exploration():
-    trial = Trial(tuple(1e-4 * 2**n for n in range(12)), (1.0,) * 6 + (0.9, 0.8, 0.7, 0.8, 2.0, 9.0))
+def test_a_policy_that_does_not_search_leaves_out_the_search_of_the_run():
+    found = SearchResult({0.0: (1.0,), 1.0: (0.8,)}, factor=5.0, estimate=5.0, checked=True, horizon=100)
     reading = Reading(0, 0, 40, rates={"lr-SGD": Rate(0.1, 1.0, 0.1)}, snapshot_check=-1)
     auto, conservative = (
-        Replayer(settings_from(policy=name), as_recorded=False).step(reading, Event.SEARCH, trial)
+        Replayer(settings_from(policy=name), as_recorded=False).step(reading, Event.SEARCH, found)
         for name in ("auto", "conservative")
     )
     assert auto.action is Action.EXPLORE
     assert (conservative.action, conservative.new_lr) == (Action.HOLD, {"lr-SGD": 0.1})
-    assert str(conservative).endswith("the run explores here, policy conservative does not")
+    assert str(conservative).endswith("the run searches here, policy conservative does not")
 
 
 @pytest.mark.parametrize("flag", ["searches", "anneals"])
 @pytest.mark.parametrize("name", ["auto", "mine"])
 def test_what_a_policy_is_called_decides_nothing(flag, name):
-    trial = Trial(tuple(1e-4 * 2**n for n in range(12)), (1.0,) * 6 + (0.9, 0.8, 0.7, 0.8, 2.0, 9.0))
-    at = (Event.SEARCH, trial) if flag == "searches" else (Event.ANNEAL,)
+    found = SearchResult({0.0: (1.0,), 1.0: (0.8,)}, factor=5.0, estimate=5.0, checked=True, horizon=100)
+    at = (Event.SEARCH, found) if flag == "searches" else (Event.ANNEAL,)
     reading = Reading(0, 0, 40, rates={"lr-SGD": Rate(0.1, 1.0, 0.1)}, snapshot_check=-1)
     does, does_not = (
         Replayer(settings_from(policy=Policy(name, **{flag: on})), as_recorded=False).step(reading, *at).action

@@ -14,7 +14,7 @@ import pytest
 
 from lightning_lr.engine.engine import DecisionEngine
 from lightning_lr.engine.journal import JournalLine, entry_line, header_line
-from lightning_lr.engine.records import Adjustment, Branch, Decision, Rate, Reading, Review, Trial
+from lightning_lr.engine.records import Adjustment, Decision, Rate, Reading, Review, SearchResult
 from lightning_lr.engine.settings import settings_from
 from lightning_lr.engine.vocabulary import Action, Condition, Event
 from lightning_lr.offline.cli import main
@@ -96,7 +96,7 @@ def test_the_range_of_rates_and_the_advice(checks, sentences, advice):
 
 
 def explored_and_annealed():
-    """What the default policy writes: a sweep without checks, a rate that first rises, a hold, and a fall to zero.
+    """What the default policy writes: a search, a rate that first rises, a hold, and a fall to zero.
 
     The scale carries both the decisions (0.05, later × 0.1) and the curve over the budget.
     """
@@ -123,13 +123,13 @@ def acted(check, value, scale, factor, action, condition):
 
 
 def test_our_own_curve_is_no_change_and_no_rate_that_was_tried():
-    """The rise after the sweep is no one's schedule; what the annealed end brings is laid to no rate."""
+    """The rise after the search is no one's schedule; what the annealed end brings is laid to no rate."""
     summary = explored_and_annealed()
     assert summary.rates == pytest.approx([1.0] + [0.05] * 6 + [0.005] * 5)
     assert summary.changes == (0, 6, 8)
     good = good_lr_range(summary)
     assert good.most == pytest.approx(0.05)
-    assert good.sentences[1].startswith("No higher rate was tried but in the few steps of the exploration")
+    assert good.sentences[1] == "No higher rate was tried: the margin on that side is not known."
     assert good.sentences[2] == "Below that, 0.005 brought less."
     end, cut = advice_of(summary, good, concluded(summary))
     assert end.startswith("val_loss was still improving at the end (new best in the last 3 checks)")
@@ -259,24 +259,20 @@ def test_text_from_a_log_is_escaped_in_the_page(tmp_path, capsys):
     assert text.count("alert(1)") == text.count("alert(1)&lt;/script&gt;") >= 2
 
 
-def test_the_margin_of_the_rate_that_was_found(tmp_path, capsys):
+def test_what_a_search_has_read(tmp_path, capsys):
+    """What is known of the rate before training, and no word on how runs at other rates would have ended."""
     pytest.importorskip("plotly")
-    swept = [1e-3 * 1.2**step for step in range(40)], [1.0] * 20 + [0.5] * 12 + [0.9, 1.5, 3, 6, 9, 12, 20, 30]
-    tried = (Branch(0.01, 0.41), Branch(0.03, 0.4), Branch(0.09, 0.9))
-    trial = Trial(tuple(swept[0]), tuple(swept[1]), tried, 30)
-    reading = Reading(0, 0, 130, rates={"lr": Rate(1.0, 1.0, 1.0)}, snapshot_check=-1)
+    found = SearchResult({0.0: (2.0, 2.2), 1.0: (1.5, 1.7)}, 27.0, 27.0, True, gain=0.5, spread=0.1, horizon=500)
+    reading = Reading(0, 0, 1, rates={"lr": Rate(0.001, 1.0, 0.001)}, snapshot_check=-1)
     controller = DecisionEngine(settings_from())
-    decision = controller.search_ended(reading, trial)
-    entry = controller.entry(Event.SEARCH, reading, decision, Adjustment(reading.rates), trial)
+    decision = controller.search_ended(reading, found)
+    entry = controller.entry(Event.SEARCH, reading, decision, Adjustment(reading.rates), found)
     lines = [header_line(controller.settings, {}), entry_line(entry)]
     (tmp_path / "lr_journal.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
     assert main(["report", str(tmp_path), "--html", str(tmp_path / "a.html")]) == 0
-    said = "short trials of 30 steps stayed within 5 % of the best of them between 0.34 and 1 times that rate (0.01 to 0.03)."
-    outside = "At 3.1 times it the training loss was 125 % higher. No lower rate was tried."
+    said = "2 readings of the loss along the first update: the best rate for 500 steps is about 27 times the one given"
     for text in (" ".join(capsys.readouterr().out.split()), (tmp_path / "a.html").read_text(encoding="utf-8")):
-        assert f"The exploration kept 0.029. Its {said}" in text
-        assert outside in text
-        assert "how the whole run would have ended at these rates was not measured" in text
+        assert f"Before training: {said}." in text
 
 
 def test_a_paragraph_without_a_review_ends_with_its_reason(tmp_path, capsys, monkeypatch):

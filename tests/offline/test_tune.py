@@ -26,7 +26,7 @@ SETTINGS = [
 
 def replayed(lines, settings):
     replayer = Replayer(settings, as_recorded=False)
-    found = [replayer.step(line.reading, line.event, line.trial) for line in lines]
+    found = [replayer.step(line.reading, line.event, line.search) for line in lines]
     return [decision for decision in found if decision.action is not Action.HOLD]
 
 

@@ -49,7 +49,7 @@ def row(name: str, *whens: When, short: bool = False, **fields: Any) -> list[Any
         ),
         *row("annealing", MID, VALIDATION, END, case=None, arguments={"anneal": True}),
         *row(
-            "a rate found by exploration, then annealing",
+            "a rate that was searched, then annealing",
             When("mid-epoch", 46, {"every_n_train_steps": 46}),
             replace(VALIDATION, step=48),
             replace(END, step=48),
@@ -80,8 +80,8 @@ def test_as_if_never_killed(fields: dict[str, Any], when: When, tmp_path: Path) 
 
 
 @pytest.mark.resume
-def test_killed_while_it_explores(tmp_path: Path) -> None:
-    when = When("while it explores", 6, {"every_n_train_steps": 6})
+def test_killed_right_after_the_search(tmp_path: Path) -> None:
+    when = When("right after the search", 2, {"every_n_train_steps": 2})
     run = Run(tmp_path / "killed", arguments={"find_lr": True}, options={"max_epochs": 60})
     expected = unkilled(replace(run, folder=tmp_path / "alone"))
 

@@ -17,7 +17,6 @@ from lightning.pytorch.callbacks import timer as timer_module
 from torch.utils.data import DataLoader, IterableDataset
 
 from lightning_lr import LearningRateController
-from lightning_lr.engine.lr_search.plan import plan_exploration
 from lightning_lr.run.trainer.time_budget import TimeBudget
 from tests.helpers.ranks import run_on_ranks
 from tests.helpers.scripted import QUIET, Scripted, data
@@ -48,9 +47,11 @@ class Clock(Callback):
             self.now += self.validation
 
 
-def timed(clock: Clock, seconds: float, module: Scripted, *others: Any, **options: Any) -> LearningRateController:
+def timed(
+    clock: Clock, seconds: float, module: Scripted, *others: Any, find_lr: Any = False, **options: Any
+) -> LearningRateController:
     """A run of so many seconds; validation after each 20 batches."""
-    control = LearningRateController(verbose=False, policy="auto")
+    control = LearningRateController(verbose=False, policy="auto", find_lr=find_lr, anneal=True)
     settings = {**QUIET, "max_time": {"seconds": seconds}, "num_sanity_val_steps": 0, **options}
     trainer = Trainer(callbacks=[clock, control, *others], **settings)
     trainer.fit(module, data(20), data(1), ckpt_path=None)
@@ -71,7 +72,7 @@ TIMED = [
 
 @pytest.mark.parametrize(("seconds", "step", "validation", "options"), TIMED)
 def test_a_time_limit_ends_at_zero(monkeypatch, seconds, step, validation, options) -> None:
-    # 12 tiny steps, the sweep, hold ... half of what is left: linear, by an estimate that each check renews ... 0
+    # hold ... the last 30 %: linear, by an estimate that each check renews ... 0
     module = Scripted(FALLS)
     clock = Clock(monkeypatch, step, validation)
     control = timed(clock, seconds, module, **options)
@@ -80,26 +81,20 @@ def test_a_time_limit_ends_at_zero(monkeypatch, seconds, step, validation, optio
     assert "anneal" in actions
     held = control.decisions[actions.index("anneal")].new_lr["lr-SGD"]
     assert clock.now == pytest.approx(seconds, abs=45)
-    assert 0 < module.used[-1] <= 0.06 * held
+    assert 0 < module.used[-1] <= 0.16 * held
     assert module.used[-1] <= level
     fall = module.used[-30:]
     assert all(a >= b for a, b in itertools.pairwise(fall))
 
 
-def test_the_time_that_an_exploration_took_is_charged(monkeypatch) -> None:
-    """The sweep is planned by the steps that the time is good for, not of those that the epochs would be."""
+def test_a_rate_is_searched_before_the_time_is_known_in_steps(monkeypatch) -> None:
+    """It is found for a length that is stated, and no step is taken at a rate that no run would be made with."""
     module = Scripted(FALLS)
-    control = timed(Clock(monkeypatch), 400.0, module, max_epochs=10_000)
+    control = timed(Clock(monkeypatch), 400.0, module, find_lr="auto", max_epochs=10_000)
     explored = control.decisions[0]
-    assert module.used[:12] == pytest.approx([1e-6] * 12)
-    assert 30 <= explored.step - 12 <= plan_exploration(400).most
-
-
-def test_enough_epochs_but_less_time_than_a_sweep_needs(monkeypatch) -> None:
-    module = Scripted(FALLS)
-    control = timed(Clock(monkeypatch), 60.0, module)
-    assert [decision.action for decision in control.decisions] == ["anneal"]
-    assert module.used[12] > 1e-6
+    assert (explored.action, explored.step) == ("explore", 1)
+    assert "for 1000 steps" in explored.reason
+    assert min(module.used[1:12]) > 0.3 * explored.new_lr["lr-SGD"]
 
 
 @pytest.mark.parametrize("max_epochs", [3, -1])
@@ -114,7 +109,7 @@ def test_a_timer_at_the_end_of_an_epoch_ends_the_fall_there(monkeypatch) -> None
     module = Scripted(FALLS)
     clock = Clock(monkeypatch)
     settings = {**QUIET, "max_epochs": -1, "num_sanity_val_steps": 0}
-    control = LearningRateController(verbose=False)
+    control = LearningRateController(verbose=False, find_lr=False, anneal=True)
     limit = Timer({"seconds": 390}, interval="epoch", verbose=False)
     Trainer(callbacks=[clock, limit, control], **settings).fit(module, data(20), data(1))
     assert len(module.used) == 400
@@ -129,7 +124,7 @@ def test_the_journal_has_each_estimate(monkeypatch, tmp_path: Path) -> None:
     Trainer(callbacks=[clock, control], **options).fit(Scripted(FALLS), data(20), data(1))
     lines = [json.loads(line) for line in (tmp_path / "lr_journal.jsonl").read_text().splitlines()[1:]]
     budgets = [line["reading"]["budget"] for line in lines]
-    assert budgets[0] == pytest.approx(400, rel=0.05)
+    assert budgets[1] == pytest.approx(400, rel=0.05)
     assert budgets[-1] == pytest.approx(250, rel=0.05)
     last = lines[-1]["reading"]
     assert last["progress"] == pytest.approx((last["step"] + 1) / last["budget"])
@@ -155,7 +150,7 @@ def test_a_resumed_run_is_annealed_to_the_time_that_is_left(monkeypatch, tmp_pat
     saves = ModelCheckpoint(tmp_path, save_top_k=-1, filename="{epoch}-{step}")
     timed(Clock(monkeypatch), 400.0, Scripted(FALLS), saves, enable_checkpointing=True)
     for seconds, planned_end_step in ((400, 400), (800, 800)):
-        module, control = Scripted(FALLS), LearningRateController(verbose=False)
+        module, control = Scripted(FALLS), LearningRateController(verbose=False, find_lr=False, anneal=True)
         settings = {**QUIET, "max_time": {"seconds": seconds}, "num_sanity_val_steps": 0, "enable_checkpointing": True}
         trainer = Trainer(callbacks=[Clock(monkeypatch), control, saves], **settings)
         trainer.fit(module, data(20), data(1), ckpt_path=str(tmp_path / "epoch=11-step=240.ckpt"), **ANY_CHECKPOINT)
@@ -221,7 +216,7 @@ def test_the_budget_and_the_end_of_the_fall(module, train, limits, steps) -> Non
     trainer.fit(model, train, data(1))
     assert control._state["budget"] == steps
     assert [decision.action for decision in control.decisions].count("anneal") == 1
-    assert 0 < rates[-1] <= 0.35 * max(rates)
+    assert 0 < rates[-1] <= 0.4 * max(rates)
 
 
 @pytest.mark.parametrize(("scheduling", "steps"), [({0: 4, 1: 1}, 5 + 20 + 20), ({0: 1, 2: 10}, 20 + 20 + 2)])
@@ -230,7 +225,7 @@ def test_accumulation_that_changes_changes_the_budget(scheduling, steps) -> None
     callbacks = [GradientAccumulationScheduler(scheduling), control]
     Trainer(callbacks=callbacks, max_epochs=3, num_sanity_val_steps=0, **QUIET).fit(model, data(20), data(1))
     assert len(model.used) == steps
-    assert model.used[-1] == pytest.approx(0.1 / (0.5 * steps), rel=0.05)
+    assert model.used[-1] == pytest.approx(0.1 / (0.3 * steps), rel=0.05)
 
 
 @pytest.mark.parametrize("limits", [{"max_epochs": -1}, {"max_epochs": 3}])
@@ -315,7 +310,7 @@ CHANGING = {
 def test_no_end_while_epochs_remain(case: str) -> None:
     """Whatever an epoch turns out to be, the fall ends with the run; it never rises, and nothing ends before it."""
     make, options = CHANGING[case]
-    model, control = make(), LearningRateController(verbose=False, find_lr=False)
+    model, control = make(), LearningRateController(verbose=False, find_lr=False, anneal=True)
     rates: list[float] = []
     model.on_before_optimizer_step = lambda *_: rates.append(model.trainer.optimizers[0].param_groups[0]["lr"])
     options = dict(options)

@@ -91,8 +91,8 @@ def test_a_budget_that_is_unknown_has_an_end_too() -> None:
 
 
 def test_an_end_that_has_begun_is_bent() -> None:
-    """The last half of 8 epochs: the rate is falling already, and falls on from where it is."""
-    module, _, made = run(FLAT, ours(), max_epochs=8)
+    """The end of 8 epochs: the rate is falling already, and falls on from where it is."""
+    module, _, made = run(FLAT, ours(anneal=True), max_epochs=8)
     assert made.current_epoch == 8
     assert module.used[24:] == pytest.approx([module.used[23] * (8 - at) / 9 for at in range(8)], rel=0.1)
 

@@ -204,26 +204,26 @@ def test_on_two_ranks(case: str, tmp_path: Path) -> None:
 # Averages of the weights, and gradients that were under way
 
 
-def test_a_sweep_that_ends_in_nan_leaves_no_average_of_it(tmp_path: Path) -> None:
+def test_a_run_that_is_wrecked_leaves_no_average_of_it(tmp_path: Path) -> None:
     """Before the fix the average was NaN for good: it had held the weights of the exploding steps."""
     skip_if_new("WeightAveraging")
     average = callbacks.EMAWeightAveraging(decay=0.9)
     module, controller = Exploding(0.01), lr_search()
     fit(module, average, controller, max_epochs=10)  # it averages each step before we see its loss
-    assert controller.decisions[0].action == "explore"
+    assert {"explore", "restore"} <= {decision.action for decision in controller.decisions}
     assert not all(module.finite)
     assert all(torch.isfinite(parameter).all() for parameter in module.parameters())  # the average, by now
 
 
 class Exploding(Regression):
-    """Beyond a rate of 0.2 its loss is no number."""
+    """Beyond a rate of 0.05 its loss is no number."""
 
     def __init__(self, lr: float) -> None:
         super().__init__(lr)
         self.finite: list[bool] = []
 
     def training_step(self, batch: Any, batch_idx: int) -> Any:
-        loss = super().training_step(batch, batch_idx) * (math.inf if self._rate() > 0.2 else 1.0)
+        loss = super().training_step(batch, batch_idx) * (math.inf if self._rate() > 0.05 else 1.0)
         self.finite.append(bool(torch.isfinite(loss)))
         return loss
 

@@ -1,4 +1,7 @@
-"""How the first learning rate is found: the LR range test, the short trials after it, and the choice.
+"""The first learning rate: read off the loss along the first update, then watched.
 
-Imported by the engine and by `run`.
+``optimizer_kind`` what must be known of an optimizer, ``finder`` which multiple of the update to read next and what the
+readings come to, ``guard`` what becomes of a rate that was moved, ``decisions`` the proposals that follow.
+
+Numbers in, numbers out: imported by the engine and by `run`.
 """

@@ -1,54 +1,41 @@
-"""How the first steps of a run are spent on finding its learning rate: losses in, rate out.
-
-First a :mod:`~lightning_lr.engine.lr_search.range_test` of ordinary training steps: each uses a slightly higher rate,
-until the loss has clearly exploded or the range is through. The range is absolute, so where the run would have started
-does not matter. If the budget allows, :mod:`~lightning_lr.engine.lr_search.trials` around the suggested rate come
-next. Then weights and optimizer state come back from a snapshot, and the run goes on with the rate that was chosen.
-"""
+"""How much a search may cost: how long a run must be for one, and how many examples a reading takes."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+FEWEST_STEPS = 30
+"""Optimizer steps that a run must have: the readings take as long as two steps then."""
 
-from lightning_lr.engine.lr_search.range_test import Sweep
-from lightning_lr.engine.lr_search.trials import BRANCHES, branch_steps
+UNKNOWN = 1000
+"""The length that a rate is found for if the budget is unknown: the rate falls with the cube root of it alone."""
 
-STEPS = 100
-"""Steps of a full sweep: 14 a decade. Fewer blur the edge, more cost without moving it."""
-
-SHARE = 8
-"""A sweep takes at most the 8th part of the budget; see docs/decisions/0004-exploration.md."""
-
-FEWEST = 20
-"""Below that many steps a sweep would jump by a factor of 2.2 a step: the loss cannot follow; better none."""
+FEWEST = 8
+"""Examples of each batch that a reading takes at the least: with four the estimate scatters fivefold."""
 
 
-@dataclass(frozen=True)
-class Exploration:
-    """How the steps of an exploration are used.
+def search_horizon(budget: int | None) -> int | None:
+    """The steps that a rate is to be found for; ``None`` if they are too few for a search.
 
-    Attributes:
-        sweep: over all rates.
-        branch_steps: steps of each short run after it; 0 for none.
+    >>> search_horizon(500), search_horizon(20), search_horizon(None)
+    (500, None, 1000)
     """
-
-    sweep: Sweep
-    branch_steps: int
-
-    @property
-    def most(self) -> int:
-        """Optimizer steps that it takes at the most."""
-        return self.sweep.steps + BRANCHES * self.branch_steps
+    if budget is None:
+        return UNKNOWN
+    return budget if budget >= FEWEST_STEPS else None
 
 
-def plan_exploration(budget: int | None) -> Exploration | None:
-    """The exploration for a budget of optimizer steps; ``None`` where the budget is too small for one.
+def examples(budget: int, batch: int) -> int:
+    """How many examples of each of the four fixed batches one reading takes.
+
+    A batch is what one optimizer step sees, all accumulated batches together. With the five readings of a right rate
+    it costs 2 % of 80 and of 150 steps, and 1.4 % of 450 (batches under 32: up to 4 % of 80). Four small batches tell
+    more than two large ones: on the batch that made the update the loss is lower, and flatter.
 
     Args:
-        budget: optimizer steps of the whole run; ``None`` where that is unknown.
+        budget: optimizer steps of the run.
+        batch: examples of one optimizer step.
 
-    >>> plan_exploration(1000), plan_exploration(400).most, plan_exploration(100)
-    (Exploration(sweep=Sweep(steps=100, lowest=1e-06, highest=10.0), branch_steps=30), 86, None)
+    >>> examples(80, 32), examples(80, 16), examples(150, 32), examples(450, 32), examples(450, 4)
+    (8, 8, 16, 32, 4)
     """
-    steps = STEPS if budget is None else min(STEPS, budget // SHARE)
-    return Exploration(Sweep(steps), branch_steps(budget)) if steps >= FEWEST else None
+    share = 0.25 if budget < 150 else 0.5 if budget < 300 else 1.0
+    return min(batch, max(FEWEST, round(share * batch)))

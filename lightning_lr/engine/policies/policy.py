@@ -80,9 +80,11 @@ class Policy:
         anneals: whether its rate falls to zero at the end, likewise.
         restore_best_at_end: whether the last check of a known budget restores the best state if the run ended worse.
         anneal_on_plateau: whether a plateau begins the end of a run whose budget is unknown.
-        max_failed_restores: restores in a row without a new best after which training is stopped. The reductions
-            multiply: 0.3⁴ is below a hundredth of the rate, and a run that cannot better its best state at a hundredth
-            of the rate has nothing left to gain.
+        max_failed_restores: restores in a row without a new best after which a plateau or overfitting is no longer
+            answered. The reductions multiply: 0.3⁴ is below a hundredth of the rate, and a run that cannot better its
+            best state at a hundredth of the rate has nothing left to gain.
+        stops: whether training is stopped then, at its best state, although its budget has not ended. A run whose
+            budget is unknown is stopped anyway.
         rel_delta: least change of a monitor relative to |best| that counts as improvement, ≥ 0. 1e-3: ten times the
             default of ``ReduceLROnPlateau``, and below what is reported of a result.
         warmup_checks: checks at the start of a run without a change, ≥ 0; divergence and NaN are acted on at once.
@@ -110,6 +112,7 @@ class Policy:
     restore_best_at_end: bool = False
     anneal_on_plateau: bool = False
     max_failed_restores: int = 4
+    stops: bool = False
     rel_delta: float = 1e-3
     warmup_checks: int = 0
     patience: InitVar[int | None] = None

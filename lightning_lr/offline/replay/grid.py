@@ -103,7 +103,7 @@ def replay_grid(lines: Iterable[JournalLine], settings: Sequence[Settings]) -> l
     found: list[list[Decision]] = [[] for _ in settings]
     for line in lines:
         for replayer, acted in zip(replayers, found, strict=True):
-            decision = replayer.step(line.reading, line.event, line.trial)
+            decision = replayer.step(line.reading, line.event, line.search)
             if decision.action is not Action.HOLD:
                 acted.append(decision)
         for views in shared.values():

@@ -13,7 +13,7 @@ from lightning_lr.engine.bounds import bounded
 from lightning_lr.engine.decisions import Proposal, hold
 from lightning_lr.engine.engine import DecisionEngine
 from lightning_lr.engine.journal import JournalLine
-from lightning_lr.engine.records import Decision, Rate, Reading, Trial
+from lightning_lr.engine.records import Decision, Rate, Reading, SearchResult
 from lightning_lr.engine.settings import Settings
 from lightning_lr.engine.vocabulary import Action, Condition, Event
 
@@ -59,18 +59,18 @@ class Replayer:
         self._snapshot = -1
         self._stopped: int | None = None
 
-    def step(self, reading: Reading, event: Event = Event.CHECK, trial: Trial | None = None) -> Decision:
+    def step(self, reading: Reading, event: Event = Event.CHECK, search: SearchResult | None = None) -> Decision:
         """Decide at one event."""
         if self.as_recorded:  # a stop ended the recorded run too
-            return self.engine.replay(event, reading, trial)
+            return self.engine.replay(event, reading, search)
         if self._stopped is not None:
             return _passed(reading, f"training had been stopped at check {self._stopped}")
         reading, policy = self._at_own_rates(reading), self.settings.policy
         searches, anneals = event is Event.SEARCH, event in (Event.ANNEAL, Event.EARLY_ANNEAL)
         if (searches and not policy.searches) or (anneals and not policy.anneals):
-            what = "explores" if searches else "anneals"
+            what = "searches" if searches else "anneals"
             return _passed(reading, f"the run {what} here, policy {policy.name} does not")
-        decision = self.engine.replay(event, reading, trial)
+        decision = self.engine.replay(event, reading, search)
         self._stopped = reading.check if decision.action is Action.STOP else None
         if self.engine.is_best:
             self._snapshot = reading.check
@@ -111,4 +111,4 @@ def replay(lines: Iterable[JournalLine], replayers: Sequence[Replayer]) -> Itera
         if line.settings is not None:
             for replayer in replayers:
                 replayer.change(line.settings)
-        yield Replayed(line, tuple(replayer.step(line.reading, line.event, line.trial) for replayer in replayers))
+        yield Replayed(line, tuple(replayer.step(line.reading, line.event, line.search) for replayer in replayers))

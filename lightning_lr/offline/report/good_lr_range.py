@@ -88,9 +88,7 @@ def good_lr_range(summary: RunSummary) -> GoodRange:
 def _edge(side: str, other: str, tried: list[Tried], summary: RunSummary) -> str:
     for one in tried:
         return f"{side} that, {one.rate:.3g} {'did harm' if one.harmed else 'brought less'}."
-    swept = any(decision.action is Action.EXPLORE for decision in summary.acted)
-    but = " but in the few steps of the exploration" if swept else ""
-    return f"No {other} rate was tried{but}: the margin on that side is not known."
+    return f"No {other} rate was tried: the margin on that side is not known."
 
 
 def tried_rates(summary: RunSummary) -> list[Tried]:

@@ -9,7 +9,6 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-from lightning_lr.engine.lr_search.choice import margin_in_words
 from lightning_lr.engine.text import arrow, plural
 from lightning_lr.engine.vocabulary import Action
 from lightning_lr.offline.logs.log_readings import NOT_OURS
@@ -41,7 +40,7 @@ class Report:
         run: where it comes from.
         summary: its checks, side by side.
         effects: what each change brought.
-        rates: the range of rates that performed well, and the margin of the one that an exploration kept.
+        rates: the range of rates that performed well, and what a search has read before training.
         conclusion: what became of the run.
         advice: the same in words, and for the next run.
     """
@@ -95,11 +94,8 @@ def report_of(run: Run) -> Report:
     """Everything that there is to say of a run."""
     summary = summarize(run.lines(), run.settings)
     good = good_lr_range(summary)
-    rates = good.sentences
-    for line in summary.lines:
-        if line.trial is not None and line.decision.new_lr:
-            rates += margin_in_words(next(iter(line.decision.new_lr.values())), line.trial)
-            break
+    searched = next((line.search for line in summary.lines if line.search is not None), None)
+    rates = (*good.sentences, *([f"Before training: {searched}."] if searched is not None else []))
     conditions = [line.decision.condition for line in summary.lines] if run.decided else found_conditions(summary)
     conclusion = conclusion_of(summary, conditions)
     advice = tuple(advice_of(summary, good, conclusion))

@@ -89,7 +89,7 @@ class LossWindow:
         self._pending.append(loss)
         self._factors.append(accumulation)
         if len(self._pending) == CHUNK:
-            self._chunks.append(_joined(self._pending))
+            self._chunks.append(joined(self._pending))
             self._pending = []
 
     def fold(self, beside: Sequence[Tensor] = ()) -> list[float]:
@@ -101,10 +101,10 @@ class LossWindow:
         Returns:
             The values of those.
         """
-        waiting = [*self._chunks, *([_joined(self._pending)] if self._pending else []), *beside]
+        waiting = [*self._chunks, *([joined(self._pending)] if self._pending else []), *beside]
         if not waiting:
             return []
-        values, factors = _joined(waiting).tolist(), self._factors
+        values, factors = joined(waiting).tolist(), self._factors
         self._pending, self._chunks, self._factors = [], [], []
         for value, factor in zip(values, factors, strict=False):
             self._add(value * factor)
@@ -205,7 +205,7 @@ def _added(numbers: Any) -> float:
     return total
 
 
-def _joined(tensors: list[Tensor]) -> Tensor:
+def joined(tensors: list[Tensor]) -> Tensor:
     """All elements in a row, on the device. Mixed types are widened first, so that no value is rounded."""
     # Sets of what `map` finds: 256 turns of a Python loop would take longer than the stacking.
     if {*map(type, tensors)} != {Tensor}:

@@ -1,7 +1,4 @@
-"""What is done to the other callbacks of a Trainer: judging is paused, EarlyStopping waits.
-
-**Paused**: while a run explores, a validation may see weights of a learning rate that is far too high. Neither
-ModelCheckpoint nor EarlyStopping may judge them.
+"""What is done to the other callbacks of a Trainer: EarlyStopping waits.
 
 **EarlyStopping** ends a run whose learning rate is still high: most of the gain of an annealed end would be lost. When
 its patience is used up, the learning rate is annealed first; at the end of that the run stops, as it wanted. All other
@@ -11,53 +8,20 @@ snapshot is restored.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from contextlib import ExitStack
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from lightning_lr.run.defer_signals import defer_signals
 from lightning_lr.run.patches import patch, patched_with
-from lightning_lr.run.trainer.callback_kinds import is_a, stops_early
+from lightning_lr.run.trainer.callback_kinds import stops_early
 from lightning_lr.run.trainer.trainer_adapter import TrainerState, can_stop_early
 
 if TYPE_CHECKING:
     from lightning_lr.run.fit_run import FitRun
 
-JUDGES = ("ModelCheckpoint", "EarlyStopping")
-PAUSED_HOOKS = ("on_train_batch_end", "on_train_epoch_end", "on_validation_end")
 STOPPING_HOOKS = {"on_train_epoch_end": True, "on_validation_end": False}
 """Hook in which EarlyStopping may stop the run → whether an epoch is over then."""
-
-
-# --- paused while the run explores ------------------------------------------------------------------------------------
-
-
-def pause_judging(callbacks: Iterable[Any], undo: ExitStack) -> Callable[[], None]:
-    """Let no callback judge this run for a while.
-
-    A checkpoint callback without a monitor does not judge: it writes what there is, to resume from.
-
-    Args:
-        callbacks: ``trainer.callbacks``.
-        undo: the patches of the fit.
-
-    Returns:
-        Lets them judge again; a second call does no harm.
-    """
-    judges = [one for one in callbacks if getattr(one, "monitor", None) is not None and is_a(one, *JUDGES)]
-    resume = [patch(judge, hook, _nothing, undo) for judge in judges for hook in PAUSED_HOOKS]
-
-    def resume_all() -> None:
-        for one in reversed(resume):
-            one()
-
-    return resume_all
-
-
-def _nothing(*args: Any, **kwargs: Any) -> None:
-    """In place of a hook; a function of the module, so that the callback can still be pickled."""
-
 
 # --- EarlyStopping ----------------------------------------------------------------------------------------------------
 

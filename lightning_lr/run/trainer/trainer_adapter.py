@@ -70,6 +70,30 @@ def plain_optimizer(optimizer: Any) -> Any:
     return getattr(optimizer, "_optimizer", optimizer)
 
 
+def is_compiled(module: Any) -> bool:
+    """Whether ``torch.compile`` has the module, its step, or a part of it.
+
+    ``LightningModule._compiler_ctx``, read in 2.5.0 and 2.6.6.
+    """
+    whole = getattr(module, "_compiler_ctx", None) is not None or hasattr(
+        module.training_step, "_torchdynamo_orig_callable"
+    )
+    return whole or any(
+        type(part).__name__ == "OptimizedModule" or getattr(part, "_compiled_call_impl", None) is not None
+        for part in module.modules()
+    )
+
+
+def moved_batch(trainer: Any, batch: Any) -> Any:
+    """A batch of a loader as the steps receive it: converted, transferred, and seen by the module's own hooks.
+
+    ``LightningModule._on_before_batch_transfer`` and its caller ``_EvaluationLoop``, read in 2.5.0 and 2.6.6.
+    """
+    batch = trainer.precision_plugin.convert_input(batch)
+    batch = trainer.lightning_module._on_before_batch_transfer(batch, dataloader_idx=0)
+    return trainer.strategy.batch_to_device(batch, dataloader_idx=0)
+
+
 # --- a check ----------------------------------------------------------------------------------------------------------
 
 
@@ -168,6 +192,15 @@ def knows_sanity_check(things: Iterable[Any]) -> bool:
                         return True
                     codes += [part for part in code.co_consts if inspect.iscode(part)]
     return False
+
+
+def pauses_after(trainer: Any, batch_idx: int) -> bool:
+    """Whether an epoch ends after this batch, or a validation by number of batches comes before the next one."""
+    every = getattr(trainer, "val_check_batch", None)  # none by the clock
+    if trainer.is_last_batch or not trainer.enable_validation or every is None or math.isinf(every):
+        return bool(trainer.is_last_batch)
+    batches = trainer.fit_loop.epoch_loop.total_batch_idx if trainer.check_val_every_n_epoch is None else batch_idx
+    return bool((batches + 1) % every == 0)
 
 
 # --- limits -----------------------------------------------------------------------------------------------------------
