@@ -48,6 +48,7 @@ class GateState:
         failed_raises: raises that were undone since one was kept.
         raise_wait: checks for which no raise may be tried.
         diverged_at: lowest applied rate at which the run diverged.
+        losses_jumped: whether the objective may have changed as this epoch began.
     """
 
     checks: int = 0
@@ -63,6 +64,12 @@ class GateState:
     failed_raises: int = 0
     raise_wait: int = 0
     diverged_at: float | None = None
+    losses_jumped: bool = False
+
+
+def losses_jumped(asked: Proposal, state: GateState, settings: Settings) -> str:
+    """Both losses may mean something else from this epoch on: the next check tells."""
+    return text.LOSSES_JUMPED if state.losses_jumped else ""
 
 
 def warm_up(asked: Proposal, state: GateState, settings: Settings) -> str:
@@ -144,6 +151,7 @@ Gate = Callable[[Proposal, GateState, Settings], str]
 """Says why the proposal is blocked, in words; empty if it is not. Its name is what ``blocked_by`` says."""
 
 GATES: Sequence[Gate] = (
+    losses_jumped,
     warm_up,
     cooldown,
     patience,
@@ -234,6 +242,11 @@ class Gates:
             state.total_factor *= decision.factor
         if decision.condition in (Condition.DIVERGENCE, Condition.NON_FINITE):
             state.diverged_at = min(state.rate, state.diverged_at or state.rate)
+
+    def begin_anew(self) -> None:
+        """Forget what belongs to another objective; the warm-up of the run is over all the same."""
+        known = self.state
+        self.state = GateState(known.checks, scheduled=known.scheduled, rate=known.rate, rate_held=known.rate_held)
 
     def raise_reviewed(self, helped: bool) -> None:
         """Take note of whether a raise has helped."""

@@ -77,7 +77,7 @@ def entry_line(entry: JournalEntry) -> str:
         {
             "kind": "check",
             "event": entry.event,
-            "reading": entry.reading,
+            "reading": _reading_record(entry.reading),
             **({"search": plain(entry.search)} if entry.search else {}),
             **({"review": plain(entry.review)} if entry.review else {}),
             "decision": {**_opened(entry.decision), "evidence": _worded(entry.decision.evidence)},
@@ -291,7 +291,13 @@ def _reading(record: Mapping[str, Any]) -> Reading:
         train_loss=_optional(record["train_loss"]),
         probes=_numbers(record["probes"]),
         untrained=_numbers(record.get("untrained", {})),
+        reset=str(record.get("reset", "")),
     )
+
+
+def _reading_record(reading: Reading) -> Mapping[str, Any]:
+    record: dict[str, Any] = _opened(reading)
+    return record if reading.reset else {name: value for name, value in record.items() if name != "reset"}
 
 
 def _search(record: Mapping[str, Any] | None) -> SearchResult | None:

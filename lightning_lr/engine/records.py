@@ -134,6 +134,7 @@ class Reading:
             ``quantity/layer`` → value; empty where there are none, or none had anything to say.
         untrained: metric name → value before the first training step (``"train_loss"`` for the loss of
             ``training_step``); in the first readings of a run alone, empty where it was not measured.
+        reset: why the objective is another one from here on, as the user says; empty if it is not.
     """
 
     check: int
@@ -150,6 +151,7 @@ class Reading:
     train_loss: float | None = None
     probes: Mapping[str, float] = field(default_factory=dict)
     untrained: Mapping[str, float] = field(default_factory=dict)
+    reset: str = ""
 
     def at_rates(self, rates: Mapping[str, Rate], snapshot_check: int | None) -> Reading:
         """The same check of a run with other rates and another snapshot: what a replay asks for at each check."""

@@ -142,6 +142,17 @@ def patience(seen: int, wanted: int) -> str:
     return f"{seen} of {wanted} checks in a row"
 
 
+LOSSES_JUMPED = (
+    "both losses have jumped at the beginning of an epoch: the next check tells whether they mean something else"
+)
+LOSSES_STAYED = "both losses jumped at the beginning of an epoch and stayed: they mean something else from here on"
+
+
+def began_anew(why: str) -> str:
+    """The best so far is forgotten."""
+    return f"{why}; what was the best is forgotten"
+
+
 SCHEDULER_CHANGES_LR = "left alone: the schedule itself is changing the rate"
 
 

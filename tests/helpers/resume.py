@@ -192,7 +192,8 @@ class Model(LightningModule):
     def training_step(self, samples: torch.Tensor, batch_idx: int) -> torch.Tensor:
         step = self.trainer.global_step
         samples = samples if self.run.stateful else batch(2 * step + self.global_rank)
-        return self._loss(samples) + _at(self.run.offsets, step // STEPS_A_CHECK)
+        lost = math.isnan(_at(self.run.losses, step // STEPS_A_CHECK))  # a metric alone may just be undefined
+        return self._loss(samples) + _at(self.run.offsets, step // STEPS_A_CHECK) + (math.nan if lost else 0.0)
 
     def validation_step(self, _: torch.Tensor, batch_idx: int) -> None:
         scripted = _at(self.run.losses, self.trainer.global_step // STEPS_A_CHECK - 1)
