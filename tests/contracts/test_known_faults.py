@@ -61,10 +61,11 @@ def test_a_constant_metric_is_a_plateau_whatever_its_sign(mode, value):
 
 OVERFIT = [0.5 + 0.05 * abs(check - 12) for check in range(40)]
 MEMORIZED = [2.0 - 0.04 * check for check in range(40)]
+GROWS = [2.3, 2.0, 1.6, 1.4, 1.3, 1.25, 1.3, 1.9, 2.6, 3.8, 5.0, 7.0, 9.0, 12.0, 15.0, 20.0]
 HEARD = {
     "plateau": ([1.0, 0.8, 0.7] + [0.7] * 12, None),
     "overfitting": (OVERFIT, MEMORIZED),
-    "divergence": ([1.0] * 7 + [1.0 + 0.4 * step for step in range(9)], [2.3, 2.0, 1.6, 1.4, 1.3, 1.25, 1.3, 1.9, 2.6, 3.8, 5.0, 7.0, 9.0, 12.0, 15.0, 20.0]),
+    "divergence": ([1.0] * 7 + [1.0 + 0.4 * step for step in range(9)], GROWS),
     "non_finite": ([1.0, 0.9, 0.8, NAN, NAN], None),
 }
 
