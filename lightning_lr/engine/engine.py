@@ -62,11 +62,11 @@ class DecisionEngine:
         conditions: every condition that a decision may name, sorted.
 
     >>> engine = DecisionEngine(Settings())
-    >>> for check, loss in enumerate([1.0, 0.8, 0.7, 0.65, 0.65, 0.65, 0.65]):
+    >>> for check, loss in enumerate([1.0, 0.8, 0.7, *[0.65] * 10]):
     ...     decision = engine.check(Reading(check, epoch=check, step=check, metrics={"val_loss": loss}))
     ...     if decision.action != "hold":
     ...         print(decision)
-    check 6 · epoch 6 · plateau: val_loss has had no new best for 3 checks (best ...); no snapshot: cut ... × 0.3
+    check 12 · epoch 12 · plateau: stalled with probability 0.88: no new best of val_loss for 9 of 13 checks ...
     """
 
     def __init__(self, settings: Settings, detectors: Sequence[Detector] | None = None) -> None:
@@ -96,7 +96,7 @@ class DecisionEngine:
         self.diagnosis = diagnosis = diagnose(findings, views, self._by_condition, self.settings.vote)
         self.failed_restores = 0 if self._new_best else self.failed_restores
         learned = self.gates.state.total_factor is None and has_surely_learned(views)
-        self.gates.look(reading, diagnosis, self._new_best, learned, views.monitors[0].fresh)
+        self.gates.look(reading, diagnosis, views.monitors[0], self._new_best, learned)
         self._count_review(views.monitors[0])
         undone = undo(self.review, reading)
         answer, searched = Verdict.UNDECIDED, ""
@@ -117,7 +117,7 @@ class DecisionEngine:
         notes = [text.began_anew(self.began_anew)] if self.began_anew else []
         notes += [str(self.review)] if self.review is not None and decision.action is Action.HOLD else []
         notes += [searched] if searched and proposal is not refuted else []
-        return replace(decision, reason=text.reason(decision.reason, notes)) if notes else decision
+        return replace(decision, sentence=text.reason(decision.reason, notes)) if notes else decision
 
     def _look_at_objective(self, reading: Reading, train_only: bool) -> None:
         """Begin anew if the user says so, or both losses have jumped and stayed."""
@@ -277,7 +277,13 @@ class DecisionEngine:
 
 def _history(settings: Settings) -> RunHistory:
     return RunHistory(
-        settings.monitors, settings.mode, settings.train_monitor, settings.min_delta, settings.policy.rel_delta
+        settings.monitors,
+        settings.mode,
+        settings.train_monitor,
+        settings.min_delta,
+        settings.policy.rel_delta,
+        settings.loss_beside,
+        settings.policy.min_probability,
     )
 
 

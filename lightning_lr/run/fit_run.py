@@ -19,6 +19,7 @@ from typing import Any
 from lightning_lr.engine import text
 from lightning_lr.engine.decisions import foretold
 from lightning_lr.engine.engine import DecisionEngine, check_version
+from lightning_lr.engine.history.metric_names import is_beside
 from lightning_lr.engine.history.run_history import TRAIN_LOSS
 from lightning_lr.engine.journal import entry_line, header_line
 from lightning_lr.engine.lr_search.guard import TRIES, StepGuard
@@ -253,6 +254,7 @@ class FitRun:
             return None
         if not train_only:
             self._find_monitors(trainer_state)
+            self._find_loss_beside(trainer_state)
             self.reader.probes.look()
         totals = self.ranks.sum(self.reader.own(train_only))
         reading = self._read(totals, trainer_state, train_only)
@@ -314,6 +316,20 @@ class FitRun:
                 self.warn(chosen_by_rule(found))
             else:
                 self.say(f"{', '.join(found)} are watched; {self.settings.vote} of them must agree.")
+
+    def _find_loss_beside(self, trainer_state: TrainerState) -> None:
+        found = self.reader.found_beside(trainer_state.logged)
+        if found is not None:
+            self.read_beside(found, trainer_state.logged)
+            names = ", ".join(name for name in self.settings.monitors if is_beside(found, name))
+            self.say(f"{names} is judged together with {found}: a plateau must show in both.")
+
+    def read_beside(self, loss: str, logged: Mapping[str, Any]) -> None:
+        """From now on, this loss too; checks between two validations may have come before."""
+        state = self.core.state_dict()
+        self._settle(replace(self.settings, loss_beside=loss))
+        self.core.load_state_dict(state)
+        self.reader.read_beside(self.settings, logged)
 
     def watch(self, monitors: Sequence[str]) -> None:
         """From now on, these; before the first decision."""
@@ -522,6 +538,8 @@ class FitRun:
             self.watch(state["monitors"])
         if state["watches_training"]:
             self.watch_training_alone()
+        elif state["loss_beside"] is not None:
+            self.read_beside(state["loss_beside"], {})
         self.core.load_state_dict(state["core"])
         self.reader.load_state_dict(state)
         self.lr_schedule.load_state_dict(state)

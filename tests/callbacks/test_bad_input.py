@@ -134,7 +134,7 @@ ARGUMENTS = [
         "Expected no `factor` with policy 'mine' but got 0.3. None of its responses takes it: leave it out, or",
     ),
     (
-        {"policy": Policy("mine", {"plateau": Response("reduce", 0.5)}), "patience": 3},
+        {"policy": Policy("mine", {"divergence": Response("reduce", 0.5)}), "patience": 3},
         "Expected no `patience` with policy 'mine' but got 3. None of its responses takes it: leave it out, or",
     ),
     (

@@ -182,7 +182,7 @@ def test_a_dry_run_has_brought_nothing(tmp_path, monkeypatch):
     printed: list[str] = []
     monkeypatch.setattr("lightning_lr.callbacks._compat.rank_zero_info", printed.append)
     control = LearningRateController(policy="conservative", dry_run=True, journal=tmp_path / "journal.jsonl")
-    events = fitted(tmp_path, Scripted({"val_loss": [1.0, 0.8, *[0.7] * 9, 0.6, 0.5, 0.4]}), [control], max_epochs=14)
+    events = fitted(tmp_path, Scripted({"val_loss": [1.0, 0.8, *[0.7] * 14, 0.6, 0.5, 0.4]}), [control], max_epochs=19)
     assert control.decisions
     assert len(texts(events, "lr_controller/decisions")) == len(control.decisions)
     assert not [line for line in printed if "did not help" in line or "helped" in line]
