@@ -8,6 +8,7 @@ and the data of its tab "Learning rate". What others get in place of the texts: 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from lightning_lr.engine.detectors.base import Detector
@@ -15,7 +16,7 @@ from lightning_lr.engine.history.run_history import TRAIN_LOSS
 from lightning_lr.engine.log_tags import CONDITION, PROBABILITY, UNTRAINED
 from lightning_lr.engine.records import JournalEntry, MetricView
 from lightning_lr.engine.text import markdown
-from lightning_lr.engine.vocabulary import Action, Condition
+from lightning_lr.engine.vocabulary import Action, Condition, Event
 from lightning_lr.loggers.decision_history import DecisionHistory
 from lightning_lr.loggers.guarded import GuardedLoggers
 from lightning_lr.loggers.tables import DecisionTables, decision_list, is_a, tables_due
@@ -60,8 +61,14 @@ class DecisionLog:
             step: position on the loggers' x-axis.
         """
         numbers = {f"{self.prefix}/{name}": value for name, value in entry_numbers(entry).items()}
-        for logger in self.loggers:
-            self._guarded.call(logger, lambda logger: logger.log_metrics(metrics=numbers, step=step))
+        points = [(step, numbers)]
+        if entry.event is Event.SEARCH and entry.adjustment.rates != entry.reading.rates:
+            # The step before ran at another rate; without a point of its own the chart would begin at the new one.
+            before = {f"{self.prefix}/lr/{name}": rate.applied for name, rate in entry.reading.rates.items()}
+            points.insert(0, (max(step - 1, 0), before))
+        for at, values in points:
+            for logger in self.loggers:
+                self._guarded.call(logger, partial(_log, values, at))
         if self.tab is not None:
             boards, tab = [logger for logger in self.loggers if is_tensorboard(logger)], self.tab
             self._guarded.call(
@@ -83,6 +90,10 @@ class DecisionLog:
         name = f"{self.prefix}/{tag}"
         for logger in filter(is_tensorboard, self.loggers):
             self._guarded.call(logger, lambda logger: logger.experiment.add_text(name, text, global_step=step))
+
+
+def _log(metrics: Mapping[str, float], step: int, logger: Any) -> None:
+    logger.log_metrics(metrics=metrics, step=step)
 
 
 def is_tensorboard(logger: Any) -> bool:

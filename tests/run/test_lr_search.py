@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import pytest
 import torch
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback, LearningRateFinder, ModelCheckpoint
+from lightning.pytorch.loggers import CSVLogger
 from torch.utils.data import DataLoader, TensorDataset
 
 from lightning_lr import LearningRateController
@@ -388,3 +390,15 @@ def test_a_resumed_run_told_to_write_elsewhere_leaves_the_former_journal(tmp_pat
     resume(Regression(0.01), tmp_path / "epoch=3.ckpt", EPOCHS, lr_search(journal=str(other)))
     assert former.read_text() == text
     assert other.exists()
+
+
+def test_the_charts_show_the_rate_before_and_after(tmp_path: Any) -> None:
+    """A line that begins at the rate that was found hides that it was searched."""
+    controller, logger = lr_search(), CSVLogger(tmp_path)
+    fit(Regression(1e-5), controller, logger=logger, max_epochs=2)
+    found = explored(controller)
+    assert found.new_lr["lr-SGD"] > found.old_lr["lr-SGD"]
+    with (Path(logger.log_dir) / "metrics.csv").open(encoding="utf-8") as file:
+        rows = [row for row in csv.DictReader(file) if row["lr_controller/lr/lr-SGD"]]
+    points = [(int(row["step"]), float(row["lr_controller/lr/lr-SGD"])) for row in rows[:2]]
+    assert points == [(found.step - 1, pytest.approx(1e-5)), (found.step, pytest.approx(found.new_lr["lr-SGD"]))]
