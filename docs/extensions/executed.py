@@ -72,7 +72,8 @@ def execute(app: Sphinx) -> None:
         before = Path.cwd()
         with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
+            for name in ("lightning.pytorch", "pytorch_lightning"):  # under Sphinx both log
+                logging.getLogger(name).setLevel(logging.ERROR)
             os.chdir(folder)
             try:
                 text = page_of(script)

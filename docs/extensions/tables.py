@@ -47,7 +47,11 @@ def options(cls: type) -> list[str]:
 
 def record(cls: type) -> list[str]:
     """Each field of a record and its meaning."""
-    return ["| field | meaning |", "| --- | --- |", *(f"| `{k}` | {v} |" for k, v in section(cls, "Attributes").items())]
+    return [
+        "| field | meaning |",
+        "| --- | --- |",
+        *(f"| `{k}` | {v} |" for k, v in section(cls, "Attributes").items()),
+    ]
 
 
 def fill(app: Sphinx, docname: str, source: list[str]) -> None:

@@ -12,10 +12,11 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from lightning_lr.engine.detectors.base import Detector
-from lightning_lr.engine.log_tags import CONDITION
+from lightning_lr.engine.history.run_history import TRAIN_LOSS
+from lightning_lr.engine.log_tags import CONDITION, PROBABILITY, UNTRAINED
 from lightning_lr.engine.records import JournalEntry, MetricView
 from lightning_lr.engine.text import markdown
-from lightning_lr.engine.vocabulary import Action, Event
+from lightning_lr.engine.vocabulary import Action, Condition, Event
 from lightning_lr.loggers.decision_history import DecisionHistory
 from lightning_lr.loggers.guarded import GuardedLoggers
 from lightning_lr.loggers.tables import DecisionTables, decision_list, is_a, tables_due
@@ -104,7 +105,8 @@ def entry_numbers(entry: JournalEntry) -> dict[str, float]:
     """The numbers of one check, few and stable: tag → value.
 
     Numbers that are not there yet (a slope of two values) are left out: a chart would break at a NaN. Each condition
-    has a tag of its own, with a point at those checks at which it is the condition.
+    has a tag of its own, with a point at those checks at which it is the condition; ``healthy`` has none while nothing
+    can be told.
     """
     numbers = {f"lr/{name}": rate.applied for name, rate in entry.adjustment.rates.items()}
     scales = {name: rate.scale for name, rate in entry.adjustment.rates.items()}
@@ -116,10 +118,15 @@ def entry_numbers(entry: JournalEntry) -> dict[str, float]:
         numbers.update({f"{view.name}/{name}": value for name, value in _monitor_numbers(view).items()})
     for monitor, gap in entry.views.gaps.items():
         numbers["gap" if len(entry.views.gaps) == 1 else f"gap/{monitor}"] = gap.value
-    if entry.views.train is not None:
-        numbers["train"] = entry.views.train.shown(entry.views.train.value)
+    train = entry.views.train
+    if train is not None:
+        numbers["train" if train.name == TRAIN_LOSS else f"train/{train.name}"] = train.shown(train.value)
     numbers.update(entry.reading.probes)
-    numbers[f"{CONDITION}/{entry.decision.condition}"] = 1.0
+    numbers.update({f"{UNTRAINED}/{name}": value for name, value in entry.reading.untrained.items()})
+    known = {name: value for name, value in entry.decision.probabilities.items() if value is not None}
+    numbers.update({f"{PROBABILITY}/{name}": value for name, value in known.items()})
+    if entry.decision.condition is not Condition.HEALTHY or not known or (entry.decision.probability or 0.0) > 0.5:
+        numbers[f"{CONDITION}/{entry.decision.condition}"] = 1.0
     return {name: value for name, value in numbers.items() if abs(value) < float("inf")}
 
 

@@ -20,7 +20,7 @@ from lightning_lr.run.lr_search.optimizer_kinds import kind_of
 from lightning_lr.run.lr_search.search import LRSearch
 from lightning_lr.run.options import ControllerOptions
 from lightning_lr.run.readings.reduction_format import pack_budget, unpack_budget
-from lightning_lr.run.trainer.other_callbacks import is_a, stops_early
+from lightning_lr.run.trainer.callback_kinds import is_a, stops_early
 from lightning_lr.run.trainer.schedulers import schedulers_of
 from lightning_lr.run.trainer.step_budget import StepBudget
 from lightning_lr.run.trainer.strategies import against_restoring, is_sharded

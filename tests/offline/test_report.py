@@ -347,3 +347,37 @@ def test_plot_returns_figure_and_axes(tmp_path):
     assert axes == figure.axes
     assert len(axes) == 2
     pyplot.close(figure)
+
+
+def overfitted(folder, **options):
+    """A journal of a run that overfits, and its decisions."""
+    settings = settings_from(**options)
+    engine, lines, decisions = DecisionEngine(settings), [header_line(settings, {})], []
+    for reading in overfitting(0).readings:
+        decisions.append(engine.check(reading))
+        lines.append(entry_line(engine.entry(Event.CHECK, reading, decisions[-1], Adjustment(reading.rates))))
+    (folder / "lr_journal.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return decisions
+
+
+def test_the_checks_of_one_epoch(tmp_path, capsys):
+    """Also those without a change: what blocked it, what was not ruled out, and the scores."""
+    blocked = next(decision for decision in overfitted(tmp_path, patience=4) if decision.blocked_by == "patience")
+    epoch = str(blocked.epoch)
+    assert main(["report", str(tmp_path), "--epoch", epoch]) == 0
+    shown = " ".join(capsys.readouterr().out.split())
+    assert f"check {blocked.check} · epoch {epoch} · " in shown
+    assert "blocked by: patience" in shown
+    assert "not ruled out: " in shown
+    assert main(["report", str(tmp_path), "--epoch", epoch, "--json"]) == 0
+    (document,) = json.loads(capsys.readouterr().out)
+    assert document["decision"]["blocked_by"] == "patience"
+
+
+def test_an_epoch_that_cannot_be_shown(tmp_path, capsys):
+    overfitted(tmp_path)
+    assert main(["report", str(tmp_path), "--epoch", "999"]) == 2
+    assert "Expected a check in epoch 999 but" in capsys.readouterr().err
+    write_csv(tmp_path / "table", plain_run([1.0, 0.9, 0.8]))
+    assert main(["report", str(tmp_path / "table"), "--epoch", "0"]) == 2
+    assert "holds no reasons" in capsys.readouterr().err

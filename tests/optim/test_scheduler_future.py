@@ -10,6 +10,7 @@ import copy
 import functools
 import math
 from typing import Any
+from unittest.mock import MagicMock
 
 import pytest
 import torch
@@ -97,6 +98,16 @@ FUTURES = [
 def optimizer(lr: Any = 0.1) -> torch.optim.Optimizer:
     layer = torch.nn.Linear(2, 2)
     return torch.optim.AdamW([{"params": [layer.weight]}, {"params": [layer.bias], "weight_decay": 0.0}], lr=lr)
+
+
+@pytest.mark.parametrize("method", ["step", "get_lr"])
+def test_a_method_that_somebody_patched_is_not_called(monkeypatch, method):
+    """It may count its calls, as mocks do; what it does is not known, so it counts as a schedule."""
+    scheduler = torch_schedulers.StepLR(optimizer(), 10**8)
+    patched = MagicMock()
+    monkeypatch.setattr(torch_schedulers.StepLR, method, patched)
+    assert changes_rates(scheduler, 100)
+    patched.assert_not_called()
 
 
 @pytest.mark.parametrize(("make", "steps", "changes"), FUTURES)

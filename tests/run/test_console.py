@@ -92,7 +92,7 @@ def fitted_run(tmp_path_factory):
     folder, printed = tmp_path_factory.mktemp("run"), []
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("lightning_lr.callbacks._compat.rank_zero_info", printed.append)
-        control = LearningRateController(find_lr=False, journal=folder / "lr_journal.jsonl")
+        control = LearningRateController(find_lr=False, anneal=True, journal=folder / "lr_journal.jsonl")
         run = trainer([control], folder, max_epochs=len(RISES), num_sanity_val_steps=0)
         run.fit(Scripted({"val_loss": RISES}), data(), data())
     return control, folder, [line.removeprefix("lightning_lr: ") for line in printed]

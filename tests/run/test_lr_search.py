@@ -176,7 +176,7 @@ def test_groups_keep_their_ratio(lr: float) -> None:
     assert float(moved.max()) == pytest.approx(high, rel=1e-2)
 
 
-@pytest.mark.parametrize(("bounds", "lr"), [({"max_lr": 0.002}, 1e-3), ({"min_lr": 0.5}, 1.0)])
+@pytest.mark.parametrize(("bounds", "lr"), [({"max_lr": 0.002}, 1e-4), ({"min_lr": 0.5}, 1.0)])
 def test_bounds_hold_for_the_search_too(bounds: dict[str, float], lr: float) -> None:
     module, controller = Regression(lr, "Adam"), lr_search(**bounds)
     fit(module, controller, max_epochs=2)

@@ -319,7 +319,7 @@ def test_the_rates_that_are_reported_are_those_that_are_used(make: Any, lr: floa
     expected = [math.prod(factor for at, factor in decided if at <= step) for step in range(len(used.rates))]
     ratios = [ours / theirs for ours, theirs in zip(used.rates, asked.rates, strict=True)]
     different = [step for step in range(70, STEPS) if ratios[step] != pytest.approx(expected[step])]
-    assert set(different) <= {at - 1 for at, _ in decided}, "a check between validations is made at the next batch"
+    assert set(different) <= {at for at, _ in decided}, "the last step of an epoch is where loggers show its end"
     assert list(controller.scale.values()) == pytest.approx(expected[-1:])
 
 
@@ -501,7 +501,7 @@ class HarderAtTheEnd(Seen):
         return loss
 
 
-@pytest.mark.parametrize("steps", [2, 3, 8])
+@pytest.mark.parametrize("steps", [2, 3, 5])
 @pytest.mark.parametrize("monitor", ["val_loss", "train_loss"])
 def test_the_end_goes_back_to_nothing_that_was_not_measured(steps: int, monitor: str) -> None:
     """The loss of an epoch is that of the weights before its steps, and the snapshot holds those after them."""
