@@ -169,7 +169,7 @@ def test_a_group_that_joins_later_is_no_reason() -> None:
             self.optimizers().add_param_group({"params": self.more.parameters()})
 
     decisions = run(Joins())
-    assert [(d.check, d.snapshot_check) for d in decisions] == [(4, 3), (7, 6)]
+    assert [(d.check, str(d.action)) for d in decisions] == [(4, "restore"), (7, "restore")]
 
 
 @pytest.mark.parametrize("cls", [SparseState, Lazy])
