@@ -44,11 +44,12 @@ def last_after(callbacks: Sequence[Any], ours: Any) -> Any:
     ...     def on_validation_start(self): ...
     ...     def on_validation_end(self): ...
     >>> average = Average()
-    >>> last_after([1, average, ""], 1) is average, last_after([average, 1, ""], 1)
-    (True, None)
+    >>> last_after([1, average, ""], 1) is average, last_after([average, 1, ""], 1), last_after([average], 1)
+    (True, None, None)
     """
-    place = list(map(id, callbacks)).index(id(ours))
-    return next((one for one in reversed(callbacks[place + 1 :]) if _may_swap(one)), None)
+    places = [place for place, one in enumerate(callbacks) if one is ours]  # none in Fabric
+    later = callbacks[places[0] + 1 :] if places else ()
+    return next((one for one in reversed(later) if _may_swap(one)), None)
 
 
 def _may_swap(callback: Any) -> bool:
