@@ -128,17 +128,17 @@ def test_restores_that_bring_no_new_best_end_in_a_stop():
             "nothing is left to gain by cutting further, and the run keeps its epochs",
             C.OVERFITTING,
             False,
-            "..b.b.b.b...",
+            "..b.b.b....b........",
         ),
-        ("a policy may say that it ends there", C.OVERFITTING, True, "..b.b.b.b.s."),
+        ("a policy may say that it ends there", C.OVERFITTING, True, "..b.b.b....b.s.s.s.s"),
         ("what is lost at each step is answered to the end", C.DIVERGENCE, False, ".bbbbbbbbbbb"),
         ("by the policy's word it ends as well", C.DIVERGENCE, True, ".bbbbsssssss"),
     ],
 )
 def test_a_known_budget_is_trained_to_its_end_whatever_is_restored_in_vain(why, condition, stops, expected):
     policy = Policy("table", TABLE, stops=stops)
-    made = Run(DecisionEngine(Settings(policy=policy), [Says(condition, "n" + "y" * 11)]), budget=100)
-    made.feed([1.0] + [2.0] * 11)
+    made = Run(DecisionEngine(Settings(policy=policy), [Says(condition, "n" + "y" * 19)]), budget=100)
+    made.feed([1.0] + [2.0] * (len(expected) - 1))
     assert made.actions == expected, why
 
 
