@@ -128,16 +128,17 @@ def test_restores_that_bring_no_new_best_end_in_a_stop():
             "nothing is left to gain by cutting further, and the run keeps its epochs",
             C.OVERFITTING,
             False,
-            "..b.b.b....b",
+            "..b.b.b....b........",
         ),
+        ("a policy may say that it ends there", C.OVERFITTING, True, "..b.b.b....b.s.s.s.s"),
         ("what is lost at each step is answered to the end", C.DIVERGENCE, False, ".bbbbbbbbbbb"),
         ("by the policy's word it ends as well", C.DIVERGENCE, True, ".bbbbsssssss"),
     ],
 )
 def test_a_known_budget_is_trained_to_its_end_whatever_is_restored_in_vain(why, condition, stops, expected):
     policy = Policy("table", TABLE, stops=stops)
-    made = Run(DecisionEngine(Settings(policy=policy), [Says(condition, "n" + "y" * 11)]), budget=100)
-    made.feed([1.0] + [2.0] * 11)
+    made = Run(DecisionEngine(Settings(policy=policy), [Says(condition, "n" + "y" * 19)]), budget=100)
+    made.feed([1.0] + [2.0] * (len(expected) - 1))
     assert made.actions == expected, why
 
 
@@ -176,7 +177,7 @@ def test_at_min_lr_it_holds_says_so_and_goes_on_counting():
     assert made.actions == "..r......"
     assert made.decisions[2].new_lr == {"lr-SGD": 0.05}
     assert made.decisions[5].reason.endswith(
-        "the reduction of check 2 did not help: val_loss gained 0 a check before, 0 since (3 checks)"
+        "the reduction of check 2 did not help: gain of val_loss a check 0 before, 0 in the 3 since"
     )
     for decision in made.decisions[6:]:
         assert decision.reason == "plateau: val_loss is said to be so; every learning rate is at its bound already"
