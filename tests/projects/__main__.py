@@ -49,7 +49,6 @@ def run_one(recipe: str, part: str, folder: Path) -> dict[str, Any]:
     """Train once and say how it ended."""
     import torch
     from lightning.pytorch import Callback, seed_everything
-    from lightning.pytorch.callbacks import Checkpoint
 
     from lightning_lr import LearningRateController
 
@@ -78,8 +77,8 @@ def run_one(recipe: str, part: str, folder: Path) -> dict[str, Any]:
                 str(d) for c in trainer.callbacks if isinstance(c, LearningRateController) for d in c.decisions
             ]
 
-    class Middle(Checkpoint):
-        """Saves one checkpoint in the middle of the run."""
+    class Middle(Callback):
+        """Saves one checkpoint in the middle of the run; it comes behind the controller."""
 
         def on_train_epoch_end(self, trainer: Any, pl_module: Any) -> None:
             if trainer.current_epoch >= made.EPOCHS // 2 - 1 and not result["saved"]:
