@@ -47,7 +47,7 @@ class Classifier(pl.LightningModule):
         return torch.optim.Adam(self.parameters(), lr=self.lr)
 
 
-def train(*callbacks, lr=1e-3, epochs=60):
+def train(*callbacks, lr=1e-2, epochs=60):
     pl.seed_everything(0, verbose=False)
     trainer = pl.Trainer(
         max_epochs=epochs,
