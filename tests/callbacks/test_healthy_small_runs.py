@@ -1,4 +1,4 @@
-"""Healthy runs that look ill to rules for long and smooth curves: few batches an epoch, an accuracy that stands still."""
+"""Healthy runs that look ill to rules for long, smooth curves: few batches an epoch, an accuracy that stands still."""
 
 from __future__ import annotations
 

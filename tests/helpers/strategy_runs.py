@@ -98,11 +98,13 @@ class Model(LightningModule):
     def training_step(self, _: Any, batch_idx: int) -> Tensor:
         self.calls += 1
         loss = self._loss(*self._share(*samples(self.task, self.trainer.global_step)))
-        return loss + (math.nan if math.isnan(self._scripted()) else 0.0)  # a metric alone may just be undefined
+        # Of two checks without a number the first may just be undefined; at the second the weights are lost.
+        lost = math.isnan(self._scripted()) and math.isnan(self._scripted(back=1))
+        return loss + (math.nan if lost else 0.0)
 
-    def _scripted(self) -> float:
-        losses = self.task.losses
-        return 0.0 if losses is None else losses[min(self.current_epoch, len(losses) - 1)]
+    def _scripted(self, back: int = 0) -> float:
+        losses, epoch = self.task.losses, self.current_epoch - back
+        return 0.0 if losses is None or epoch < 0 else losses[min(epoch, len(losses) - 1)]
 
     def validation_step(self, _: Any, batch_idx: int) -> None:
         loss = self._loss(*self._share(*samples(Task(noise=0.1), 10**6 + batch_idx)))

@@ -24,7 +24,7 @@ from torchmetrics import MeanMetric
 from lightning_lr import LearningRateController
 from lightning_lr.engine.lr_search.finder import Finder
 from tests.helpers.scripted import QUIET
-from tests.run.test_lr_search import STEPS, Regression, explored, fit, flat, loader, lr_search
+from tests.run.test_lr_search import STEPS, Regression, Weights, explored, fit, flat, loader, lr_search
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:.training_step. returned .None"),
@@ -411,6 +411,37 @@ def test_an_average_of_the_users_own_is_that_of_the_weights(first: str) -> None:
     for weights in [*average.trace[1:], flat(module)]:
         expected.lerp_(weights, 0.2)
     torch.testing.assert_close(torch.cat([part.flatten() for part in average.shadow]), expected, rtol=1e-3, atol=1e-5)
+
+
+class SwappedIn(Callback):
+    """Far-away weights take the place of those that train, for as long as a validation lasts."""
+
+    def on_validation_start(self, trainer: Any, pl_module: Any) -> None:
+        self.kept = [weight.detach().clone() for weight in pl_module.parameters()]
+        write(pl_module, [torch.zeros_like(weight) for weight in self.kept])
+
+    def on_validation_end(self, trainer: Any, pl_module: Any) -> None:
+        write(pl_module, self.kept)
+
+
+class BestAtTheSixth(Regression):
+    checks = 0
+
+    def validation_step(self, batch: Any, batch_idx: int) -> None:
+        if batch_idx == 0:
+            self.checks += not self.trainer.sanity_checking
+        self.log("val_loss", 1.0 - 0.1 * min(self.checks, 6))
+
+
+@pytest.mark.parametrize("first", ["ours", "theirs"])
+def test_a_restore_is_of_the_weights_that_train_and_lasts(first: str) -> None:
+    """Averages are swapped in for a validation, and out in the very hook in which a check is made."""
+    controller, weights = lr_search(find_lr=False, anneal=False, patience=2), Weights()
+    callbacks = [controller, SwappedIn()] if first == "ours" else [SwappedIn(), controller]
+    fit(BestAtTheSixth(0.01), *callbacks, weights, max_epochs=4, val_check_interval=10)
+    restored = next(decision for decision in controller.decisions if decision.action == "restore")
+    assert restored.snapshot_check is not None
+    assert torch.equal(weights.after[restored.step + 1], weights.after[60])
 
 
 class Counts(torch.optim.SGD):
