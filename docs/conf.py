@@ -173,9 +173,17 @@ def keep_bars(app: Sphinx, what: str, name: str, obj: object, options: Any, line
         lines[i] = line if line.lstrip().startswith((">>>", "...")) else "".join(parts)
 
 
+def skip_hooks(app: Sphinx, what: str, name: str, obj: object, skip: bool, options: Any) -> bool | None:
+    """In the reference the callbacks are shown without the hooks that Lightning calls."""
+    hooks = {"setup", "teardown", "state_dict", "load_state_dict", "state_key"}
+    in_reference = app.env.docname.startswith("reference/")
+    return True if in_reference and (name.startswith("on_") or name in hooks) else None
+
+
 def setup(app: Sphinx) -> None:
     app.add_lexer("mermaid", TextLexer)  # shown as its source; rendering it would need the network
     app.connect("builder-inited", write_reference)
     app.connect("source-read", append_menu)
     app.connect("source-read", append_cards)
     app.connect("autodoc-process-docstring", keep_bars)
+    app.connect("autodoc-skip-member", skip_hooks)

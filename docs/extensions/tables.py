@@ -40,7 +40,7 @@ def options(cls: type) -> list[str]:
         advice = ADVICE.search(text)
         meaning = text[: advice.start()] if advice else text
         default = "required" if parameter.default is parameter.empty else f"`{parameter.default!r}`"
-        meaning = re.sub(r"\s?Default `[^`]*`[.:]?(?=\s|$)", "", meaning).strip()
+        meaning = re.sub(r"\s?Default `?[^`\s]+`?\.(?=\s|$)", "", meaning).strip()
         rows.append(f"| `{name}` | {default} | {meaning} | {advice[1] if advice else ''} |")
     return rows
 

@@ -83,7 +83,7 @@ def _done(decision: Decision) -> list[str]:
     done = []
     if "restore" in decision.steps:
         done.append("start restored" if decision.snapshot_check == -1 else "best restored")
-    if "scale" in decision.steps:
+    if "scale" in decision.steps and decision.new_lr:
         changed = [name for name, rate in decision.new_lr.items() if rate != decision.old_lr[name]]
         name = (changed or list(decision.new_lr))[0]
         others = len(decision.new_lr) - 1

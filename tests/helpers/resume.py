@@ -378,7 +378,8 @@ def trace_of(
         optimizer=as_plain(trainer.optimizers[0].state_dict()),
         scheduler=[as_plain(_numbers(config.scheduler.state_dict())) for config in trainer.lr_scheduler_configs],
         journal=journal_lines(journal) if journal.exists() else [],
-        sentences=sentences,
+        # Not the first line and the last one, which tell of the part that was trained here.
+        sentences=[sentence for sentence in sentences if not sentence.startswith(("watches ", "end: "))],
         state=controller.state_dict(),
     )
 

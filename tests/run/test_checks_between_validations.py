@@ -74,7 +74,7 @@ def test_where_no_step_returns_a_loss_it_is_asked_for_no_more_often(monkeypatch:
     sums, plain = [], Ranks.sum
     monkeypatch.setattr(Ranks, "sum", lambda self, numbers: sums.append(1) or plain(self, numbers))
     fit(ByHand(), None, epochs=3)
-    assert len(sums) <= 3 * EPOCH / EVERY
+    assert len(sums) <= 3 * EPOCH / EVERY + 1  # one at the start: whether a snapshot fits on each host
 
 
 def readings(folder: Path) -> list[dict[str, Any]]:

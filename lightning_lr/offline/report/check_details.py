@@ -33,15 +33,15 @@ def checks_of_epoch(run: Run, epoch: int) -> tuple[JournalLine, ...]:
 def details(line: JournalLine) -> list[str]:
     """What blocked a change, what was not ruled out, and the score of each detector that gave one."""
     decision, evidence = line.decision, line.decision.evidence
-    facts = [f"blocked by: {decision.blocked_by}"] if decision.blocked_by else []
+    shown = [f"blocked by: {decision.blocked_by}"] if decision.blocked_by else []
     if line.suspected:
-        facts.append(f"not ruled out: {', '.join(line.suspected)}")
+        shown.append(f"not ruled out: {', '.join(line.suspected)}")
     for name, score in evidence.items():
         kind, _, of = name.partition("/")
         threshold = evidence.get(f"threshold/{of}")
         if kind == "score" and threshold is not None:
-            facts.append(f"{of.replace('/', ' of ', 1)}: score {score:.3g}, threshold {threshold:.3g}")
-    return facts
+            shown.append(f"{of.replace('/', ' of ', 1)}: score {score:.3g}, threshold {threshold:.3g}")
+    return shown
 
 
 def as_document(lines: Sequence[JournalLine]) -> list[dict[str, Any]]:
