@@ -99,8 +99,6 @@ def score(module: Base, callbacks: list[Any], seed: int) -> float:
 MISLED = pytest.mark.xfail(
     strict=False, reason="a monitor that is better than before training confirms a rate that is far too high"
 )
-    strict=False, reason="a monitor that is better than before training confirms a rate that is far too high"
-)
 
 
 @pytest.mark.parametrize("seed", range(2))
