@@ -44,7 +44,8 @@ FIRM = replace(
 STEPS_A_CHECK = 4
 CHECKS = 14
 LOSSES = (1.0, 0.8, 0.6, 0.6, 0.6, 0.6, 0.4, math.nan, math.nan, 0.5, 0.35, 0.3, 0.25, 0.22)
-"""What validation gives at each check: flat at checks 2 to 5 (a cut), best at 6, then twice no number: undefined at 7, lost at 8 (a restore).
+"""What validation gives at each check: flat at checks 2 to 5 (a cut), best at 6, then twice no number:
+undefined at 7, lost at 8 (a restore).
 
 The plainest conditions there are: what a run does here shall not change with the thresholds of the detectors."""
 OFFSETS = (9.0, 8.0, 7.0, 6.0, 5.0, 4.5, 4.0, 3.5, math.nan, 2.5, 2.0, 1.5, math.nan, 1.0)
