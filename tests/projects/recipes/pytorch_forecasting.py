@@ -37,6 +37,7 @@ def train(lr: float, options: dict[str, Any], ckpt_path: str | None = None) -> N
     validation = TimeSeriesDataSet.from_dataset(training, data, min_prediction_idx=150)
     model = NBeats.from_dataset(training, learning_rate=lr, widths=[16, 32], backcast_loss_ratio=0.1)
     loaders = training.to_dataloader(train=True, batch_size=64), validation.to_dataloader(train=False, batch_size=200)
+    # Its checkpoints hold classes of its own, which the default of `weights_only` refuses, without us as well.
     Trainer(max_epochs=EPOCHS, gradient_clip_val=0.1, limit_train_batches=10, **options).fit(
-        model, *loaders, ckpt_path=ckpt_path
+        model, *loaders, ckpt_path=ckpt_path, weights_only=False
     )
