@@ -77,7 +77,7 @@ class StateKeeper:
                 raise
             why = _first_sentence(error)
         # Before the first step all know whether there is one; later on, where one is restored.
-        if begins and self.ranks.sum([float(bool(why))])[0] and not why:
+        if begins and not self.ranks.alone and self.ranks.sum([float(bool(why))])[0] and not why:
             self._too_large, why = True, "on another process it cannot be kept"
         if now is not None and not why:
             try:
