@@ -108,7 +108,8 @@ def test_one_all_reduce_and_one_broadcast_a_check(size: int, model: type[Lightni
     assert more(watched, without, ("step",)) == {}
     a_check = more(watched, without, ("check", "train_only"))
     assert a_check == {("allreduce", A_CHECK[0]): EPOCHS, ("broadcast", A_CHECK[1]): EPOCHS, **ONCE}
-    assert sum(more(watched, without, ("set-up", "end")).values()) <= 2
+    # The budget, whether a snapshot fits on each host, and the readings of all ranks at the end.
+    assert sum(more(watched, without, ("set-up", "end")).values()) <= 3
 
 
 @pytest.mark.cluster

@@ -152,7 +152,8 @@ def stateful_classes() -> Iterator[type]:
             ours = one.__module__.startswith(PURE) and not getattr(one, "_is_protocol", False)
             if ours and (hasattr(one, "state_dict") or hasattr(one, "load_state_dict")):
                 found.add(one)
-    yield from sorted((one for one in found if not one.__subclasses__()), key=lambda one: one.__qualname__)
+    kinds = {base for one in found for base in one.__mro__[1:]}
+    yield from sorted(found - kinds, key=lambda one: one.__qualname__)
 
 
 CLASSES = [*stateful_classes()]

@@ -177,7 +177,7 @@ def test_at_min_lr_it_holds_says_so_and_goes_on_counting():
     assert made.actions == "..r......"
     assert made.decisions[2].new_lr == {"lr-SGD": 0.05}
     assert made.decisions[5].reason.endswith(
-        "the reduction of check 2 did not help: gain of val_loss a check 0 before, 0 in the 3 since"
+        "the reduction of check 2 did not help: val_loss gained 0 a check before, 0 since (3 checks)"
     )
     for decision in made.decisions[6:]:
         assert decision.reason == "plateau: val_loss is said to be so; every learning rate is at its bound already"
