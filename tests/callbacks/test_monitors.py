@@ -132,6 +132,22 @@ def test_the_sanity_check_shows_a_wrong_name_before_the_first_step():
     assert fit.global_step == 0
 
 
+class OnlyInSanityCheck(BoringModel):
+    """What the sanity check shows does not come again."""
+
+    def validation_step(self, batch: Any, batch_idx: int) -> None:
+        if self.trainer.sanity_checking:
+            self.log("val_loss", self.step(batch))
+
+
+@pytest.mark.filterwarnings("ignore:lightning_lr. No `monitor`:UserWarning")
+def test_the_rule_is_not_bound_by_the_sanity_check():
+    control = quiet()
+    fit = trainer(control, max_epochs=3, limit_train_batches=2, limit_val_batches=2, **SANITY)
+    fit.fit(OnlyInSanityCheck())
+    assert control.state_dict()["watches_training"]
+
+
 @pytest.mark.parametrize(
     ("model", "monitor", "others"),
     [
@@ -214,7 +230,7 @@ NEVER = [
 def test_a_validation_that_never_comes(monkeypatch, options, arguments):
     """There is a loader, and the interval is longer than the run: the training side is watched, and said to be."""
     said: list[str] = []
-    monkeypatch.setattr(controller, "say", said.append)
+    monkeypatch.setattr(controller, "say", lambda _, sentence: said.append(sentence))
     control = LearningRateController(**arguments, policy="conservative")
     fit = trainer(control, **{"max_epochs": 4, **NO_SANITY, **options})
     model = Scripted()

@@ -152,6 +152,11 @@ def pytest_configure(config: pytest.Config) -> None:
         config.addinivalue_line("markers", f"{name}: of Lightning's own tests")
 
 
+def pytest_collectstart(collector: pytest.Collector) -> None:
+    """Data that are made as a file is imported are the same in each process."""
+    torch.manual_seed(0)
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item], config: pytest.Config) -> None:
     """Keep what trains in this process, with its first sets of parameters."""
     kept, seen = [], {}

@@ -10,6 +10,7 @@ import copy
 import functools
 import math
 from typing import Any
+from unittest.mock import MagicMock
 
 import pytest
 import torch
@@ -99,6 +100,16 @@ def optimizer(lr: Any = 0.1) -> torch.optim.Optimizer:
     return torch.optim.AdamW([{"params": [layer.weight]}, {"params": [layer.bias], "weight_decay": 0.0}], lr=lr)
 
 
+@pytest.mark.parametrize("method", ["step", "get_lr"])
+def test_a_method_that_somebody_patched_is_not_called(monkeypatch, method):
+    """It may count its calls, as mocks do; what it does is not known, so it counts as a schedule."""
+    scheduler = torch_schedulers.StepLR(optimizer(), 10**8)
+    patched = MagicMock()
+    monkeypatch.setattr(torch_schedulers.StepLR, method, patched)
+    assert changes_rates(scheduler, 100)
+    patched.assert_not_called()
+
+
 @pytest.mark.parametrize(("make", "steps", "changes"), FUTURES)
 def test_whether_it_changes_a_rate(make, steps, changes):
     """And nothing of the scheduler or the optimizer is touched; also while the scheduler is guarded."""
@@ -161,7 +172,7 @@ RUNS = [
 def test_it_is_said_at_the_start(monkeypatch, make, config, options, sentence):
     """Once, with the name of the class; not by a policy that searches and anneals nothing."""
     said: list[str] = []
-    monkeypatch.setattr(controller, "say", said.append)
+    monkeypatch.setattr(controller, "say", lambda _, sentence: said.append(sentence))
     arguments = {"policy": options.pop("policy")} if "policy" in options else {}
     control = LearningRateController("val_loss", **arguments)
     limits = {"max_epochs": 6, **options}

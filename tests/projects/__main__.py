@@ -38,17 +38,17 @@ AS_GOOD = 0.02
 """Share of the default's value within which another counts as good: runs of seconds are noisy."""
 
 MARK = "RESULT "
-SECONDS = 600
+SECONDS = 900
+PARTS = ("plain", "silent", "saved", "low", "high")
 
 
-# --- one run, in a process of its own ---------------------------------------------------------------------------------
+# --- the runs of one recipe, in a process of their own ----------------------------------------------------------------
 
 
 def run_one(recipe: str, part: str, folder: Path) -> dict[str, Any]:
     """Train once and say how it ended."""
     import torch
     from lightning.pytorch import Callback, seed_everything
-    from lightning.pytorch.callbacks import Checkpoint
 
     from lightning_lr import LearningRateController
 
@@ -77,8 +77,8 @@ def run_one(recipe: str, part: str, folder: Path) -> dict[str, Any]:
                 str(d) for c in trainer.callbacks if isinstance(c, LearningRateController) for d in c.decisions
             ]
 
-    class Middle(Checkpoint):
-        """Saves one checkpoint in the middle of the run."""
+    class Middle(Callback):
+        """Saves one checkpoint in the middle of the run; it comes behind the controller."""
 
         def on_train_epoch_end(self, trainer: Any, pl_module: Any) -> None:
             if trainer.current_epoch >= made.EPOCHS // 2 - 1 and not result["saved"]:
@@ -123,17 +123,33 @@ def run_one(recipe: str, part: str, folder: Path) -> dict[str, Any]:
     return result
 
 
-def in_process(recipe: str, part: str) -> dict[str, Any]:
-    """The same in a new process; a run that fails says how."""
-    with tempfile.TemporaryDirectory() as folder:
-        command = [sys.executable, str(HERE), "--one", recipe, part, folder]
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=SECONDS)
-            for line in done.stdout.splitlines():
-                if line.startswith(MARK):
-                    return dict(json.loads(line.removeprefix(MARK)))
-            return {"error": (done.stderr.strip().splitlines() or ["no output"])[-1][:300]}
-        return {"error": f"longer than {SECONDS} s"}
+def run_all(recipe: str) -> None:
+    """Each part, one after the other; its result on standard output, one line each."""
+    for part in PARTS:
+        with tempfile.TemporaryDirectory() as folder:
+            try:
+                with contextlib.redirect_stdout(io.StringIO()):
+                    result = run_one(recipe, part, Path(folder))
+            except Exception as error:
+                result = {"error": f"{type(error).__name__}: {str(error).strip().splitlines()[-1:]}"[:300]}
+        sys.stdout.write(f"{MARK}{part} {json.dumps(result)}\n")
+        sys.stdout.flush()
+
+
+def in_process(recipe: str) -> dict[str, dict[str, Any]]:
+    """The same in a new process."""
+    found: dict[str, dict[str, Any]] = {}
+    command = [sys.executable, str(HERE), "--one", recipe]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=SECONDS)
+        said, why = done.stdout, (done.stderr.strip().splitlines() or ["no output"])[-1][:300]
+    except subprocess.TimeoutExpired as over:
+        said, why = (over.stdout or b"").decode(), f"longer than {SECONDS} s"
+    for line in said.splitlines():
+        if line.startswith(MARK):
+            part, _, result = line.removeprefix(MARK).partition(" ")
+            found[part] = json.loads(result)
+    return {part: found.get(part, {"error": why}) for part in PARTS}
 
 
 # --- one project ------------------------------------------------------------------------------------------------------
@@ -141,7 +157,7 @@ def in_process(recipe: str, part: str) -> dict[str, Any]:
 
 def look_at(recipe: str) -> dict[str, Any]:
     """All parts of one recipe."""
-    parts = {part: in_process(recipe, part) for part in ("plain", "silent", "saved", "low", "high")}
+    parts = in_process(recipe)
     plain, silent = parts["plain"], parts["silent"]
     errors = [f"{part}: {one['error']}" for part, one in parts.items() if "error" in one]
     row: dict[str, Any] = {"recipe": recipe, "errors": errors}
@@ -187,14 +203,11 @@ def main() -> int:
     """Run recipes and rewrite the table; 1 if one does not run, is not silent or is not resumed."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("recipes", nargs="*", help=f"of {', '.join(RECIPES)}; all by default")
-    parser.add_argument("--one", nargs=3, metavar=("RECIPE", "PART", "FOLDER"), help=argparse.SUPPRESS)
+    parser.add_argument("--one", metavar="RECIPE", help=argparse.SUPPRESS)
     parser.add_argument("--write", action="store_true", help="write the table into docs/compatibility.md")
     options = parser.parse_args()
     if options.one:
-        recipe, part, folder = options.one
-        with contextlib.redirect_stdout(io.StringIO()):
-            result = run_one(recipe, part, Path(folder))
-        sys.stdout.write(MARK + json.dumps(result) + "\n")
+        run_all(options.one)
         return 0
     rows = []
     for recipe in options.recipes or RECIPES:

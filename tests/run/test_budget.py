@@ -367,3 +367,22 @@ def test_pauses_are_told_from_steps(step, pause, every, done, left, expected) ->
         now += pause  # asked at the end of a pause
     time_budget.state.limit = now + left
     assert time_budget.budget(done) == done + expected
+
+
+class NeverSteps(Scripted):
+    """Optimizes manually, and not at all."""
+
+    def __init__(self) -> None:
+        super().__init__(FALLS)
+        self.automatic_optimization = False
+
+    def training_step(self, batch: Any, batch_idx: int) -> None:
+        self.optimizers()
+
+
+@pytest.mark.parametrize("policy", ["auto", "conservative"])
+def test_a_module_that_never_steps_has_no_budget(policy: str) -> None:
+    """The share of the budget that is used cannot be told, and nothing is divided by it."""
+    control = LearningRateController(verbose=False, policy=policy)
+    Trainer(callbacks=[control], **QUIET, max_epochs=3).fit(NeverSteps(), data(2), data(1))
+    assert control.state_dict()["checks"] == 3

@@ -103,7 +103,8 @@ class StepBudget:
             steps: those that were taken.
         """
         left = [left for left in (self._left_of_epochs(steps), self._left_of_steps(steps)) if left is not None]
-        return steps + math.ceil(round(min(left), 6)) if left else None
+        # A module that optimizes manually may not have stepped in a whole epoch: that tells no budget.
+        return (steps + math.ceil(round(min(left), 6)) or None) if left else None
 
     def _left_of_epochs(self, steps: int) -> float | None:
         trainer, epochs = self.trainer, self.trainer.max_epochs

@@ -34,4 +34,5 @@ def train(lr: float, options: dict[str, Any], ckpt_path: str | None = None) -> N
     model = models.MPNN(
         network, nn.MeanAggregation(), nn.RegressionFFN(input_dim=64), init_lr=lr / 10, max_lr=lr, final_lr=lr / 10
     )
-    Trainer(max_epochs=EPOCHS, **options).fit(model, *loaders, ckpt_path=ckpt_path)
+    # Its checkpoints hold Lightning's `AttributeDict`, which the default of `weights_only` refuses, without us as well.
+    Trainer(max_epochs=EPOCHS, **options).fit(model, *loaders, ckpt_path=ckpt_path, weights_only=False)
