@@ -6,7 +6,7 @@ Nothing of it shows in TensorBoard's own tabs, and without the tab it does no ha
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from lightning_lr.engine.detectors import look_of
@@ -57,8 +57,7 @@ class TabData:
         """
         train = entry.views.train.name if entry.views.train is not None else TRAIN_LOSS
         row = check_row(entry)
-        colors = {name: look_of(Condition(name), self.detectors)[0] for name in row.probabilities}
-        pages = [(CHECKS, place, checks_page(rows, train, colors)) for place, rows in self.checks.add(row)]
+        pages = [(CHECKS, place, checks_page(rows, train, self._colors(rows))) for place, rows in self.checks.add(row)]
         if entry.decision.action is not Action.HOLD:
             due = self.decisions.add(decision_record(entry, number, self.detectors))
             pages += [(DECISIONS, place, decisions_page(decisions)) for place, decisions in due]
@@ -70,6 +69,10 @@ class TabData:
             for experiment in experiments:
                 # The check's number, not the step: `purge_step` then never takes a page whose first rows still hold.
                 experiment.file_writer.add_summary(summary, entry.reading.check)
+
+    def _colors(self, rows: Iterable[CheckRow]) -> dict[str, str]:
+        """Of every probability on a page: the newest check may state none, as it cannot tell."""
+        return {name: look_of(Condition(name), self.detectors)[0] for row in rows for name in row.probabilities}
 
 
 def check_row(entry: JournalEntry) -> CheckRow:
