@@ -70,6 +70,11 @@ pictures: test-tab  ## take the pictures of the docs anew; look at them before y
 test-package: $(VENV)/.stamp-dev  ## build wheel and sdist into dist/, check them, install each in a bare environment (minutes)
 	CONSTRAINTS="$(CONSTRAINTS)" tests/packaging/in_bare_environments.sh $(abspath $(BIN)/python)
 
+# The torch of the machine if it has one that sees its GPU, with lightning beside it; else that of .venv.
+test-cuda:  ## on a GPU: scaler, pinned snapshots, no waiting, compile, FSDP (six minutes at most); says what was not run
+	@$(PYTHON) -c "import torch, lightning" 2> /dev/null || $(MAKE) --no-print-directory $(VENV)/.stamp-dev
+	@if $(PYTHON) -c "import torch, lightning" 2> /dev/null; then $(PYTHON) -m tests.cuda; else $(BIN)/python -m tests.cuda; fi
+
 coverage: $(VENV)/.stamp-dev  ## the same tests, and which lines they reached
 	$(BIN)/python -m pytest --cov --cov-report=term-missing $(ARGS)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import sys
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -50,7 +51,7 @@ html_title = f"lightning_lr {__version__}"
 html_show_sphinx = False
 html_copy_source = False
 
-# The menu: caption → pages and patterns. A page belongs to the first caption that names it, otherwise to the first whose
+# The menu: caption → pages and patterns. A page belongs to the caption that names it, otherwise to the first whose
 # pattern fits, so that a page that is added to a folder is picked up by itself. Pages of LISTS list their folder.
 MENU = {
     "Getting started": ["getting-started.md", "tutorial/*.py", "faq.md"],
@@ -114,7 +115,7 @@ def write_reference(app: Sphinx) -> None:
 
 def page(module: str) -> str:
     """The page of one module. What is public is documented once, in the reference, so that a search finds that."""
-    public = [name for name in lightning_lr.__all__ if getattr(getattr(lightning_lr, name), "__module__", "") == module]
+    public = [name for name in lightning_lr.__all__ if hasattr(import_module(module), name)]
     if module == "lightning_lr.errors":
         return f"{module}\n{'=' * len(module)}\n\nSee :doc:`../reference/errors`.\n"
     directive = f".. automodule:: {module}\n" + (f"   :exclude-members: {', '.join(public)}\n" if public else "")
@@ -130,7 +131,9 @@ def append_menu(app: Sphinx, docname: str, source: list[str]) -> None:
         named = {page for patterns in MENU.values() for page in patterns if "*" not in page}
         placed = {root_doc, *listed, *(Path(page).with_suffix("").as_posix() for page in named)}
         for caption, patterns in MENU.items():
-            pages = [page for pattern in patterns for page in pages_of([pattern]) if pattern in named or page not in placed]
+            pages = [
+                page for pattern in patterns for page in pages_of([pattern]) if pattern in named or page not in placed
+            ]
             placed.update(pages)
             source[0] += toctree(caption, pages)
 
@@ -144,7 +147,8 @@ def pages_of(patterns: list[str]) -> list[str]:
 def toctree(caption: str, pages: list[str]) -> str:
     """Markdown of one part of the menu."""
     named = [f":caption: {caption}"] if caption else []
-    return "\n".join(["", "```{toctree}", ":hidden:", *named, "", *pages, "```", ""]) if pages else ""
+    lines = ["", "```{toctree}", ":hidden:", *named, "", *(f"/{page}" for page in pages), "```", ""]
+    return "\n".join(lines) if pages else ""
 
 
 def append_cards(app: Sphinx, docname: str, source: list[str]) -> None:
@@ -169,9 +173,17 @@ def keep_bars(app: Sphinx, what: str, name: str, obj: object, options: Any, line
         lines[i] = line if line.lstrip().startswith((">>>", "...")) else "".join(parts)
 
 
+def skip_hooks(app: Sphinx, what: str, name: str, obj: object, skip: bool, options: Any) -> bool | None:
+    """In the reference the callbacks are shown without the hooks that Lightning calls."""
+    hooks = {"setup", "teardown", "state_dict", "load_state_dict", "state_key"}
+    in_reference = app.env.docname.startswith("reference/")
+    return True if in_reference and (name.startswith("on_") or name in hooks) else None
+
+
 def setup(app: Sphinx) -> None:
     app.add_lexer("mermaid", TextLexer)  # shown as its source; rendering it would need the network
     app.connect("builder-inited", write_reference)
     app.connect("source-read", append_menu)
     app.connect("source-read", append_cards)
     app.connect("autodoc-process-docstring", keep_bars)
+    app.connect("autodoc-skip-member", skip_hooks)

@@ -1,4 +1,4 @@
-"""A learning rate that looks after itself: one callback for a Lightning Trainer.
+"""One callback for a Lightning Trainer that manages the learning rate.
 
 ::
 

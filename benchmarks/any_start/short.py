@@ -65,6 +65,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
             for name in (OURS, *PEERS)
             for start in (OUR_STARTS if name == OURS else STARTS)
         ]
+        # What says most comes first: ours and the peers at the usual rate, then the peers further and further away.
+        runs.sort(key=lambda run: (run[3], 0.0 if run[1].ours else abs(math.log10(run[2]))))
         run_missing(runs, given.data, given.results, console=Console())
     target = given.results.with_name("SHORT.md")
     target.write_text(report(results.read(given.results)))
@@ -96,6 +98,7 @@ def report(records: Sequence[Record]) -> str:
     failed = [line for line in lines.values() if line.get("error")]
     return HEAD.format(
         runs=len(lines),
+        wanted=len(seeds) * len(TASKS) * (len(OUR_STARTS) + len(PEERS) * len(STARTS)),
         seeds=len(seeds),
         failed=f" {len(failed)} ended in an error." if failed else "",
         missing=", ".join(task.name for task in TASKS if task.name not in {row[0] for row in rows}) or "none",
@@ -104,7 +107,7 @@ def report(records: Sequence[Record]) -> str:
 
 HEAD = """# Any start, short runs: what was measured
 
-Written by `python -m benchmarks.any_start.short`; do not edit. {runs} runs, at most {seeds} seeds.{failed}
+Written by `python -m benchmarks.any_start.short`; do not edit. {runs} runs of {wanted}, at most {seeds} seeds.{failed}
 Tasks not run: {missing}.
 
 Each cell is the mean over the seeds. *plain* is the constant rate, *best* the peer with the lowest final validation

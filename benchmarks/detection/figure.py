@@ -1,16 +1,16 @@
-"""False alarms against delay: one curve a judge, one panel a question."""
+"""False alarms against delay: one line a judge, one panel a question."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks.detection.judge import DEFAULT, Judged
+from benchmarks.detection.judge import POLICIES
 from benchmarks.detection.peers import PEERS
-from benchmarks.detection.table import QUESTIONS, asked, points, scored
+from benchmarks.detection.table import Pool, acts, figures
 
 
-def draw(pools: dict[str, Sequence[Judged]], path: Path) -> bool:
+def draw(pools: Sequence[Pool], path: Path) -> bool:
     """Draw the figure; says whether matplotlib was there to do it."""
     try:
         import matplotlib
@@ -19,22 +19,21 @@ def draw(pools: dict[str, Sequence[Judged]], path: Path) -> bool:
         from matplotlib import pyplot
     except ImportError:
         return False
-    figure, axes = pyplot.subplots(len(pools), len(QUESTIONS), figsize=(13, 4 * len(pools)), squeeze=False)
-    for line, (title, runs) in zip(axes, pools.items(), strict=False):
-        for panel, condition in zip(line, QUESTIONS, strict=False):
-            chosen = asked(runs, condition)
-            for name in (*PEERS, f"{condition} detector"):
-                curve = points(chosen, name)
-                panel.plot([100 * false for false, _ in curve], [delay for _, delay in curve], ".-", label=name)
-            ours = scored(chosen, ("pipeline", DEFAULT))
-            panel.plot([100 * ours.false_runs], [ours.delay], "k*", markersize=14, label="pipeline, policy auto")
-            panel.set(
-                title=f"{title}: {condition}",
-                xlabel="runs with a false alarm, %",
-                ylabel="delay, checks",
-                ylim=(0, None),
-            )
-            panel.legend(fontsize=7)
+    asked = [(pool, name, runs) for pool in pools for name, runs in pool.questions()]
+    lines = -(-len(asked) // 3)
+    figure, axes = pyplot.subplots(lines, 3, figsize=(13, 3.6 * lines), squeeze=False)
+    for panel, (pool, name, runs) in zip(axes.flat, asked, strict=False):
+        for judge in (*PEERS, ""):
+            line = pool.line(runs, judge)
+            panel.plot([100 * x for x, _ in line], [y for _, y in line], ".-", label=judge or "stated probability")
+        for policy, mark in zip(POLICIES, "*P", strict=True):
+            found = figures(runs, acts(policy))
+            panel.plot([100 * found.false], [found.delay], f"k{mark}", markersize=10, label=f"policy {policy}")
+        panel.set(title=f"{pool.title}: {name}", xlabel="runs with a false alarm, %", ylabel="delay", ylim=(0, None))
+        panel.title.set_fontsize(8)
+        panel.legend(fontsize=6)
+    for panel in list(axes.flat)[len(asked) :]:
+        panel.axis("off")
     figure.tight_layout()
-    figure.savefig(path, dpi=80)
+    figure.savefig(path, dpi=70)
     return True

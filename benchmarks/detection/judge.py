@@ -1,107 +1,101 @@
-"""One curve, every judge: when would each have acted, at each patience?"""
+"""One curve, every judge: when would each have acted?"""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from benchmarks.detection.cases import Case
 from benchmarks.detection.peers import PATIENCES, PEERS
-from lightning_lr.engine.decisions import from_table
-from lightning_lr.engine.detectors import default_detectors
-from lightning_lr.engine.diagnosis import diagnose
+from lightning_lr.engine.detectors.divergence import DivergenceDetector
+from lightning_lr.engine.detectors.non_finite import NonFiniteDetector
 from lightning_lr.engine.engine import DecisionEngine
-from lightning_lr.engine.gates import Gates
-from lightning_lr.engine.policies import PRESETS, Policy
-from lightning_lr.engine.records import Diagnosis, Reading
+from lightning_lr.engine.history.stall import FEWEST, features, logistic
+from lightning_lr.engine.policies import PRESETS
+from lightning_lr.engine.records import MetricView, MetricViews, Reading
 from lightning_lr.engine.settings import Settings
 from lightning_lr.engine.vocabulary import Action, Condition, Verdict
-from lightning_lr.offline.curves import Curve
+from lightning_lr.offline.curves import MONITOR
 from lightning_lr.offline.evaluate import metric_views
 
-DEFAULT = 0
-"""Stands for "the patience of policy auto" where a patience is asked for."""
+POLICIES = ("auto", "conservative")
+"""Presets that are judged as they are: all detectors, the diagnosis, the gates."""
 
-Key = tuple[str, int]
-"""Judge and patience."""
+LEVELS = (0.5, 0.6, 0.7, 0.75, 0.8, 0.85, 0.9, 0.93, 0.95, 0.97, 0.98, 0.99, 0.995)
+"""Probabilities from which on a stated one is taken for an alarm."""
+
+Key = tuple[str, float]
+"""Judge, and its patience or level; 0 for a policy as it is."""
 
 
 @dataclass(frozen=True)
 class Judged:
-    """All alarms on one curve.
+    """What was said of one curve.
 
     Attributes:
-        family: of the curve; ``recorded`` for a real run.
-        condition: the true one.
-        onset: where it begins.
-        checks: how many.
-        alarms: (judge, patience) → the checks at which it acts.
-        named: (``pipeline``, patience) → condition that its first action at or after the onset gives.
+        case: the curve.
+        alarms: judge → the checks at which it acts.
+        named: policy → condition of its first action that is not early; empty if there is none.
+        ages: at each check from the fifth on, what the probability by ages is computed from.
+        last_half: the probability by the last half of the run; −1 if that cannot be told.
+        diverging: at each check, the probability of divergence; 0 if it cannot be told.
     """
 
-    family: str
-    condition: Condition
-    onset: int | None
-    checks: int
+    case: Case
     alarms: dict[Key, list[int]]
-    named: dict[Key, str]
+    named: dict[str, str]
+    ages: tuple[tuple[float, ...], ...]
+    last_half: tuple[float, ...]
+    diverging: tuple[float, ...]
+
+    def stated(self, weights: Sequence[float]) -> list[float]:
+        """The probability at each check that the run is over, for weights of the ages; 0 if it cannot be told yet."""
+        by_ages = [logistic(sum(w * x for w, x in zip(weights, ages, strict=True))) for ages in self.ages]
+        known = [max(pair) for pair in zip(by_ages, self.last_half, strict=True)]
+        return [0.0] * (len(self.case.over) - len(known)) + known
+
+    def alarmed(self, weights: Sequence[float]) -> list[float]:
+        """The larger of the probabilities of a stall and of divergence."""
+        return list(map(max, self.stated(weights), self.diverging))
 
 
-def judge(curve: Curve, family: str) -> Judged:
+def judge(case: Case) -> Judged:
     """Let every judge see one curve."""
-    readings = curve.readings
+    readings, curve = case.curve.readings, case.curve
     alarms: dict[Key, list[int]] = {
         (name, patience): rule(patience)(readings) for name, rule in PEERS.items() for patience in PATIENCES
     }
-    named: dict[Key, str] = {}
-    seen = metric_views(readings)
-    found = [[f for detector in default_detectors() for f in detector.examine(views)] for views in seen]
-    for detector in default_detectors():
-        own = [[f.verdict for f in findings if f.condition is detector.condition] for findings in found]
-        for patience in PATIENCES:
-            alarms[f"{detector.condition} detector", patience] = debounced(own, patience)
-    diagnoses = [diagnose(findings, views) for findings, views in zip(found, seen, strict=False)]
-    for patience in (DEFAULT, *PATIENCES):
-        policy = PRESETS["auto"].tuned(patience=patience) if patience else PRESETS["auto"]
-        acted = actions(readings, diagnoses, policy, curve.onset)
-        alarms["pipeline", patience] = [check for check, _ in acted]
-        named["pipeline", patience] = next(
-            (str(c) for check, c in acted if curve.onset is not None and check >= curve.onset), ""
-        )
-    return Judged(family, curve.condition, curve.onset, len(readings), alarms, named)
+    named = {}
+    for name in POLICIES:
+        acted = actions(readings, name)
+        alarms[name, 0] = [check for check, _ in acted]
+        named[name] = next((str(c) for check, c in acted if curve.onset is not None and check >= curve.onset), "")
+    ages, last_half, diverging = [], [], []
+    for views in metric_views(readings):
+        (view,) = views.monitors
+        diverging.append(lost(views))
+        if view.count >= FEWEST:
+            ages.append(ages_of(view))
+            last_half.append(view.stall.probability if view.stall.probability > view.stall.by_ages else -1.0)
+    return Judged(case, alarms, named, tuple(ages), tuple(last_half), tuple(diverging))
 
 
-def debounced(verdicts: Sequence[Sequence[Verdict]], patience: int) -> list[int]:
-    """A bare detector behind the package's rule of patience: undecided counts, only yes acts."""
-    streak, acted = 0, []
-    for check, said in enumerate(verdicts):
-        streak = streak + 1 if any(v is not Verdict.NO for v in said) else 0
-        if streak >= patience and Verdict.YES in said:
-            acted.append(check)
-            streak = 0
-    return acted
+def lost(views: MetricViews) -> float:
+    """The probability of divergence; 1 once a value is not finite for good."""
+    if any(finding.verdict is Verdict.YES for finding in NonFiniteDetector().examine(views)):
+        return 1.0
+    return max((f.score for f in DivergenceDetector().examine(views) if not math.isnan(f.score)), default=0.0)
 
 
-def actions(
-    readings: Sequence[Reading], diagnoses: Sequence[Diagnosis], policy: Policy, onset: int | None
-) -> list[tuple[int, Condition]]:
-    """What the controller does under a policy.
-
-    Up to its first action nothing depends on the patience, so the diagnoses are made once and only the waiting
-    is repeated: exact, and twenty times as fast. Where the first action comes before the onset, the whole controller
-    runs.
-    """
-    gates = Gates(Settings())
-    for check, (reading, diagnosis) in enumerate(zip(readings, diagnoses, strict=True)):
-        gates.look(reading, diagnosis)
-        decision = gates.decide(from_table(reading, diagnosis, policy, 0, may_anneal=False, train_only=False))
-        if decision.action is not Action.HOLD:
-            early = onset is not None and check < onset
-            return whole(readings, policy) if early else [(check, diagnosis.condition)]
-    return []
+def ages_of(view: MetricView) -> tuple[float, ...]:
+    """What the probability by ages is computed from, in a run in which nothing was changed."""
+    ages = [view.count - number for _, number in view.lowest]
+    return features(view.count, view.since_low, sum(ages) / len(ages), view.rank_trend)
 
 
-def whole(readings: Sequence[Reading], policy: Policy) -> list[tuple[int, Condition]]:
-    """Every action of the real controller; the curve takes no notice of them."""
-    controller = DecisionEngine(replace(Settings(), policy=policy))
+def actions(readings: Sequence[Reading], policy: str) -> list[tuple[int, Condition]]:
+    """What the controller does under a policy; the curve takes no notice of it."""
+    controller = DecisionEngine(replace(Settings(), monitors=(MONITOR,), policy=PRESETS[policy]))
     decisions = [controller.check(reading) for reading in readings]
     return [(d.check, d.condition) for d in decisions if d.action is not Action.HOLD]

@@ -72,12 +72,13 @@ def execute(app: Sphinx) -> None:
         before = Path.cwd()
         with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
+            logging.disable(logging.INFO)
             os.chdir(folder)
             try:
                 text = page_of(script)
             finally:
                 os.chdir(before)
+                logging.disable(logging.NOTSET)
         script.with_suffix(".md").write_text(text, encoding="utf-8")
 
 

@@ -40,14 +40,18 @@ def options(cls: type) -> list[str]:
         advice = ADVICE.search(text)
         meaning = text[: advice.start()] if advice else text
         default = "required" if parameter.default is parameter.empty else f"`{parameter.default!r}`"
-        meaning = re.sub(r"\s?Default `[^`]*`[.:]?(?=\s|$)", "", meaning).strip()
+        meaning = re.sub(r"\s?Default `?[^`\s]+`?\.(?=\s|$)", "", meaning).strip()
         rows.append(f"| `{name}` | {default} | {meaning} | {advice[1] if advice else ''} |")
     return rows
 
 
 def record(cls: type) -> list[str]:
     """Each field of a record and its meaning."""
-    return ["| field | meaning |", "| --- | --- |", *(f"| `{k}` | {v} |" for k, v in section(cls, "Attributes").items())]
+    return [
+        "| field | meaning |",
+        "| --- | --- |",
+        *(f"| `{k}` | {v} |" for k, v in section(cls, "Attributes").items()),
+    ]
 
 
 def fill(app: Sphinx, docname: str, source: list[str]) -> None:

@@ -3,14 +3,14 @@
 # %% [markdown]
 # # Tutorial: a run that overfits
 #
-# You train a small network that overfits, look at what the callback reports, let it act, and read what it says about the
-# result. It takes a minute on a CPU. This page is executed each time the documentation is built, so the output below is
-# that of the version you read about. To follow along, install `lightning-lr[plot]` and `scikit-learn`.
+# You train a small network that overfits, look at what the callback reports, let it act, and read the report. It takes
+# a minute on a CPU. The page is executed each time the documentation is built, so its output is that of this version.
+# To follow along, install the extra `plot` and scikit-learn.
 #
 # ## A model and data
 #
-# The digits of scikit-learn, with a third of the training labels replaced at random: after some epochs the network learns
-# the wrong labels by heart, and the validation loss rises.
+# The digits of scikit-learn, with a third of the training labels replaced at random: after some epochs the network
+# learns the wrong labels by heart, and the validation loss rises.
 
 # %%
 import lightning.pytorch as pl
@@ -25,10 +25,10 @@ generator = torch.Generator().manual_seed(0)
 order = torch.randperm(len(digits.target), generator=generator)
 images = torch.tensor(digits.data, dtype=torch.float32)[order] / 16
 labels = torch.tensor(digits.target)[order]
-wrong = torch.rand(1000, generator=generator) < 0.33
-noisy = torch.where(wrong, torch.randint(0, 10, (1000,), generator=generator), labels[:1000])
-training = DataLoader(TensorDataset(images[:1000], noisy), 50, shuffle=True)
-validation = DataLoader(TensorDataset(images[1000:], labels[1000:]), 800)
+wrong = torch.rand(400, generator=generator) < 0.33
+noisy = torch.where(wrong, torch.randint(0, 10, (400,), generator=generator), labels[:400])
+training = DataLoader(TensorDataset(images[:400], noisy), 50, shuffle=True)
+validation = DataLoader(TensorDataset(images[400:], labels[400:]), 1397)
 
 
 class Classifier(pl.LightningModule):
@@ -47,7 +47,7 @@ class Classifier(pl.LightningModule):
         return torch.optim.Adam(self.parameters(), lr=self.lr)
 
 
-def train(*callbacks, lr=3e-3, epochs=60):
+def train(*callbacks, lr=1e-2, epochs=60):
     pl.seed_everything(0, verbose=False)
     trainer = pl.Trainer(
         max_epochs=epochs,
@@ -75,8 +75,7 @@ watcher = LearningRateController(monitor="val_loss", dry_run=True, verbose=False
 print(f"final validation loss: {train(watcher):.3f}")
 
 # %%
-watcher.plot();
-
+watcher.plot()
 # %% [markdown]
 # The validation loss falls for some epochs and rises from then on, while the training loss goes on falling: the model
 # overfits. Each mark is a decision that would have been made. The first of them as sentences, with condition, evidence
@@ -89,16 +88,15 @@ for decision in watcher.decisions[:3]:
 # %% [markdown]
 # ## Let it act
 #
-# Without `dry_run` the weights and the optimizer state of the best check are restored, and training goes on from there at
-# a lower learning rate.
+# Without `dry_run` the weights and the optimizer state of the best check are restored, and training goes on from there
+# at a lower learning rate.
 
 # %%
 controller = LearningRateController(monitor="val_loss", verbose=False)
 print(f"final validation loss: {train(controller):.3f}")
 
 # %%
-controller.plot();
-
+controller.plot()
 # %%
 for decision in controller.decisions:
     print(f"epoch {decision.epoch}: {decision.condition} -> {decision.action}, ", end="")
@@ -111,11 +109,12 @@ for decision in controller.decisions:
 # `lightning-lr report lightning_logs/version_1`:
 
 # %%
+import os
 import subprocess
 import sys
 
 report = [sys.executable, "-m", "lightning_lr.offline.cli", "report", "lightning_logs/version_1"]
-shown = subprocess.run(report, capture_output=True, text=True)
+shown = subprocess.run(report, capture_output=True, text=True, env={**os.environ, "COLUMNS": "100"})
 print(shown.stdout.rstrip() or shown.stderr)
 
 # %% [markdown]

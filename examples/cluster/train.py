@@ -6,7 +6,7 @@ The same file serves every launcher, and nothing in it is there for the callback
     examples/cluster/torchrun.sh                    # one or several machines, restarted where one fails
     sbatch examples/cluster/slurm.sh                # a SLURM job that requeues itself before its time is up
 
-docs/cluster.md tells what to expect of each.
+docs/cluster.md says what to expect of each.
 """
 
 from __future__ import annotations

@@ -6,9 +6,10 @@ works in either Trainer, in ``callbacks=[...]`` and in ``callbacks=...``, and in
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.callbacks.progress.tqdm_progress import Tqdm
 from lightning.pytorch.loggers.logger import DummyLogger
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 
@@ -25,9 +26,16 @@ else:
             """A callback for the Trainers of both packages."""
 
 
-def say(sentence: str) -> None:
-    """Print a sentence for the user, on rank 0, the way Lightning prints its own."""
-    rank_zero_info(f"lightning_lr: {sentence}")
+def say(trainer: Any, sentence: str) -> None:
+    """Print a sentence for the user, on rank 0: above the progress bar if there is one, else as Lightning logs its own.
+
+    tqdm clears its bars before it writes, and Rich's bar redirects what is printed; a log record is glued to either.
+    """
+    bar = getattr(trainer, "progress_bar_callback", None)
+    if bar is None or not getattr(bar, "is_enabled", True):
+        rank_zero_info(f"lightning_lr: {sentence}")
+    elif trainer.is_global_zero:
+        Tqdm.write(f"lightning_lr: {sentence}")
 
 
 def warn(sentence: str) -> None:

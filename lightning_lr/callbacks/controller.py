@@ -9,6 +9,7 @@ import os
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 from lightning_lr.callbacks._compat import DualCallback, DummyLogger, say, warn
@@ -25,7 +26,6 @@ from lightning_lr.metrics.probe import Probe
 from lightning_lr.run.defer_signals import defer_signals
 from lightning_lr.run.options import ControllerOptions, Snapshots, snapshots_from
 from lightning_lr.run.patches import patch
-from lightning_lr.run.trainer.other_callbacks import last_after
 from lightning_lr.run.trainer.strategies import is_sharded
 from lightning_lr.run.trainer.trainer_adapter import TrainerState, checks_at_epoch_end, is_finished
 from lightning_lr.snapshot.files import keep_beside
@@ -82,6 +82,9 @@ class LearningRateController(DualCallback):
         check_every_n_steps: optimizer steps between two checks of the training loss alone, for divergence between rare
             validations. Default ``None``: a twentieth of the budget, 100 to 1000, and none if validations come as
             often; 0: none.
+        objective_changes: epochs, from 0, as of which the loss or the data are other ones: a term that is switched on,
+            a curriculum, weights that are unfrozen. Default: none. The best so far is forgotten then, see
+            :meth:`reset`.
         param_groups: what to control: indices of optimizers, or names of parameter groups. Default ``None``: all.
         detectors: detectors of your own, beside the built-in ones. Default: none. The policy needs a response to their
             condition to act on it; see docs/how-to/add-a-detector.md.
@@ -135,6 +138,7 @@ class LearningRateController(DualCallback):
         find_lr: bool | Literal["auto"] = "auto",
         anneal: bool | Literal["auto"] = "auto",
         check_every_n_steps: int | None = None,
+        objective_changes: Sequence[int] = (),
         param_groups: Sequence[int | str] | None = None,
         detectors: Sequence[Detector] = (),
         probes: Sequence[Probe] = (),
@@ -168,6 +172,7 @@ class LearningRateController(DualCallback):
             find_lr=find_lr,
             anneal=anneal,
             check_every_n_steps=check_every_n_steps,
+            objective_changes=objective_changes,
             param_groups=param_groups,
             probes=probes,
             snapshots=snapshots_from(snapshots),
@@ -183,7 +188,6 @@ class LearningRateController(DualCallback):
         self._state: dict[str, Any] = {}
         self._checkpointed: dict[str, Any] = {}
         self._owes_check = False
-        self._follows = False
         self._before_training: BeforeTraining | None = None
 
     @property
@@ -197,6 +201,21 @@ class LearningRateController(DualCallback):
         if self._fit_run is not None:
             return {name: rate.scale for name, rate in self._fit_run.groups.rates().items()}
         return dict(self._state.get("scale", {}))
+
+    def reset(self, reason: str) -> None:
+        """Say that the objective or the data are other ones from now on: the best is forgotten, detectors begin anew.
+
+        Call it on all ranks, at any time while a fit runs; else it does nothing. The present state is what a restore
+        brings back from then on, until there is a new best.
+
+        Args:
+            reason: what has changed, in a few words; it stands in the journal.
+        """
+        given: Any = reason
+        if not isinstance(given, str) or not given:
+            raise ArgumentError(f"Expected `reason` to be a few words but got {given!r}. Say what has changed.")
+        if self._fit_run is not None:
+            self._fit_run.reset(reason)
 
     def plot(self) -> Any:
         """Draw the run so far, or the last one: curves, learning rate, decisions.
@@ -231,9 +250,8 @@ class LearningRateController(DualCallback):
         self._stage = stage
         if stage == "fit":
             self._fit_run, self._history, self._state, self._checkpointed = None, DecisionHistory(), {}, {}
+            keep_beside(trainer.strategy, self._checkpoint_key, is_sharded(trainer.strategy), warn)
             self._before_training = None
-            if is_sharded(trainer.strategy):
-                keep_beside(trainer.strategy, self._checkpoint_key, warn)
 
     def on_train_start(self, trainer: Any, pl_module: Any) -> None:
         """Find optimizers, schedulers and loggers; continue from a checkpoint if there was one."""
@@ -251,7 +269,7 @@ class LearningRateController(DualCallback):
                 self._checkpointed,
                 self._before_training,
                 DummyLogger,
-                say,
+                partial(say, trainer),
                 warn,
             )
             self._checkpointed, self._before_training = {}, None
@@ -265,6 +283,10 @@ class LearningRateController(DualCallback):
             self._make_up(trainer)
             if self._fit_run.reader.waits_for_epoch and not self.checks_on_train_epoch_end:
                 self._fit_run.reader.fresh_metrics.pass_over(trainer.callback_metrics)
+            epoch = trainer.current_epoch
+            if epoch in self.options.objective_changes and self._fit_run.reset_epoch != epoch:
+                self._fit_run.reset_epoch = epoch
+                self.reset(f"objective_changes names epoch {epoch}")
             self._fit_run.lr_schedule.epoch_begins()
             self._fit_run.lr_schedule.pauses()
             if trainer.check_val_every_n_epoch not in (None, 1):
@@ -278,6 +300,7 @@ class LearningRateController(DualCallback):
         A check between validations is made here: a validation that was due after the step before has come by now.
         """
         if self._fit_run is not None:
+            self._fit_run.settle()
             if batch_idx == 0:
                 self._fit_run.rescan(trainer)
             if self._fit_run.train_check_is_due:
@@ -295,6 +318,11 @@ class LearningRateController(DualCallback):
             # Only automatic optimization divides the loss by the number of accumulated batches.
             divided = trainer.accumulate_grad_batches if pl_module.automatic_optimization else 1
             self._fit_run.after_batch(trainer, outputs, divided, batch_idx)
+
+    def on_validation_start(self, trainer: Any, pl_module: Any) -> None:
+        """Remember the plain numbers of the module: what counts validations is not set back by a restore."""
+        if self._fit_run is not None and self._fit_run.states is not None:
+            self._fit_run.states.validation_begins()
 
     def on_validation_batch_start(
         self, trainer: Any, pl_module: Any, batch: Any, batch_idx: int, dataloader_idx: int = 0
@@ -318,33 +346,20 @@ class LearningRateController(DualCallback):
             self._seen_before_training().see_metrics(trainer.callback_metrics)
         if self._fit_run is None or trainer.sanity_checking or trainer.state.fn != "fit":
             return
+        if self._fit_run.states is not None:
+            self._fit_run.states.validation_ends()
         self._fit_run.reader.after_validation(trainer.callback_metrics)
         self._fit_run.lr_schedule.pauses()
-        if not self.checks_on_train_epoch_end and not self._follows:
+        if not self.checks_on_train_epoch_end:
             self._check(trainer, TrainerState.of(trainer, epoch_over=False))
 
     def on_train_epoch_end(self, trainer: Any, pl_module: Any) -> None:
         """Decide where a check is an epoch: before the checkpoint of this epoch is written."""
         if self._fit_run is not None:
+            self._fit_run.settle()
             self._fit_run.lr_schedule.epoch_ends()
             if not self._fit_run.reader.waits_for_epoch:
                 self._epoch_over(trainer)
-
-    def _follow_validation_end(self, trainer: Any) -> None:
-        """Decide once the last of the other callbacks is done: it may swap averaged weights out in the same hook."""
-        assert self._fit_run is not None
-        last = last_after(trainer.callbacks, self)
-        self._follows = last is not None and not self.checks_on_train_epoch_end
-        if not self._follows:
-            return
-        swap = last.on_validation_end
-
-        def swap_then_check(*arguments: Any, **named: Any) -> None:
-            swap(*arguments, **named)
-            if self._fit_run is not None and trainer.state.fn == "fit" and not trainer.sanity_checking:
-                self._check(trainer, TrainerState.of(trainer, epoch_over=False))
-
-        patch(last, "on_validation_end", swap_then_check, self._fit_run.undo)
 
     def _follow_epoch_end(self, trainer: Any, module: Any) -> None:
         """Decide once the module's own hook has logged what it logs: Lightning calls it after those of callbacks."""
@@ -373,6 +388,8 @@ class LearningRateController(DualCallback):
         if self._fit_run is not None and (is_finished(trainer) or self._fit_run.history.ends_with_stop):
             self._fit_run.journal.end()
         self._keep(together=True)
+        if self._fit_run is not None:
+            self._fit_run.say_how_it_went()
         self._end()
 
     def on_exception(self, trainer: Any, pl_module: Any, exception: BaseException) -> None:
@@ -466,7 +483,7 @@ class LearningRateController(DualCallback):
 
     _OWN = frozenset(
         {"options", "log", "log_dict"}
-        | {"_fit_run", "_history", "_checkpointed", "_before_training", "_owes_check", "_follows", "_stage"}
+        | {"_fit_run", "_history", "_checkpointed", "_before_training", "_owes_check", "_stage"}
     )
     """Attributes that are made anew: by the constructor, or by Lightning, which hangs methods of the module on them."""
 

@@ -150,6 +150,8 @@ class FabricLearningRateController:
             self.controller.on_load_checkpoint(loop, self._module, saved["carried"])
             self.controller.load_state_dict(saved["state"])
         self.controller.on_train_start(loop, self._module)
+        if self.controller._fit_run is not None:
+            self.controller._fit_run.waits = False  # no other callback exchanges the weights for a validation
 
     def on_before_optimizer_step(self, optimizer: Any) -> None:
         """Optional: scales a learning rate that the loop wrote since the last step."""

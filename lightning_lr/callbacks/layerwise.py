@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from contextlib import ExitStack, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -149,7 +150,7 @@ class LayerwiseLearningRate(DualCallback):
         self._scan(trainer, pl_module)
         if state:
             for note in self._fit_run.load_state_dict(state):
-                say(note)
+                say(trainer, note)
             if ranks.rank == 0:  # the sums of all ranks: once
                 self._fit_run.probe.load(self._pending)
             else:
@@ -236,7 +237,7 @@ class LayerwiseLearningRate(DualCallback):
             return JournalFile(None, header, warn)
         path = record_path(self.record, journal_path(None, trainer.loggers, trainer.default_root_dir, None))
         folders = folders_of_run(trainer.loggers, trainer.default_root_dir, trainer.ckpt_path)
-        return JournalFile.resumed(former, path, header, warn, folders, say)
+        return JournalFile.resumed(former, path, header, warn, folders, partial(say, trainer))
 
     # --- state --------------------------------------------------------------------------------------------------------
 

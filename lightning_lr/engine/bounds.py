@@ -14,15 +14,15 @@ TINIEST = math.ulp(0.0)
 
 
 def bounded(scheduled: float, scale: float, min_lr: float = 0.0, max_lr: float | None = None) -> float:
-    """Return the rate to apply where the schedule asks for ``scheduled`` and the adjustments amount to ``scale``.
+    """Return the rate to apply, given the rate of the schedule and the product of all adjustments.
 
     ``min_lr`` holds back our own cuts only. A schedule that is below it by itself, as in a warm-up, is followed as it
-    is: to raise it would be a change that nobody asked for. ``max_lr`` holds whatever the rate comes from, and caps the
+    is: raising it was not requested. ``max_lr`` holds whatever the rate comes from, and caps the
     schedule before it is scaled: else a cut of a schedule far above it would not be seen at all.
-    With a scale of 1 and below ``max_lr`` the very same number comes back, without any arithmetic.
+    With a scale of 1 and below ``max_lr`` ``scheduled`` itself is returned, without any arithmetic.
 
     Args:
-        scheduled: the rate that the user's schedule asks for. At 0 or below nothing is changed: 0 freezes a group.
+        scheduled: the rate of the user's schedule. At 0 or below nothing is changed: 0 freezes a group.
         scale: the product of all adjustments, > 0.
         min_lr: lower bound of what a scale below 1 may lead to, ≥ 0.
         max_lr: upper bound of the applied rate, > 0; ``None`` for none.

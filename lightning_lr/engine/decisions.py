@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property, partial
+from typing import TypeVar
 
 from lightning_lr.engine import text
 from lightning_lr.engine.bounds import bounded
@@ -11,12 +13,40 @@ from lightning_lr.engine.policies.epochs import EpochPolicy, EpochState
 from lightning_lr.engine.policies.policy import Policy, Response
 from lightning_lr.engine.records import Decision, Diagnosis, Finding, MetricViews, Reading
 from lightning_lr.engine.settings import Settings
-from lightning_lr.engine.vocabulary import Action, Condition
+from lightning_lr.engine.vocabulary import Action, Condition, Verdict
+
+V = TypeVar("V")
 
 RESTORING = (Action.RESTORE, Action.STOP)
 """Actions that restore the snapshot; a run that is stopped ends at its best."""
 
 HOLD = Response(Action.HOLD, 1.0)
+
+
+class Deferred(Mapping[str, V]):
+    """A mapping that is computed when it is first read: most decisions hold, and are never read."""
+
+    def __init__(self, compute: Callable[[], Mapping[str, V]]) -> None:
+        self._compute = compute
+
+    @cached_property
+    def _items(self) -> Mapping[str, V]:
+        return self._compute()
+
+    def __getitem__(self, key: str) -> V:
+        return self._items[key]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._items)
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    def __repr__(self) -> str:
+        return repr(self._items)
+
+    def __reduce__(self) -> tuple[type, tuple[Mapping[str, V]]]:
+        return dict, (dict(self),)
 
 
 @dataclass(frozen=True)
@@ -27,25 +57,31 @@ class Proposal:
         reading: the check.
         condition: what it answers.
         cause: what triggered it, in words.
-        subject: how the sentence of the decision begins.
+        subject: how the sentence of the decision begins; or what writes it.
         response: what is asked for; ``hold`` for nothing.
         evidence: the numbers behind it.
         notes: what else there is to say if it is carried out.
         by_table: whether a table of responses asks for it, and so has to wait at every gate; else at the bounds alone.
         urgent: whether it waits for nothing, since each further step would be lost.
         keeps_state: whether the snapshot stays where it is, whatever the action.
+        probabilities: of the conditions.
     """
 
     reading: Reading
     condition: Condition
     cause: str
-    subject: str
+    subject: str | Callable[[], str]
     response: Response = HOLD
     evidence: Mapping[str, float] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     by_table: bool = False
     urgent: bool = False
     keeps_state: bool = False
+    probabilities: Mapping[str, float | None] = field(default_factory=dict)
+
+    def sentence(self, notes: Iterable[str] = (), steps: Iterable[str] = ()) -> str:
+        """That of a decision."""
+        return text.reason(self.subject if isinstance(self.subject, str) else self.subject(), notes, steps)
 
     @property
     def old_lr(self) -> dict[str, float]:
@@ -86,6 +122,8 @@ def from_table(
         train_only: whether it is a check between two validations.
     """
     response, notes = policy.responses.get(diagnosis.condition, HOLD), []
+    if response is not HOLD and _is_above_start(diagnosis):
+        response = replace(response, factor=min(response.factor, policy.factor_above_start))
     if response.action is Action.RAISE and diagnosis.condition is Condition.SLOW_PROGRESS:
         response = response.raised_further(diagnosis.room)
     elif may_anneal and response is not HOLD and diagnosis.condition is Condition.PLATEAU and policy.anneal_on_plateau:
@@ -104,16 +142,29 @@ def from_table(
             response = replace(response, action=Action.REDUCE)
             notes.append(text.NO_SNAPSHOT)
     healthy = diagnosis.condition is Condition.HEALTHY
+
+    def subject() -> str:
+        return text.diagnosed(diagnosis.condition, diagnosis.reason, str(reading.train) if train_only else None)
+
     return Proposal(
         reading,
         diagnosis.condition,
         "" if healthy else diagnosis.reason,
-        text.diagnosed(diagnosis.condition, diagnosis.reason, str(reading.train) if train_only else None),
+        subject,
         response,
-        evidence_of(diagnosis),
+        Deferred(partial(evidence_of, diagnosis)),
         tuple(notes),
         by_table=True,
         urgent=diagnosis.urgent,
+        probabilities=Deferred(lambda: diagnosis.probabilities),
+    )
+
+
+def _is_above_start(diagnosis: Diagnosis) -> bool:
+    """Whether a loss that diverges lies above the one before training."""
+    return diagnosis.condition is Condition.DIVERGENCE and any(
+        f.verdict is Verdict.YES and f.condition is Condition.DIVERGENCE and f.evidence.get("above_start")
+        for f in diagnosis.findings
     )
 
 
@@ -123,7 +174,15 @@ def by_epochs(
     """What a policy that counts epochs asks for."""
     factor, cause = policy.propose(state, reading, views, diagnosis)
     subject, response = f"{policy.name}: {cause}", Response(Action.REDUCE, factor)
-    return Proposal(reading, diagnosis.condition, cause, subject, response, evidence_of(diagnosis))
+    return Proposal(
+        reading,
+        diagnosis.condition,
+        cause,
+        subject,
+        response,
+        Deferred(partial(evidence_of, diagnosis)),
+        probabilities=Deferred(lambda: diagnosis.probabilities),
+    )
 
 
 def hold(proposal: Proposal, blocked_by: str | None = None, *notes: str) -> Decision:
@@ -144,10 +203,11 @@ def hold(proposal: Proposal, blocked_by: str | None = None, *notes: str) -> Deci
         factor=1.0,
         old_lr=old_lr,
         new_lr=old_lr,
-        reason=text.reason(proposal.subject, notes),
+        sentence=partial(proposal.sentence, notes),
         evidence=proposal.evidence,
         cause=proposal.cause,
         blocked_by=blocked_by,
+        probabilities=proposal.probabilities,
     )
 
 
@@ -176,7 +236,9 @@ def carry_out(proposal: Proposal, settings: Settings) -> Decision:
         action=response.action,
         factor=factor,
         new_lr=new_lr,
-        reason=text.reason(proposal.subject, proposal.notes, steps.values()),
+        sentence=proposal.sentence(proposal.notes, steps.values()),
+        evidence=dict(proposal.evidence),
+        probabilities=dict(proposal.probabilities),
         snapshot_check=reading.snapshot_check if restores else None,
         steps=tuple(step for step in steps if step != "bounds"),
     )

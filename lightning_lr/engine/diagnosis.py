@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from lightning_lr.engine import text
 from lightning_lr.engine.detectors.base import Detector
 from lightning_lr.engine.records import Diagnosis, Finding, MetricViews
 from lightning_lr.engine.vocabulary import Condition, Verdict, Vote
@@ -41,32 +42,50 @@ def diagnose(
         vote: how many of them must agree.
     """
     voters = max(1, len(views.fresh))
+    needed = votes_needed(voters, vote)
 
     def carried(found: Sequence[Finding]) -> frozenset[Condition]:
         named = [f.condition for f in found]
-        return frozenset(c for c in named if not detectors[c].votes or enough(named.count(c), voters, vote))
+        return frozenset(c for c in named if not detectors[c].votes or named.count(c) >= needed)
 
     possible = [f for f in findings if f.verdict is not Verdict.NO]
     ayes = [f for f in possible if f.verdict is Verdict.YES]
     holding = carried(ayes)
     condition = min(holding, key=lambda c: (detectors[c].precedence, c), default=Condition.HEALTHY)
-    reasons = [f.reason for f in ayes if f.condition is condition]
-    if reasons and detectors[condition].votes and len(reasons) < voters:
-        reasons[-1] += f" ({shares(len(reasons), voters)})"
-    alone = [f for f in ayes if f.condition not in holding]
-    reasons = reasons or [str(views)]
-    reasons += [
-        f"{f.condition} on {f.monitor} ({shares(sum(f.condition is g.condition for g in alone), voters)}; {vote} must "
-        f"agree): {f.reason}"
-        for f in alone
-    ]
+
+    def sentence(diagnosis: Diagnosis) -> str:
+        reasons = [f.reason for f in ayes if f.condition is condition]
+        if reasons and detectors[condition].votes and len(reasons) < voters:
+            reasons[-1] += f" ({shares(len(reasons), voters)})"
+        alone = [f for f in ayes if f.condition not in holding]
+        reasons = reasons or [undiagnosed(diagnosis, findings, views)]
+        reasons += [
+            f"{f.condition} on {f.monitor} ({shares(sum(f.condition is g.condition for g in alone), voters)}; {vote} "
+            f"must agree): {f.reason}"
+            for f in alone
+        ]
+        return "; ".join(reasons)
+
     return Diagnosis(
         condition=condition,
         findings=tuple(findings),
-        reason="; ".join(reasons),
-        suspected=carried(possible),
+        sentence=sentence,
+        suspected=carried(possible) if possible else frozenset(),
         urgent=condition in detectors and detectors[condition].urgent,
+        enough=needed,
     )
+
+
+def undiagnosed(diagnosis: Diagnosis, findings: Sequence[Finding], views: MetricViews) -> str:
+    """The sentence of a check at which no condition is named: how sure that is, and where the monitors stand."""
+    plateau = str(Condition.PLATEAU)
+    if plateau not in diagnosis.probabilities:
+        return f"healthy: {views}"
+    stalled, diverging = (diagnosis.probabilities.get(name) for name in (plateau, str(Condition.DIVERGENCE)))
+    if stalled is None:
+        waits = next(f.reason for f in findings if f.condition == plateau and f.probability != f.probability)
+        return f"{waits}: {views}"
+    return text.undiagnosed(stalled, diverging, str(views))
 
 
 def shares(ayes: int, voters: int) -> str:
@@ -78,12 +97,12 @@ def shares(ayes: int, voters: int) -> str:
     return f"alone of {voters} sets" if ayes == 1 else f"{ayes} of {voters} sets"
 
 
-def enough(ayes: int, voters: int, vote: Vote) -> bool:
-    """Whether that many votes carry; half of an even number is no majority.
+def votes_needed(voters: int, vote: Vote) -> int:
+    """How many votes carry; half of an even number is no majority.
 
-    >>> [enough(1, 2, vote) for vote in (Vote.ANY, Vote.MAJORITY, Vote.ALL)]
-    [True, False, False]
+    >>> [votes_needed(2, vote) for vote in (Vote.ANY, Vote.MAJORITY, Vote.ALL)]
+    [1, 2, 2]
     """
     if vote is Vote.ANY:
-        return ayes >= 1
-    return ayes >= (voters if vote is Vote.ALL else voters // 2 + 1)
+        return 1
+    return voters if vote is Vote.ALL else voters // 2 + 1

@@ -21,6 +21,7 @@ from lightning_lr.engine.detectors.base import Detector
 from lightning_lr.engine.diagnosis import diagnose, findings_of
 from lightning_lr.engine.gates import Gates
 from lightning_lr.engine.history.learned import has_learned, has_surely_learned
+from lightning_lr.engine.history.objective import ObjectiveWatch
 from lightning_lr.engine.history.run_history import RunHistory
 from lightning_lr.engine.lr_search.proposals import first_rate, taken_back, wrecked
 from lightning_lr.engine.lr_search.watch import SearchWatch
@@ -39,7 +40,7 @@ from lightning_lr.engine.records import (
 from lightning_lr.engine.review import PendingReview, undo
 from lightning_lr.engine.run_end import run_ended
 from lightning_lr.engine.settings import Settings
-from lightning_lr.engine.vocabulary import Action, Condition, Event, Verdict
+from lightning_lr.engine.vocabulary import Action, Condition, Event, Mode, Verdict
 from lightning_lr.errors import StateError
 
 STATE_VERSION = 1
@@ -57,14 +58,15 @@ class DecisionEngine:
         views: what the last reading amounted to.
         diagnosis: what was the matter with it.
         review: what an earlier change has brought, at the check at which that is known.
+        began_anew: why the last check began anew with another objective; empty if it did not.
         conditions: every condition that a decision may name, sorted.
 
     >>> engine = DecisionEngine(Settings())
-    >>> for check, loss in enumerate([1.0, 0.8, 0.7, 0.65, 0.65, 0.65, 0.65]):
+    >>> for check, loss in enumerate([1.0, 0.8, 0.7, *[0.65] * 10]):
     ...     decision = engine.check(Reading(check, epoch=check, step=check, metrics={"val_loss": loss}))
     ...     if decision.action != "hold":
     ...         print(decision)
-    check 6 · epoch 6 · plateau: val_loss has had no new best for 3 checks (best ...); no snapshot: cut ... × 0.3
+    check 12 · epoch 12 · plateau: stalled with probability 0.88: no new best of val_loss for 9 of 13 checks ...
     """
 
     def __init__(self, settings: Settings, detectors: Sequence[Detector] | None = None) -> None:
@@ -73,9 +75,9 @@ class DecisionEngine:
         self.detectors = sorted_detectors(chosen)
         self._by_condition = {detector.condition: detector for detector in self.detectors}
         self.conditions = sorted({Condition.HEALTHY, *(d.condition for d in (*default_detectors(), *self.detectors))})
-        self.history = RunHistory(
-            settings.monitors, settings.mode, settings.train_monitor, settings.min_delta, settings.policy.rel_delta
-        )
+        self.history = _history(settings)
+        self.objective = ObjectiveWatch()
+        self.began_anew = ""
         self.gates = Gates(settings)
         self.epoch_state = EpochState()
         self.pending: PendingReview | None = None
@@ -88,12 +90,13 @@ class DecisionEngine:
 
     def check(self, reading: Reading, train_only: bool = False) -> Decision:
         """Decide what to do after a validation; with ``train_only``, as :meth:`train_check`."""
+        self._look_at_objective(reading, train_only)
         self.views = views = self.history.update(reading, train_only)
         findings = [finding for detector in self.detectors for finding in findings_of(detector, views)]
         self.diagnosis = diagnosis = diagnose(findings, views, self._by_condition, self.settings.vote)
         self.failed_restores = 0 if self._new_best else self.failed_restores
         learned = self.gates.state.total_factor is None and has_surely_learned(views)
-        self.gates.look(reading, diagnosis, self._new_best, learned, views.monitors[0].fresh)
+        self.gates.look(reading, diagnosis, views.monitors[0], self._new_best, learned)
         self._count_review(views.monitors[0])
         undone = undo(self.review, reading)
         answer, searched = Verdict.UNDECIDED, ""
@@ -111,9 +114,21 @@ class DecisionEngine:
         self.gates.decided(decision, train_only)
         if decision.action is not Action.HOLD:
             self._changed(decision, views.monitors[0], undoes=proposal is undone)
-        notes = [str(self.review)] if self.review is not None and decision.action is Action.HOLD else []
+        notes = [text.began_anew(self.began_anew)] if self.began_anew else []
+        notes += [str(self.review)] if self.review is not None and decision.action is Action.HOLD else []
         notes += [searched] if searched and proposal is not refuted else []
-        return replace(decision, reason=text.reason(decision.reason, notes)) if notes else decision
+        return replace(decision, sentence=text.reason(decision.reason, notes)) if notes else decision
+
+    def _look_at_objective(self, reading: Reading, train_only: bool) -> None:
+        """Begin anew if the user says so, or both losses have jumped and stayed."""
+        value, sign = reading.metrics.get(self.settings.monitors[0]), -1 if self.settings.mode is Mode.MAX else 1
+        verdict = self.objective.look(reading, None if value is None else sign * value, train_only)
+        self.began_anew = reading.reset or (text.LOSSES_STAYED if verdict is Verdict.YES else "")
+        if self.began_anew:
+            self.history, self.objective = _history(self.settings), ObjectiveWatch()
+            self.gates.begin_anew()
+            self.pending, self.failed_restores = None, 0
+        self.gates.state.losses_jumped = verdict is Verdict.UNDECIDED and not self.began_anew
 
     def train_check(self, reading: Reading) -> Decision:
         """Decide what to do between two validations, where the training loss alone is known."""
@@ -190,7 +205,7 @@ class DecisionEngine:
                 self.gates.raise_reviewed(review.helped)
 
     def _without_metrics(self, decision: Decision) -> Decision:
-        self.views, self.review = MetricViews(decision.check, ()), None
+        self.views, self.review, self.began_anew = MetricViews(decision.check, ()), None, ""
         self.diagnosis = Diagnosis(decision.condition, (), decision.reason)
         return decision
 
@@ -216,6 +231,8 @@ class DecisionEngine:
         Not while a raise is to be reviewed, or a rate that the search chose is to be confirmed: the state before it
         must stay at hand. The check that confirms it is worth one: else a restore would bring the start back.
         """
+        if self.began_anew:
+            return True
         pending = self.pending
         if self.search.waits or self.search.confirms:
             return self.search.confirms
@@ -233,6 +250,7 @@ class DecisionEngine:
         return {
             "version": STATE_VERSION,
             "history": self.history.state_dict(),
+            "objective": self.objective.state_dict(),
             "gates": self.gates.state_dict(),
             "epoch_state": asdict(self.epoch_state),
             "pending": self.pending.to_plain() if self.pending else None,
@@ -249,11 +267,24 @@ class DecisionEngine:
         """
         check_version(state)
         self.history.load_state_dict(state["history"])
+        self.objective.load_state_dict(state["objective"])
         self.gates.load_state_dict(state["gates"])
         self.epoch_state = EpochState(**state["epoch_state"])
         self.pending = PendingReview.from_plain(state["pending"]) if state["pending"] else None
         self.failed_restores, self.end_began = state["failed_restores"], state["end_began"]
         self.search = SearchWatch.from_plain(state["search"])
+
+
+def _history(settings: Settings) -> RunHistory:
+    return RunHistory(
+        settings.monitors,
+        settings.mode,
+        settings.train_monitor,
+        settings.min_delta,
+        settings.policy.rel_delta,
+        settings.loss_beside,
+        settings.policy.min_probability,
+    )
 
 
 def check_version(state: Mapping[str, Any]) -> None:

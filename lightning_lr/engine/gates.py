@@ -10,13 +10,15 @@ The counters are all here too, one dataclass, saved whole.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from lightning_lr.engine import text
 from lightning_lr.engine.decisions import Proposal, carry_out, hold
-from lightning_lr.engine.records import Decision, Diagnosis, Reading
+from lightning_lr.engine.policies.policy import STALLED
+from lightning_lr.engine.records import Decision, Diagnosis, MetricView, Reading
 from lightning_lr.engine.review import REVIEW_CHECKS
 from lightning_lr.engine.settings import Settings
 from lightning_lr.engine.vocabulary import Action, Condition
@@ -28,6 +30,15 @@ over a thousand checks changes by more than that from its first tenth on."""
 REDUCTION_LIMIT = 1e-3
 """Limits the total reduction since the best check. Usual schedules end between a tenth and a thousandth of their
 highest rate, so whatever a lower rate could bring has come by then; a policy that wants the run stopped says so."""
+
+CUTS = (Action.REDUCE, Action.RESTORE)
+
+CUT_WAIT = 5
+"""Checks from one answer to a stall to the next; twice as many for each in a row that brought nothing. So a run of a
+thousand checks is cut seven times in vain at most: a healthy one with bumps, whose every tiny best would else count."""
+
+ENOUGH_GAIN = 0.005
+"""Share of the whole gain that an answer must bring to count: half of what a stall promises is not to come."""
 
 
 @dataclass
@@ -48,6 +59,12 @@ class GateState:
         failed_raises: raises that were undone since one was kept.
         raise_wait: checks for which no raise may be tried.
         diverged_at: lowest applied rate at which the run diverged.
+        losses_jumped: whether the objective may have changed as this epoch began.
+        best: oriented best value of the first monitor; ``None`` before the first.
+        gain: by how much it lies below the value before training, or the first.
+        cut_best: that best when a stall was last answered.
+        failed_cuts: answers to a stall in a row that brought nothing.
+        cut_wait: checks for which no stall is answered.
     """
 
     checks: int = 0
@@ -63,6 +80,24 @@ class GateState:
     failed_raises: int = 0
     raise_wait: int = 0
     diverged_at: float | None = None
+    losses_jumped: bool = False
+    best: float | None = None
+    gain: float = 0.0
+    cut_best: float | None = None
+    failed_cuts: int = 0
+    cut_wait: int = 0
+
+    @property
+    def cut_brought(self) -> bool:
+        """Whether the last answer to a stall has brought something; also if there was none."""
+        if self.cut_best is None or self.best is None:
+            return True
+        return self.cut_best - self.best >= ENOUGH_GAIN * self.gain > 0
+
+
+def losses_jumped(asked: Proposal, state: GateState, settings: Settings) -> str:
+    """Both losses may mean something else from this epoch on: the next check tells."""
+    return text.LOSSES_JUMPED if state.losses_jumped else ""
 
 
 def warm_up(asked: Proposal, state: GateState, settings: Settings) -> str:
@@ -134,6 +169,12 @@ def reduction_limit(asked: Proposal, state: GateState, settings: Settings) -> st
     return text.reduction_limit(factor)
 
 
+def last_cut_failed(asked: Proposal, state: GateState, settings: Settings) -> str:
+    """The last answer to a stall has brought nothing yet; each time that happens the next one waits twice as long."""
+    waits = asked.condition in STALLED and asked.response.action in CUTS and state.cut_wait and not state.cut_brought
+    return text.last_cut_failed(state.cut_wait) if waits else ""
+
+
 def bounds(asked: Proposal, state: GateState, settings: Settings) -> str:
     """Every group is at ``min_lr`` or ``max_lr`` already."""
     scales = asked.response.action in (Action.REDUCE, Action.RAISE)
@@ -144,6 +185,7 @@ Gate = Callable[[Proposal, GateState, Settings], str]
 """Says why the proposal is blocked, in words; empty if it is not. Its name is what ``blocked_by`` says."""
 
 GATES: Sequence[Gate] = (
+    losses_jumped,
     warm_up,
     cooldown,
     patience,
@@ -153,6 +195,7 @@ GATES: Sequence[Gate] = (
     last_raise_failed,
     lr_has_changed,
     diverged_before,
+    last_cut_failed,
     reduction_limit,
     bounds,
 )
@@ -181,16 +224,21 @@ class Gates:
         self.state = GateState()
 
     def look(
-        self, reading: Reading, diagnosis: Diagnosis, new_best: bool = False, learned: bool = False, fresh: bool = True
+        self,
+        reading: Reading,
+        diagnosis: Diagnosis,
+        monitor: MetricView | None = None,
+        new_best: bool = False,
+        learned: bool = False,
     ) -> None:
         """Take note of one check, before anything is decided.
 
         Args:
             reading: the check.
             diagnosis: what is the matter.
-            new_best: whether the first monitor has a new best at it.
+            monitor: the first one.
+            new_best: whether it has a new best at the check.
             learned: whether the run has surely learned: before that its rate may be too high by any factor.
-            fresh: whether the first monitor has a value at it.
         """
         state = self.state
         scheduled = {name: rate.scheduled for name, rate in reading.rates.items()}
@@ -203,8 +251,11 @@ class Gates:
             state.total_factor = 1.0
         rate = max((rate.applied for rate in reading.rates.values()), default=0.0)
         state.rate, state.rate_held = rate, rate == state.rate
-        if fresh:
+        if monitor is not None and monitor.fresh:
             state.raise_wait = max(0, state.raise_wait - 1)
+            state.cut_wait = max(0, state.cut_wait - 1)
+            if math.isfinite(monitor.best):
+                state.best, state.gain = monitor.best, monitor.gain
         asked = {finding.condition for finding in diagnosis.findings}
         unasked = {name: seen for name, seen in state.streaks.items() if name not in asked}
         state.streaks = unasked | {str(c): state.streaks.get(c, 0) + 1 for c in sorted(diagnosis.suspected)}
@@ -232,8 +283,16 @@ class Gates:
         state.cooldown_left, state.streaks = self.settings.cooldown, {}
         if state.total_factor is not None:
             state.total_factor *= decision.factor
+        if decision.condition in STALLED and decision.action in CUTS and state.total_factor is not None:
+            state.failed_cuts = 0 if state.cut_brought else state.failed_cuts + 1
+            state.cut_wait, state.cut_best = CUT_WAIT * 2**state.failed_cuts, state.best
         if decision.condition in (Condition.DIVERGENCE, Condition.NON_FINITE):
             state.diverged_at = min(state.rate, state.diverged_at or state.rate)
+
+    def begin_anew(self) -> None:
+        """Forget what belongs to another objective; the warm-up of the run is over all the same."""
+        known = self.state
+        self.state = GateState(known.checks, scheduled=known.scheduled, rate=known.rate, rate_held=known.rate_held)
 
     def raise_reviewed(self, helped: bool) -> None:
         """Take note of whether a raise has helped."""

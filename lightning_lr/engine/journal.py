@@ -77,7 +77,7 @@ def entry_line(entry: JournalEntry) -> str:
         {
             "kind": "check",
             "event": entry.event,
-            "reading": entry.reading,
+            "reading": _reading_record(entry.reading),
             **({"search": plain(entry.search)} if entry.search else {}),
             **({"review": plain(entry.review)} if entry.review else {}),
             "decision": {**_opened(entry.decision), "evidence": _worded(entry.decision.evidence)},
@@ -186,10 +186,15 @@ def _dump(record: Mapping[str, Any]) -> str:
     return line.replace("\x85", "\\u0085").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
 
 
+_RECORDED = {"sentence": "reason"}
+"""Field of a record that may still be unwritten → the attribute that writes it."""
+
+
 def _opened(value: Any) -> Any:
     """What JSON has no form for, one level deep."""
     if is_dataclass(value):
-        return {field.name: getattr(value, field.name) for field in fields(value)}
+        names = (_RECORDED.get(field.name, field.name) for field in fields(value))
+        return {name: getattr(value, name) for name in names}
     if isinstance(value, Mapping):
         return dict(value)
     if isinstance(value, (set, frozenset)):
@@ -281,6 +286,7 @@ def _reading(record: Mapping[str, Any]) -> Reading:
             steps=int(train["steps"]),
             non_finite=int(train["non_finite"]),
             ends_non_finite=bool(train["ends_non_finite"]),
+            sampled=train["sampled"],
         ),
         train_metric=_optional(record["train_metric"]),
         rates=_rates(record["rates"]),
@@ -291,7 +297,13 @@ def _reading(record: Mapping[str, Any]) -> Reading:
         train_loss=_optional(record["train_loss"]),
         probes=_numbers(record["probes"]),
         untrained=_numbers(record.get("untrained", {})),
+        reset=str(record.get("reset", "")),
     )
+
+
+def _reading_record(reading: Reading) -> Mapping[str, Any]:
+    record: dict[str, Any] = _opened(reading)
+    return record if reading.reset else {name: value for name, value in record.items() if name != "reset"}
 
 
 def _search(record: Mapping[str, Any] | None) -> SearchResult | None:
@@ -306,6 +318,7 @@ def _search(record: Mapping[str, Any] | None) -> SearchResult | None:
         gain=float(record["gain"]),
         spread=float(record["spread"]),
         horizon=int(record["horizon"]),
+        cost=float(record["cost"]),
         against=str(record["against"]),
     )
 
@@ -329,12 +342,13 @@ def decision_from(record: Mapping[str, Any]) -> Decision:
         factor=float(record["factor"]),
         old_lr=_numbers(record["old_lr"]),
         new_lr=_numbers(record["new_lr"]),
-        reason=str(record["reason"]),
+        sentence=str(record["reason"]),
         evidence=_numbers(record["evidence"]),
         snapshot_check=record["snapshot_check"],
         cause=str(record["cause"]),
         blocked_by=record["blocked_by"],
         steps=tuple(record["steps"]),
+        probabilities={name: _optional(value) for name, value in record["probabilities"].items()},
     )
 
 

@@ -16,7 +16,13 @@ PROBES = frozenset(
 CONDITION = "condition"
 """``condition/<name>`` has a point at those checks at which that is the condition."""
 
-QUANTITIES = PROBES | {"lr", "scale", CONDITION, "gap", "train"}
+PROBABILITY = "probability"
+"""``probability/<condition>`` is how probable it is; no point while it cannot be told."""
+
+UNTRAINED = "untrained"
+"""``untrained/<metric>`` is the value of a metric before the first training step, once."""
+
+QUANTITIES = PROBES | {"lr", "scale", CONDITION, PROBABILITY, UNTRAINED, "gap", "train"}
 """First parts of the tags that are read back from a log."""
 
 

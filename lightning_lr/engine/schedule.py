@@ -14,7 +14,7 @@ WARMUP = 0.02
 """Share of the budget over which a rate that the search has moved rises; one that stays as it was given does not."""
 
 STAIR = 1000
-"""While it falls, the rate goes down a stair each time that it would have lost a thousandth of itself: nobody sees it,
+"""While it falls, the rate goes down a stair each time it would have lost a thousandth of itself. No curve shows it,
 and a long end costs next to nothing. Of the last 2000 steps each has a stair; see docs/decisions/0013-stairs.md."""
 
 EARLY = 0.5

@@ -37,6 +37,7 @@ class Settings:
         min_lr: lower bound of the applied learning rate, one number or one a parameter group.
         max_lr: upper bound, likewise; ``None`` for none.
         detectors: the user's own, beside the built-in ones.
+        loss_beside: held-out loss that is read beside monitors that are no losses, if one is logged.
     """
 
     monitors: tuple[str, ...] = ("val_loss",)
@@ -49,6 +50,7 @@ class Settings:
     min_lr: float | tuple[float, ...] = 0.0
     max_lr: float | tuple[float, ...] | None = None
     detectors: tuple[Detector, ...] = ()
+    loss_beside: str | None = None
 
     def bounds(self, group: int) -> tuple[float, float | None]:
         """Lower and upper bound of one parameter group; a list that is too short serves with its last number.
@@ -78,12 +80,13 @@ def settings_from(
     detectors: Any = (),
     rel_delta: Any = None,
     warmup_checks: Any = None,
+    min_probability: Any = None,
     epochs: Any = None,
     ratio: Any = None,
 ) -> Settings:
     """The settings, checked: of the callback's arguments, and of the command line's ``--set``.
 
-    The defaults are those of the callback. The last four are numbers of the policy, which ``--set`` may name as well.
+    The defaults are those of the callback. The last five are numbers of the policy, which ``--set`` may name as well.
 
     Raises:
         ArgumentError: if an argument cannot work.
@@ -94,8 +97,8 @@ def settings_from(
     Traceback (most recent call last):
     lightning_lr.errors.ArgumentError: Expected `patience` to be an integer ≥ 1 but got 0.
     """
-    numbers = {"rel_delta": rel_delta, "warmup_checks": warmup_checks, "epochs": epochs, "ratio": ratio}
-    chosen = _with_numbers(_policy(policy), **numbers).tuned(
+    numbers = {"rel_delta": rel_delta, "warmup_checks": warmup_checks, "min_probability": min_probability}
+    chosen = _with_numbers(_policy(policy), **numbers, epochs=epochs, ratio=ratio).tuned(
         patience=None if patience is None else check_integer("patience", patience, 1),
         factor=None if factor is None else check_number("factor", factor, above=0.0, below=1.0),
         restores=_flag("restore_best", restore_best),

@@ -91,9 +91,10 @@ def diagnosed(condition: str, finding: str, train: str | None = None) -> str:
         finding: the sentence of the finding that decided.
         train: the training loss, at a check between two validations.
     """
+    said = finding if condition == "healthy" else f"{condition}: {finding}"
     if train is None:
-        return f"{condition}: {finding}"
-    return f"between validations, {condition}: {train if condition == 'healthy' else finding}"
+        return said
+    return f"between validations, {'healthy: ' + train if condition == 'healthy' else said}"
 
 
 def restored(check: int) -> str:
@@ -124,6 +125,103 @@ def failed_restores(count: int) -> str:
     return f"{count} restore{plural(count)} brought no new best"
 
 
+# --- probabilities ----------------------------------------------------------------------------------------------------
+
+
+def probably(what: str, probability: float, why: str) -> str:
+    """What is stated with a probability.
+
+    >>> probably("stalled", 0.874, "no new best")
+    'stalled with probability 0.87: no new best'
+    """
+    return f"{what} with probability {probability:.2f}: {why}"
+
+
+def cannot_tell_yet(checks: float, fewest: float) -> str:
+    """Said while there are too few checks."""
+    return f"cannot tell yet ({checks:.0f} of {fewest:.0f} checks)"
+
+
+def no_new_best(monitor: str, since: float, checks: float, best: float, best_check: float) -> str:
+    """For how long there was no new best.
+
+    >>> no_new_best("val_loss", 10, 15, 0.64, 4)
+    'no new best of val_loss for 10 of 15 checks (best 0.64 at check 4)'
+    """
+    return (
+        f"no new best of {monitor} for {since:.0f} of {checks:.0f} checks (best {best:.4g} at check {best_check:.0f})"
+    )
+
+
+def last_half(monitor: str, share: float) -> str:
+    """What the last half of a run has gained."""
+    return f"the last half of the run brought {100 * share:.2g} % of all that {monitor} gained"
+
+
+def undiagnosed(stalled: float, diverging: float | None, views: str) -> str:
+    """How sure it is that nothing is the matter, and where the monitors stand.
+
+    >>> undiagnosed(0.04, None, "val_loss 0.5"), undiagnosed(0.6, 0.1, "val_loss 0.5")
+    ('improving with probability 0.96: val_loss 0.5', 'cannot tell (stalled with probability 0.60): val_loss 0.5')
+    """
+    worst = max(stalled, diverging or 0.0)
+    if worst < 0.5:
+        return probably("improving", 1 - worst, views)
+    what = "stalled" if worst == stalled else "diverging"
+    return f"cannot tell ({what} with probability {worst:.2f}): {views}"
+
+
+def overfitted(stall: float, overfitting: float, why: str) -> str:
+    """That a stall is due to overfitting, with both probabilities."""
+    return f"stalled with probability {stall:.2f}, by overfitting with {overfitting:.2f}: {why}"
+
+
+def worse_than_best(monitor: str, value: float, best: float, best_check: float, trains: bool) -> str:
+    """How a monitor compares with its best.
+
+    >>> worse_than_best("val_loss", 0.95, 0.5, 5, trains=True)
+    'val_loss has risen to 0.95 from its best 0.5 of check 5 while the training loss falls'
+    """
+    moved = "risen" if value > best else "fallen"
+    falls = " while the training loss falls" if trains else ""
+    return f"{monitor} has {moved} to {value:.4g} from its best {best:.4g} of check {best_check:.0f}{falls}"
+
+
+def diverged(what: str, before: float, level: float, height: float, lost: float, agrees: bool) -> str:
+    """How far a training loss has risen, and what of its gain is lost.
+
+    Args:
+        what: the series, in words.
+        before: its level before.
+        level: its level now.
+        height: difference in standard errors.
+        lost: the same as a share of all that was gained; infinite if nothing was.
+        agrees: whether validation is worse too.
+
+    >>> diverged("the training loss", 1.25, 3.8, 21.0, 2.4, agrees=True)
+    'the training loss rose from 1.25 to 3.8 (21 deviations): 2.4 times all that was gained is lost; validation agrees'
+    """
+    if height <= 0:
+        return f"{what} {level:.4g} is no worse than the {before:.4g} of before"
+    if lost == float("inf"):
+        gone = "it had gained nothing before"
+    elif lost <= 1:
+        gone = f"{100 * lost:.0f} % of all that was gained is lost"
+    else:
+        gone = f"{lost:.2g} times all that was gained is lost"
+    moved = "rose" if level > before else "fell"
+    return f"{what} {moved} from {before:.4g} to {level:.4g} ({height:.0f} deviations): {gone}{_agrees(agrees)}"
+
+
+def above_start(what: str, level: float, start: float, agrees: bool) -> str:
+    """That a loss lies far above the one before training."""
+    return f"{what} is {level:.4g}, far above the {start:.4g} before training{_agrees(agrees)}"
+
+
+def _agrees(validation: bool) -> str:
+    return "; validation agrees" if validation else ""
+
+
 # --- the gates --------------------------------------------------------------------------------------------------------
 
 
@@ -140,6 +238,17 @@ def cooldown(left: int) -> str:
 def patience(seen: int, wanted: int) -> str:
     """Checks in a row with the same condition."""
     return f"{seen} of {wanted} checks in a row"
+
+
+LOSSES_JUMPED = (
+    "both losses have jumped at the beginning of an epoch: the next check tells whether they mean something else"
+)
+LOSSES_STAYED = "both losses jumped at the beginning of an epoch and stayed: they mean something else from here on"
+
+
+def began_anew(why: str) -> str:
+    """The best so far is forgotten."""
+    return f"{why}; what was the best is forgotten"
 
 
 SCHEDULER_CHANGES_LR = "left alone: the schedule itself is changing the rate"
@@ -164,6 +273,11 @@ def diverged_before(rate: float) -> str:
     return f"no raise: the run diverged at {rate:.2g} before"
 
 
+def last_cut_failed(checks: int) -> str:
+    """How long a stall is not answered."""
+    return f"left alone: the last reduction has brought nothing, {checks} check{plural(checks)} to wait"
+
+
 def reduction_limit(factor: float) -> str:
     """All reductions since the best, multiplied."""
     return f"left alone: the adjustments since the best amount to × {factor:.2g}, and none has brought a new one"
@@ -177,9 +291,9 @@ def reviewed(check: int, action: str, brought: str) -> str:
     return f"the {'reduction' if action == 'reduce' else action} of check {check} {brought}"
 
 
-def review_known(check: int, epoch: int, review: str) -> str:
+def review_known(check: int, review: str) -> str:
     """What the console says when the review of a change is known."""
-    return f"check {check} · epoch {epoch} · {review}"
+    return f"check {check} · {review}"
 
 
 def brought(monitor: str, helped: bool, gains: tuple[float, float | None, float], checks: int) -> str:
@@ -192,10 +306,10 @@ def brought(monitor: str, helped: bool, gains: tuple[float, float | None, float]
         checks: since then.
     """
     before, expected, after = gains
-    without = "" if expected is None else f" ({expected:.3g} expected without it)"
+    without = "" if expected is None else f", {expected:.3g} expected without it"
     return (
-        f"{'helped' if helped else 'did not help'}: gain of {monitor} a check {before:.3g} before{without}, "
-        f"{after:.3g} in the {checks} since"
+        f"{'helped' if helped else 'did not help'}: {monitor} gained {before:.3g} a check before, "
+        f"{after:.3g} since{without} ({checks} check{plural(checks)})"
     )
 
 
@@ -220,7 +334,7 @@ def anneal_begins(early: bool, progress: float | None, budget: int | None) -> st
     if early:
         end = f"step {budget}, and there the run ends"
         return f"anneal: EarlyStopping has run out of patience: {_falls(end)}"
-    used = "" if progress is None else f"{progress:.0%} of the budget is used: "
+    used = "" if progress is None else f"{100 * progress:.0f} % of the budget is used: "
     return f"anneal: {used}{_falls('the end')}"
 
 
@@ -251,7 +365,9 @@ RATE_STAYS = "it stays as it was given"
 UNCHECKED = "it is annealed only by name (anneal=True)"
 
 
-def search_seen(against: str, readings: int, before: float, estimate: float | None, horizon: int, found: bool) -> str:
+def search_seen(
+    against: str, readings: int, before: float, estimate: float | None, horizon: int, found: bool, cost: float
+) -> str:
     """What a search has seen.
 
     Args:
@@ -261,15 +377,17 @@ def search_seen(against: str, readings: int, before: float, estimate: float | No
         estimate: the best rate, in units of the one given; ``None`` if the readings do not tell.
         horizon: the steps that it is for.
         found: whether it lies between two readings.
+        cost: of the readings, in steps.
 
-    >>> print(search_seen("", 5, 2.3, 0.81, 450, True))
-    5 readings of the loss along the first update: the best rate for 450 steps is about 0.81 times the one given
+    >>> print(search_seen("", 5, 2.3, 0.81, 450, True, 6.7))
+    5 readings of the loss along the first update, worth 6.7 steps: the best rate for 450 steps is about 0.81 times ...
     """
     if against:
         return f"the learning rate could not be checked: {against}"
     if not before < float("inf"):
         return "the learning rate could not be checked: the loss before training is not finite"
     along = f"{readings} reading{plural(readings)} of the loss along the first update"
+    along += f", worth {cost:.2g} step{plural(cost)}" if cost else ""
     if estimate is None:
         return f"{along}: none is lower than before it, which tells nothing of the rate"
     if not found:

@@ -25,6 +25,7 @@ class DecisionHistory:
         kept: the newest decisions.
         forgotten: how many came before them.
         brought: check of a decision → what it brought, of those that are kept and have been reviewed.
+        helped: the checks of those that helped.
 
     >>> history = DecisionHistory()
     >>> len(history), history.kept
@@ -32,23 +33,32 @@ class DecisionHistory:
     """
 
     def __init__(
-        self, kept: Iterable[Decision] = (), forgotten: int = 0, brought: Mapping[int, str] | None = None
+        self,
+        kept: Iterable[Decision] = (),
+        forgotten: int = 0,
+        brought: Mapping[int, str] | None = None,
+        helped: Iterable[int] = (),
     ) -> None:
         self.kept = list(kept)
         self.forgotten = forgotten
         self.brought = dict(brought or {})
+        self.helped = set(helped)
 
     def add(self, decision: Decision) -> None:
         """Append one."""
         self.kept.append(decision)
         if len(self.kept) > LONGEST:
-            self.brought.pop(self.kept.pop(0).check, None)
+            oldest = self.kept.pop(0).check
+            self.brought.pop(oldest, None)
+            self.helped.discard(oldest)
             self.forgotten += 1
 
     def add_review(self, review: Review) -> None:
         """Note what one of the decisions brought."""
         if any(decision.check == review.check for decision in self.kept):
             self.brought[review.check] = review.brought
+            if review.helped:
+                self.helped.add(review.check)
 
     @property
     def ends_with_stop(self) -> bool:
@@ -67,7 +77,8 @@ class DecisionHistory:
         saved: list[dict[str, Any]] = []
         room = SAVED_BYTES
         for decision in reversed(self.kept):
-            record = {**plain(decision), "brought": self.brought.get(decision.check)}
+            check = decision.check
+            record = {**plain(decision), "brought": self.brought.get(check), "helped": check in self.helped}
             room -= len(json.dumps(record))
             if room < 0:
                 break
@@ -79,4 +90,5 @@ class DecisionHistory:
         """Continue from :meth:`state_dict`."""
         kept = state["kept"]
         brought = {record["check"]: record["brought"] for record in kept if record["brought"] is not None}
-        return cls([decision_from(record) for record in kept], state["forgotten"], brought)
+        helped = [record["check"] for record in kept if record["helped"]]
+        return cls([decision_from(record) for record in kept], state["forgotten"], brought, helped)

@@ -8,13 +8,15 @@ and the data of its tab "Learning rate". What others get in place of the texts: 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from lightning_lr.engine.detectors.base import Detector
-from lightning_lr.engine.log_tags import CONDITION
+from lightning_lr.engine.history.run_history import TRAIN_LOSS
+from lightning_lr.engine.log_tags import CONDITION, PROBABILITY, UNTRAINED
 from lightning_lr.engine.records import JournalEntry, MetricView
 from lightning_lr.engine.text import markdown
-from lightning_lr.engine.vocabulary import Action
+from lightning_lr.engine.vocabulary import Action, Condition, Event
 from lightning_lr.loggers.decision_history import DecisionHistory
 from lightning_lr.loggers.guarded import GuardedLoggers
 from lightning_lr.loggers.tables import DecisionTables, decision_list, is_a, tables_due
@@ -59,8 +61,14 @@ class DecisionLog:
             step: position on the loggers' x-axis.
         """
         numbers = {f"{self.prefix}/{name}": value for name, value in entry_numbers(entry).items()}
-        for logger in self.loggers:
-            self._guarded.call(logger, lambda logger: logger.log_metrics(metrics=numbers, step=step))
+        points = [(step, numbers)]
+        if entry.event is Event.SEARCH and entry.adjustment.rates != entry.reading.rates:
+            # The step before ran at another rate; without a point of its own the chart would begin at the new one.
+            before = {f"{self.prefix}/lr/{name}": rate.applied for name, rate in entry.reading.rates.items()}
+            points.insert(0, (max(step - 1, 0), before))
+        for at, values in points:
+            for logger in self.loggers:
+                self._guarded.call(logger, partial(_log, values, at))
         if self.tab is not None:
             boards, tab = [logger for logger in self.loggers if is_tensorboard(logger)], self.tab
             self._guarded.call(
@@ -84,6 +92,10 @@ class DecisionLog:
             self._guarded.call(logger, lambda logger: logger.experiment.add_text(name, text, global_step=step))
 
 
+def _log(metrics: Mapping[str, float], step: int, logger: Any) -> None:
+    logger.log_metrics(metrics=metrics, step=step)
+
+
 def is_tensorboard(logger: Any) -> bool:
     """Whether it is the TensorBoardLogger of either namespace."""
     return is_a(logger, "TensorBoardLogger")
@@ -93,7 +105,8 @@ def entry_numbers(entry: JournalEntry) -> dict[str, float]:
     """The numbers of one check, few and stable: tag → value.
 
     Numbers that are not there yet (a slope of two values) are left out: a chart would break at a NaN. Each condition
-    has a tag of its own, with a point at those checks at which it is the condition.
+    has a tag of its own, with a point at those checks at which it is the condition; ``healthy`` has none while nothing
+    can be told.
     """
     numbers = {f"lr/{name}": rate.applied for name, rate in entry.adjustment.rates.items()}
     scales = {name: rate.scale for name, rate in entry.adjustment.rates.items()}
@@ -105,10 +118,15 @@ def entry_numbers(entry: JournalEntry) -> dict[str, float]:
         numbers.update({f"{view.name}/{name}": value for name, value in _monitor_numbers(view).items()})
     for monitor, gap in entry.views.gaps.items():
         numbers["gap" if len(entry.views.gaps) == 1 else f"gap/{monitor}"] = gap.value
-    if entry.views.train is not None:
-        numbers["train"] = entry.views.train.shown(entry.views.train.value)
+    train = entry.views.train
+    if train is not None:
+        numbers["train" if train.name == TRAIN_LOSS else f"train/{train.name}"] = train.shown(train.value)
     numbers.update(entry.reading.probes)
-    numbers[f"{CONDITION}/{entry.decision.condition}"] = 1.0
+    numbers.update({f"{UNTRAINED}/{name}": value for name, value in entry.reading.untrained.items()})
+    known = {name: value for name, value in entry.decision.probabilities.items() if value is not None}
+    numbers.update({f"{PROBABILITY}/{name}": value for name, value in known.items()})
+    if entry.decision.condition is not Condition.HEALTHY or not known or (entry.decision.probability or 0.0) > 0.5:
+        numbers[f"{CONDITION}/{entry.decision.condition}"] = 1.0
     return {name: value for name, value in numbers.items() if abs(value) < float("inf")}
 
 

@@ -88,8 +88,8 @@ def tables_due(history: DecisionHistory) -> dict[str, list[Row]]:
 class DecisionTables:
     """Writes the table to every logger that has a way to show one.
 
-    A service that takes numbers may still refuse a table (an artifact store without credentials): that is said once,
-    and training goes on.
+    A service that takes numbers may still refuse a table (an artifact store without credentials): one warning is
+    logged, and training goes on.
 
     Args:
         loggers: ``trainer.loggers``.

@@ -25,7 +25,7 @@ class CriticalRatio(StepProbe):
     The loss at w + m·Δw is taken for m = 0, 2, 6, 20, 60, 200, forward passes only, on the first validation batch; in
     between κ is interpolated by a parabola. 0 where the loss has risen by the second repetition, 200 where it still
     lies below at the last. All losses are of one batch at one moment, so no noise between batches enters. A large κ
-    tells that the rate is too low. A small one tells nothing: on a noisy path the update itself points anywhere, so κ
+    means that the rate is too low. A small one means nothing: on a noisy path the update itself points anywhere, so κ
     must never lower a rate.
 
     Args:

@@ -17,7 +17,7 @@ class GradientDisparity(StepProbe):
 
     ======================  =========================================================================================
     ``gradient_disparity``  √(mean over pairs of ‖g₁ − g₂‖²). Rising while the training loss falls: the network learns
-                            its samples by heart, each batch wants another change (Forouzesh and Thiran 2021). Needs no
+                            its samples by heart, each batch pulls elsewhere (Forouzesh and Thiran 2021). Needs no
                             validation set.
     ``relative_disparity``  Σ‖g₁ − g₂‖²/Σ(‖g₁‖² + ‖g₂‖²), from 0 to 2. Near 0 the batches agree; at 1 they have nothing
                             in common, their gradients being orthogonal; above 1 they oppose each other: a step across

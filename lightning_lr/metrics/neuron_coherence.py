@@ -46,7 +46,7 @@ class NeuronCoherence(Probe):
     Args:
         layers: names (``*`` matches anything) or types of modules to watch. ``None``: all activation modules; where
             there are none, the outputs of linear and convolutional layers, which functional activations take.
-        loader: batches to look at in place of the first validation batch; each must stay the same for ever.
+        loader: batches to look at in place of the first validation batch; each must stay the same during the run.
         forward: how to run the network on a batch; by default on the batch itself, or on the first part of a tuple, a
             list or a mapping.
         rows: samples (and positions) of a layer looked at, at most.

@@ -47,6 +47,7 @@ EXAMPLES = {
     ),
     "report": (
         "lightning-lr report lightning_logs/version_0",
+        "lightning-lr report lightning_logs/version_0 --epoch 12",
         "lightning-lr report lr_journal.jsonl --html report.html --png report.png",
     ),
     "tune": (
@@ -131,6 +132,7 @@ def _replay_options(parser: ArgumentParser) -> None:
 
 def _report_options(parser: ArgumentParser) -> None:
     _run_options(parser)
+    parser.add_argument("--epoch", type=int, help="show every check of this epoch instead, and what blocked a change")
     _file(parser, "--html", metavar="FILE", help="write the report into one file that opens offline")
     _file(parser, "--png", metavar="FILE", help="write the figure")
     _watch_options(parser)

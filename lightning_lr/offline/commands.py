@@ -64,6 +64,16 @@ def report(options: Any) -> None:
     """The decisions of each run, what each brought, which rates performed well, and advice."""
     from lightning_lr.offline.report.report import Report, as_document, report_of, show
 
+    if options.epoch is not None:
+        from lightning_lr.offline.report import check_details
+
+        _each(
+            options,
+            lambda run: check_details.checks_of_epoch(run, options.epoch),
+            check_details.as_document,
+            check_details.show,
+        )
+        return
     written: list[str] = []
 
     def made(run: Run) -> Report:

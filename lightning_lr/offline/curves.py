@@ -235,7 +235,7 @@ def overfitting(
 
 
 def divergence(seed: int, checks: int = 80, rise: float = 0.1, noise: float = 0.01, name: str = "divergence") -> Curve:
-    """Training and validation rise from the onset on, and never come back.
+    """Training and validation rise from the onset on, and never recover.
 
     They rise by ``rise`` a check, in shares of the gain, and level off at five times the gain.
     """

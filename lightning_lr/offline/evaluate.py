@@ -13,6 +13,7 @@ from statistics import fmean
 
 from lightning_lr.engine.detectors import default_detectors
 from lightning_lr.engine.detectors.base import Detector
+from lightning_lr.engine.engine import DecisionEngine
 from lightning_lr.engine.history.run_history import RunHistory
 from lightning_lr.engine.records import MetricViews, Reading
 from lightning_lr.engine.vocabulary import Mode, Verdict
@@ -179,10 +180,7 @@ def run_alarms(run: Run, onset: str, condition: str | None) -> list[Alarms]:
     Raises:
         ArgumentError: if the onset is not in the run, or no detector looks for the condition.
     """
-    settings, detectors = run.settings, _detectors(condition)
-    history = RunHistory(
-        settings.monitors, settings.mode, settings.train_monitor, settings.min_delta, settings.policy.rel_delta
-    )
+    detectors, history = _detectors(condition), DecisionEngine(run.settings).history
     seen, epochs = [], []
     for line in run.lines():
         seen.append(history.update(line.reading))

@@ -94,7 +94,7 @@ def changed_outside(groups: Sequence[int], before: float, found: float, schedule
 def resumed(found: Sequence[float], state: Mapping[str, Any]) -> tuple[list[float], list[float], list[str]]:
     """Scheduled rates and scales of a resumed run, and what must be said about them.
 
-    Nothing but the rates themselves tells whether they were restored (then they carry the scale already) or are fresh:
+    Only the rates themselves show whether they were restored (then they carry the scale already) or are fresh:
     so they are compared with those saved. A rate that is neither is the user's own choice, and has a scale of 1.
 
     Args:

@@ -35,7 +35,7 @@ def rate_names(optimizers: Sequence[Any], lr_scheduler_configs: Iterable[Any] = 
 
 
 def _prefixes(optimizers: Sequence[Any], configs: Iterable[Any]) -> list[str]:
-    """The part of the name that tells the optimizer, in the order of the optimizers."""
+    """The part of the name that identifies the optimizer, in the order of the optimizers."""
     seen: Counter[type] = Counter()
     chosen: dict[int, str] = {}
     for config in configs:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 SHARE = 20
-"""Checks that a run should have at least. Lost weights then cost a twentieth of the budget at the most."""
+"""Checks that a run should have at least. Weights that became NaN then cost a twentieth of the budget at the most."""
 
 SHORTEST, LONGEST = 100, 1000
 """Steps between two of them. Below 100 a window's mean is mostly noise; beyond 1000 a lost run wastes too much."""

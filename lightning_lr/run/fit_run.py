@@ -19,6 +19,7 @@ from typing import Any
 from lightning_lr.engine import text
 from lightning_lr.engine.decisions import foretold
 from lightning_lr.engine.engine import DecisionEngine, check_version
+from lightning_lr.engine.history.metric_names import is_beside
 from lightning_lr.engine.history.run_history import TRAIN_LOSS
 from lightning_lr.engine.journal import entry_line, header_line
 from lightning_lr.engine.lr_search.guard import TRIES, StepGuard
@@ -33,6 +34,7 @@ from lightning_lr.loggers.decision_logger import DecisionLog
 from lightning_lr.loggers.journal_file import JournalFile
 from lightning_lr.optim.controlled_groups import ControlledGroups
 from lightning_lr.run.check_interval import block_size, steps_between_checks
+from lightning_lr.run.console import decision_line, end_line, fitted
 from lightning_lr.run.defer_signals import defer_signals
 from lightning_lr.run.distributed import Ranks
 from lightning_lr.run.lr_schedule import LRSchedule
@@ -40,6 +42,7 @@ from lightning_lr.run.lr_search.loss_watch import LossWatch
 from lightning_lr.run.options import ControllerOptions
 from lightning_lr.run.readings import reduction_format
 from lightning_lr.run.readings.check_reader import CheckReader
+from lightning_lr.run.trainer.state_keeper import StateKeeper
 from lightning_lr.run.trainer.trainer_adapter import TrainerState, pauses_after, plain_optimizer
 from lightning_lr.snapshot.snapshot import Snapshot
 
@@ -69,8 +72,12 @@ class FitRun:
         summary: what the journal's header holds of the run.
         say: prints a sentence, on rank 0.
         warn: warns with a sentence, on rank 0.
-        take_snapshot: copies the present state (``None`` if nothing is ever restored).
-        restore_snapshot: restores it, and returns what it could not restore, as sentences.
+        states: takes and restores snapshots (``None`` if nothing is ever restored).
+        waits: whether a check after a validation leaves that to the next batch, when all hooks of the validation are
+            over: others may still exchange the weights there.
+        owes: what was left to it: "take" or "restore".
+        reset_because: why the objective is another one from the next check on; empty if it is not.
+        reset_epoch: the last epoch at which the user let it begin anew beforehand.
         validation: steps from one validation to the next.
         untrained: metric → value before the first step, for the first readings.
         loss_watch: the losses of the steps since a search.
@@ -95,8 +102,11 @@ class FitRun:
     summary: Mapping[str, str]
     say: Callable[[str], None]
     warn: Callable[[str], None]
-    take_snapshot: Callable[[Snapshot | None], Snapshot] | None = None
-    restore_snapshot: Callable[[Snapshot], tuple[str, ...]] | None = None
+    states: StateKeeper | None = None
+    waits: bool = False
+    owes: str | None = None
+    reset_because: str = ""
+    reset_epoch: int = -1
     validation: float = 0.0
     untrained: dict[str, float] = field(default_factory=dict)
     loss_watch: LossWatch | None = None
@@ -126,6 +136,8 @@ class FitRun:
         """Look at optimizers and schedulers anew."""
         for note in self.groups.scan(trainer.optimizers, trainer.lr_scheduler_configs):
             self.say(note)
+        if self.states is not None:
+            self.states.unfrozen(self.snapshot)
 
     def before_step(self, optimizer: Any) -> None:
         """Scale a rate that was written since; let the probes see gradients and weights of the first optimizer."""
@@ -242,6 +254,7 @@ class FitRun:
             return None
         if not train_only:
             self._find_monitors(trainer_state)
+            self._find_loss_beside(trainer_state)
             self.reader.probes.look()
         totals = self.ranks.sum(self.reader.own(train_only))
         reading = self._read(totals, trainer_state, train_only)
@@ -270,7 +283,7 @@ class FitRun:
             return None
         if shared.partial:
             self.say(f"{', '.join(shared.partial)} was logged on some ranks only; the mean of those is used.")
-        return self._bare_reading(trainer_state, untrained=dict(self.untrained), **values)
+        return self._bare_reading(trainer_state, untrained=dict(self.untrained), reset=self.reset_because, **values)
 
     def _bare_reading(self, trainer_state: TrainerState, **values: Any) -> Reading:
         """What every reading holds, and the values given."""
@@ -303,6 +316,20 @@ class FitRun:
                 self.warn(chosen_by_rule(found))
             else:
                 self.say(f"{', '.join(found)} are watched; {self.settings.vote} of them must agree.")
+
+    def _find_loss_beside(self, trainer_state: TrainerState) -> None:
+        found = self.reader.found_beside(trainer_state.logged)
+        if found is not None:
+            self.read_beside(found, trainer_state.logged)
+            names = ", ".join(name for name in self.settings.monitors if is_beside(found, name))
+            self.say(f"{names} is judged together with {found}: a plateau must show in both.")
+
+    def read_beside(self, loss: str, logged: Mapping[str, Any]) -> None:
+        """From now on, this loss too; checks between two validations may have come before."""
+        state = self.core.state_dict()
+        self._settle(replace(self.settings, loss_beside=loss))
+        self.core.load_state_dict(state)
+        self.reader.read_beside(self.settings, logged)
 
     def watch(self, monitors: Sequence[str]) -> None:
         """From now on, these; before the first decision."""
@@ -379,21 +406,16 @@ class FitRun:
         elif event in (Event.CHECK, Event.TRAIN_CHECK):  # the others hold no values, and leave them to the next check
             self.untrained = {}
             self.reader.window.restart()
+            self.reset_because = ""
             self.checked_at = self.lr_schedule.steps
             if event is not Event.TRAIN_CHECK:
                 self.reader.probes.restart()
         if self.core.is_best:
-            self.keep_state()
+            self.keep_state(event)
         if self.options.dry_run:
             acts = decision.action is not Action.HOLD
             return Adjustment(self.groups.rates(), notes=("dry run: nothing was changed",) if acts else ())
-        notes: tuple[str, ...] = ()
-        restores = decision.snapshot_check is not None and self.snapshot is not None
-        if restores and self.snapshot is not None and self.restore_snapshot is not None:
-            notes = self.restore_snapshot(self.snapshot)
-            self.reader.probes.forget()
-            if self.loss_watch is not None:
-                self.loss_watch.begin()
+        notes = None if decision.snapshot_check is None else self._restore(event)
         if decision.factor != 1.0:
             self.groups.multiply(decision.factor)
         if decision.action is Action.ANNEAL and reading.planned_end_step is not None:
@@ -402,13 +424,57 @@ class FitRun:
             self.lr_schedule.take_back()
         elif event is Event.WRECKED:
             self.lr_schedule.begin_anew()
-        return Adjustment(self.groups.rates(), restored=restores, notes=notes)
+        return Adjustment(self.groups.rates(), restored=notes is not None, notes=notes or ())
 
-    def keep_state(self) -> None:
+    def keep_state(self, event: Event | None = None) -> None:
         """Take the snapshot that a later restore brings back."""
         self.snapshot_check = self.checks - 1 if self.checks else START
-        if self.take_snapshot is not None:
-            self.snapshot = self.take_snapshot(self.snapshot)
+        if self.waits and event is Event.CHECK:
+            self.owes = "take"
+        elif self.states is not None:
+            self._take()
+
+    def _take(self) -> None:
+        assert self.states is not None
+        former, self.snapshot = self.snapshot, None
+        self.snapshot = self.states.take(former)
+        if self.snapshot is None:
+            self.snapshot_check = None
+
+    def _restore(self, event: Event) -> tuple[str, ...] | None:
+        """Put the snapshot back, now or when that lasts; what is left alone, or ``None`` if it cannot be."""
+        if self.states is None:
+            return None
+        notes = self.states.fits(self.snapshot)
+        if notes is None:
+            self.snapshot = self.snapshot_check = None
+            return None
+        self.reader.probes.forget()
+        if self.loss_watch is not None:
+            self.loss_watch.begin()
+        self.owes = "restore"
+        if not (self.waits and event is Event.CHECK):
+            self.settle()
+        return notes
+
+    def reset(self, reason: str) -> None:
+        """From here on, the objective or the data are other ones: the best state is the present one."""
+        if self.owes == "restore":
+            self.settle()
+        self.reset_because = reason
+        self._forget_readings()
+        self.snapshot_check = self.checks - 1 if self.checks else START
+        self.owes = "take"
+
+    def settle(self) -> None:
+        """Do what a check has left to a moment at which it lasts."""
+        owes, self.owes = self.owes, None
+        if owes is None or self.states is None:
+            return
+        if owes == "take":
+            self._take()
+        elif self.snapshot is not None:
+            self.states.restore(self.snapshot)
 
     # --- write --------------------------------------------------------------------------------------------------------
 
@@ -428,10 +494,10 @@ class FitRun:
             self.history.add_review(entry.review)
             # A decision that undoes a raise says why itself.
             if decision.action is Action.HOLD or str(entry.review) not in decision.reason:
-                self.say(review_known(reading.check, reading.epoch, str(entry.review)))
+                self.say(fitted(review_known(reading.check, str(entry.review))))
         if decision.action is not Action.HOLD:
             self.history.add(decision)
-            self.say(str(decision) + (" (dry run)" if self.options.dry_run else ""))
+            self.say(decision_line(decision, self.options.dry_run))
         for note in adjustment.notes if not self.options.dry_run else ():
             self.say(note)
         if self.ranks.rank:
@@ -453,6 +519,9 @@ class FitRun:
             "checks": self.checks,
             "history": self.history.state_dict(),
             "snapshot_check": self.snapshot_check,
+            "owes": self.owes,
+            "reset_because": self.reset_because,
+            "reset_epoch": self.reset_epoch,
             "untrained": self.untrained,
             "loss_limit": self.loss_watch.limit if self.loss_watch is not None else None,
             "journal": self.journal.state_dict(),
@@ -469,6 +538,8 @@ class FitRun:
             self.watch(state["monitors"])
         if state["watches_training"]:
             self.watch_training_alone()
+        elif state["loss_beside"] is not None:
+            self.read_beside(state["loss_beside"], {})
         self.core.load_state_dict(state["core"])
         self.reader.load_state_dict(state)
         self.lr_schedule.load_state_dict(state)
@@ -477,9 +548,14 @@ class FitRun:
             self.watch_losses(state["loss_limit"])
         self.checked_at = state["checked_at"]
         self.checks = state["checks"]
+        self.owes, self.reset_because, self.reset_epoch = state["owes"], state["reset_because"], state["reset_epoch"]
         self.history = DecisionHistory.from_state(state["history"])
         for note in self.groups.load_state_dict(state["groups"]):
             self.say(note)
+
+    def say_how_it_went(self) -> None:
+        """At the end of training, on the console."""
+        self.say(end_line(self.history, self.core.history.monitors[0], self.journal.path, self.options.dry_run))
 
     def end(self) -> None:
         """Undo what was done to the Trainer and the module; a second call does no harm."""

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from lightning_lr.engine.policies.epochs import refuse_for_epochs
 from lightning_lr.engine.settings import Settings
-from lightning_lr.errors import ArgumentError, check_integer
+from lightning_lr.errors import ArgumentError, check_integer, check_number
 from lightning_lr.metrics.probe import Probe
 
 
@@ -23,6 +23,9 @@ class Snapshots:
         in_checkpoint: whether a checkpoint carries the snapshot, so that a resumed run can restore it. Default
             ``True``. Set it to ``False`` if checkpoints must not grow by a copy of weights and optimizer state; until
             its next best check, a resumed run then reduces the learning rate without restoring.
+        limit: most host memory that snapshots may take: up to 1 a share of what is free, for all processes of the host
+            together; above 1 the bytes of one process. Default 0.5. Beyond it nothing is restored, which is said. Raise
+            it, or set ``folder``, if that happens and a restore is wanted.
 
     Raises:
         ArgumentError: if an argument cannot work.
@@ -30,9 +33,11 @@ class Snapshots:
 
     folder: str | PathLike[str] | None = None
     in_checkpoint: bool = True
+    limit: float = 0.5
 
     def __post_init__(self) -> None:
         _check_path("folder", self.folder)
+        check_number("limit", self.limit, above=0.0)
         _check_flag("in_checkpoint", self.in_checkpoint)
 
 
@@ -68,6 +73,7 @@ class ControllerOptions:
     find_lr: bool | Literal["auto"]
     anneal: bool | Literal["auto"]
     check_every_n_steps: int | None
+    objective_changes: Sequence[int]
     param_groups: Sequence[int | str] | None
     probes: Sequence[Probe]
     snapshots: Snapshots | None
@@ -85,6 +91,7 @@ class ControllerOptions:
         if self.check_every_n_steps is not None:
             check_integer("check_every_n_steps", self.check_every_n_steps, 0)
             refuse_for_epochs(self.settings.policy, check_every_n_steps=self.check_every_n_steps or None)
+        _check_epochs(self.objective_changes)
         _check_param_groups(self.param_groups)
         self._set(probes=_probes(self.probes))
         if self.snapshots is None:
@@ -122,6 +129,12 @@ class ControllerOptions:
     def _set(self, **values: Any) -> None:
         for name, value in values.items():
             object.__setattr__(self, name, value)
+
+
+def _check_epochs(epochs: Any) -> None:
+    listed = isinstance(epochs, Sequence) and not isinstance(epochs, str)
+    if not listed or not all(isinstance(one, int) and not isinstance(one, bool) and one >= 0 for one in epochs):
+        raise ArgumentError(f"Expected `objective_changes` to be a list of epochs, from 0, but got {epochs!r}.")
 
 
 def _check_param_groups(chosen: Any) -> None:

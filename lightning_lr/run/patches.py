@@ -1,6 +1,6 @@
 """Replaces a method of one object for a while; afterwards the object has what was found on it, or nothing of its own.
 
-A user may have put a method on the object before us (a compiled ``training_step``): it comes back. Another callback,
+A user may have put a method on the object before us (a compiled ``training_step``): it is restored. Another callback,
 or a second controller, may put one on top of ours: it stays, and what it calls of ours goes on to what we had found. So
 the order in which patches are undone does not matter. A copy or a pickle of the object has what was found on it.
 """

@@ -20,7 +20,7 @@ from lightning_lr.run.lr_search.optimizer_kinds import kind_of
 from lightning_lr.run.lr_search.search import LRSearch
 from lightning_lr.run.options import ControllerOptions
 from lightning_lr.run.readings.reduction_format import pack_budget, unpack_budget
-from lightning_lr.run.trainer.other_callbacks import is_a, stops_early
+from lightning_lr.run.trainer.callback_kinds import is_a, stops_early
 from lightning_lr.run.trainer.schedulers import schedulers_of
 from lightning_lr.run.trainer.step_budget import StepBudget
 from lightning_lr.run.trainer.strategies import against_restoring, is_sharded
@@ -36,6 +36,9 @@ from lightning_lr.run.trainer.trainer_adapter import (
 ANOTHER = "another LearningRateController before this one does"
 """Two that search one rate, or lay two curves over one budget, would both be wrong by the other's factor."""
 
+NONE = "none: "
+"""How the sentence for a part of the run begins that there is not; the reason follows."""
+
 
 @dataclass(frozen=True)
 class RunPlan:
@@ -46,7 +49,6 @@ class RunPlan:
         exploration: how the first learning rate is found.
         curve: how the learning rate runs over the budget.
         searches: whether the first learning rate is searched.
-        unsearched: why not, if that is for the user to know; else empty.
         anneals: whether the rate falls to zero at the end; ``None`` if it has to be checked for that.
         ends_early: whether it does so where EarlyStopping ends the run, which needs no known budget.
         open_ended: whether it does so at a plateau, as nothing else ends the run.
@@ -60,7 +62,6 @@ class RunPlan:
     exploration: str
     curve: str
     searches: bool = False
-    unsearched: str = ""
     anneals: bool | None = False
     ends_early: bool = False
     open_ended: bool = False
@@ -115,10 +116,9 @@ def plan_run(options: ControllerOptions, trainer: Any, ranks: Ranks, state: Mapp
     stops = any(map(stops_early, trainer.callbacks))
     run_plan = RunPlan(
         budget=budget,
-        exploration=_exploration(budget) if searches else f"none: {chosen or against}",
+        exploration=_exploration(budget) if searches else f"{NONE}{chosen or against}",
         curve="",
         searches=searches,
-        unsearched=against,
         anneals=anneals,
         ends_early=ends_early,
         open_ended=ends_early and not known and not stops and not limited_by_epochs(trainer),
@@ -220,7 +220,7 @@ def _curve(run_plan: RunPlan, known: bool, learned: bool, against: str, stops: b
         return "hold until a plateau, then linear to zero over as many steps again; there the run ends"
     if run_plan.ends_early and stops:
         return "hold, then linear to zero once EarlyStopping has run out of patience"
-    return f"none: {against or 'the rate is not checked'}"
+    return f"{NONE}{against or 'the rate is not checked'}"
 
 
 def _another_controls(options: ControllerOptions, trainer: Any) -> bool:
@@ -273,9 +273,6 @@ def begin_plan(
         lr_schedule.budget_known_at = lr_schedule.steps + FIRST
     if run_plan.searches:
         lr_schedule.lr_search = _search(fit_run, run_plan, trainer, module, before, no_logger)
-    elif run_plan.unsearched and fit_run.core.search.checked is None:
-        stays = "It stays." if run_plan.anneals else "It stays, and is not annealed."
-        fit_run.say(f"The learning rate is not checked: {run_plan.unsearched}. {stays}")
     if run_plan.anneals is False and not lr_schedule.annealing and lr_schedule.ends_at is None:
         lr_schedule.curve = None
     lr_schedule.lay_curve()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from functools import partial
 from typing import Any
 
 from lightning_lr.engine.history.direction import doubt
@@ -18,17 +17,19 @@ from lightning_lr.loggers.decision_logger import DecisionLog, set_up_card
 from lightning_lr.loggers.journal_file import JournalFile, folders_of_run, journal_path
 from lightning_lr.optim.controlled_groups import ControlledGroups
 from lightning_lr.optim.lr_scale import LRScale
+from lightning_lr.run.console import start_line
 from lightning_lr.run.distributed import Ranks
 from lightning_lr.run.fit_run import FitRun, chosen_by_rule
 from lightning_lr.run.lr_schedule import LRSchedule
 from lightning_lr.run.lr_search.before_training import BeforeTraining, mean_over_ranks
-from lightning_lr.run.options import ControllerOptions
+from lightning_lr.run.options import ControllerOptions, Snapshots
 from lightning_lr.run.patches import patch
-from lightning_lr.run.plan import begin_plan, plan_run
+from lightning_lr.run.plan import NONE, begin_plan, plan_run
 from lightning_lr.run.readings.check_reader import CheckReader
 from lightning_lr.run.readings.probes import Probes, memory_of_ranks
 from lightning_lr.run.run_summary import run_summary
-from lightning_lr.run.trainer.other_callbacks import anneal_before_stopping, averaged_models_of, reset_patience
+from lightning_lr.run.trainer.other_callbacks import anneal_before_stopping
+from lightning_lr.run.trainer.state_keeper import StateKeeper
 from lightning_lr.run.trainer.step_budget import StepBudget
 from lightning_lr.run.trainer.strategies import against_restoring
 from lightning_lr.run.trainer.time_budget import time_budget_of
@@ -41,8 +42,6 @@ from lightning_lr.run.trainer.trainer_adapter import (
     may_validate,
 )
 from lightning_lr.snapshot.files import SnapshotFile
-from lightning_lr.snapshot.shards import params
-from lightning_lr.snapshot.snapshot import Snapshot
 
 Say = Callable[[str], None]
 """Shows a sentence to the user, on rank 0."""
@@ -125,18 +124,22 @@ def build_run(
     fit_run.rescan(trainer)
     if not fit_run.groups.rates():
         warn("No optimizer has a learning rate that could be changed: decisions are only recorded.")
+    off = {"search": run_plan.exploration, "annealing": run_plan.curve}
+    off = {what: said.removeprefix(NONE) for what, said in off.items() if said.startswith(NONE)}
+    fit_run.say(start_line(settings, off, options.dry_run))
     _hide_scale_in_module(fit_run, module)
     first = fit_run.groups.optimizers[0] if fit_run.groups.optimizers else None
     fit_run.reader.probes = Probes.attached(options.probes, module, first, trainer.precision_plugin.val_step_context)
-    file: SnapshotFile | None = None
     if (settings.policy.restores or run_plan.searches) and not options.dry_run:
-        scaler = getattr(trainer.precision_plugin, "scaler", None)
-        if options.snapshots is not None and options.snapshots.folder is not None:
-            file = SnapshotFile(options.snapshots.folder, ranks.rank, warn)
+        given, file = options.snapshots or Snapshots(), None
+        if given.folder is not None:
+            file = SnapshotFile(given.folder, ranks.rank, warn)
             fit_run.undo.callback(file.remove)
-        fit_run.take_snapshot = partial(_take, module, trainer, scaler, file)
-        fit_run.restore_snapshot = partial(_restore, module, trainer, scaler)
-    _continue(fit_run, state, checkpointed, file, warn)
+        asked = options.restore_best is True
+        fit_run.states = StateKeeper(module, trainer, ranks, file, given.limit, asked, warn)
+        # Weights may be swapped during a validation, for an average of them, and are swapped back at its end.
+        fit_run.waits = not checks_at_epoch_end(trainer)
+    _continue(fit_run, state, checkpointed, warn)
     if run_plan.ends_early and groups.rates() and not options.dry_run:
         anneal_before_stopping(fit_run, trainer)
     begin_plan(fit_run, run_plan, trainer, module, state, before, no_logger)
@@ -199,9 +202,7 @@ def _without_plateaus(settings: Settings, warn: Say) -> Settings:
     return replace(settings, policy=replace(policy, responses=responses))
 
 
-def _continue(
-    fit_run: FitRun, state: Mapping[str, Any], checkpointed: Mapping[str, Any], file: SnapshotFile | None, warn: Say
-) -> None:
+def _continue(fit_run: FitRun, state: Mapping[str, Any], checkpointed: Mapping[str, Any], warn: Say) -> None:
     """From the checkpoint where there was one, else from the start."""
     if state:
         fit_run.load_state_dict(state)
@@ -210,33 +211,15 @@ def _continue(
         payload = checkpointed.get("snapshot")
         # Where each rank has a file of its own, one may be missing: then none of them restores.
         everywhere = fit_run.ranks.sum([float(payload is not None)])[0] == fit_run.ranks.world_size
-        if fit_run.take_snapshot is None:
+        if fit_run.states is None:
             fit_run.snapshot_check = state["snapshot_check"]
         elif payload is not None and (everywhere or fit_run.ranks.alone):
-            snapshot = Snapshot.from_payload(dict(payload))
-            fit_run.snapshot = snapshot if file is None else file.keep(snapshot)
-            fit_run.snapshot_check = state["snapshot_check"]
+            fit_run.snapshot = fit_run.states.resumed(payload)
+            fit_run.snapshot_check = state["snapshot_check"] if fit_run.snapshot is not None else None
         elif state["snapshot_check"] is not None:
             warn("The checkpoint carries no snapshot: until the next best, a restore will be a cut without restore.")
-    elif fit_run.settings.policy.restores or fit_run.take_snapshot is not None:
+    elif fit_run.settings.policy.restores or fit_run.states is not None:
         fit_run.keep_state()
-
-
-def _take(module: Any, trainer: Any, scaler: Any, file: SnapshotFile | None, former: Snapshot | None) -> Snapshot:
-    averaged_models = averaged_models_of(trainer.callbacks)
-    if file is not None:
-        return file.keep(Snapshot.now(module, trainer.optimizers, scaler, averaged_models))
-    return Snapshot.take(module, trainer.optimizers, scaler, reuse=former, averaged_models=averaged_models)
-
-
-def _restore(module: Any, trainer: Any, scaler: Any, snapshot: Snapshot) -> tuple[str, ...]:
-    notes = snapshot.restore(module, trainer.optimizers, scaler, averaged_models_of(trainer.callbacks))
-    for gradient in (param.grad for optimizer in trainer.optimizers for param in params(optimizer)):
-        if gradient is not None:
-            # In the middle of an accumulation it is a gradient of the weights that went, and may be no number.
-            gradient.zero_()
-    reset_patience(trainer.callbacks)
-    return notes
 
 
 def _hide_scale_in_module(fit_run: FitRun, module: Any) -> None:

@@ -20,6 +20,11 @@ from lightning_lr.errors import UnsupportedError
 from lightning_lr.snapshot.shards import local, params, wait
 
 PLAIN = (int, float, complex, bool, str, bytes, type(None), torch.dtype, torch.device)
+SET_BY_OTHERS = (
+    *("params", "param_names", "lr", "initial_lr", "max_lr", "min_lr", "swa_lr", "betas", "momentum", "weight_decay"),
+    *("base_momentum", "max_momentum"),
+)
+"""Entries of a parameter group that schedules write. All other numbers there may be the optimizer's own memory."""
 Node = tuple[str, Any]
 
 
@@ -56,7 +61,11 @@ class Sources:
 
 
 def describe_optimizer(index: int, optimizer: Optimizer, sources: Sources) -> dict[str, Any]:
-    """``"shapes"`` of the local parameters over all groups, and ``"state"``: pairs of position or string, and node."""
+    """What an optimizer remembers, as nodes.
+
+    ``"shapes"`` of the local parameters over all groups, ``"state"``: pairs of position or string, and node, and
+    ``"groups"``: for each the numbers and tensors that it keeps there (ScheduleFree's ``k``, Prodigy's ``d``).
+    """
     if not isinstance(optimizer, Optimizer):
         raise UnsupportedError(
             f"Expected optimizer {index} to be a torch.optim.Optimizer but got {type(optimizer).__name__}, which may "
@@ -69,6 +78,14 @@ def describe_optimizer(index: int, optimizer: Optimizer, sources: Sources) -> di
     return {
         "shapes": [list(local(param).shape) for param in held],
         "state": [(at, sources.node(f"optimizer {index}, state {at}", state[key])) for at, key in entries],
+        "groups": [
+            [
+                (key, sources.node(f"optimizer {index}, {key}", value))
+                for key, value in group.items()
+                if key not in SET_BY_OTHERS and type(value) in (int, float, bool, Tensor)
+            ]
+            for group in optimizer.param_groups
+        ],
     }
 
 

@@ -3,15 +3,17 @@
 - :class:`SnapshotFile`: in place of host memory, for states that it cannot hold twice. The file is written from the
   tensors of the training themselves, one after another, and mapped back into memory: its pages are read when they are
   needed, and the system may drop them at any time.
-- :class:`ShardFiles`: beside a checkpoint, for sharded models. Lightning keeps rank 0's part of a checkpoint alone,
-  beside the weights and the optimizer state, which it gathers or saves in shards itself. A snapshot is neither, so each
-  rank writes its own to ``<checkpoint>.lr_snapshot/``, before the checkpoint: one that is whole has its files. Files
-  that belong together bear the same token; a file of another checkpoint, rank or number of ranks is not taken.
+- :class:`FilesBeside`: beside a checkpoint, ``<checkpoint>.lr_snapshot/``. For snapshots of more than :data:`LARGE`
+  bytes, since Lightning builds a checkpoint in memory before it writes it, where the snapshot would be held twice; and
+  for sharded models, of which Lightning keeps rank 0's part of a checkpoint alone, beside the weights and the optimizer
+  state. Written before the checkpoint: one that is whole has its files. Files that belong together bear the same token;
+  a file of another checkpoint, rank or number of ranks is not taken.
 """
 
 from __future__ import annotations
 
 import os
+import pickle
 import tempfile
 import zlib
 from collections.abc import Callable
@@ -22,10 +24,12 @@ from typing import Any
 import torch
 
 from lightning_lr.errors import ArgumentError
+from lightning_lr.snapshot.constant import size_of
 from lightning_lr.snapshot.snapshot import Snapshot
 
 SUFFIX = ".lr_snapshot"
-MARK = "_lightning_lr_shard_files"
+MARK = "_lightning_lr_files_beside"
+LARGE = 64 * 2**20
 
 
 class SnapshotFile:
@@ -74,31 +78,34 @@ class SnapshotFile:
             self.path.unlink()
 
 
-def keep_beside(strategy: Any, key: str, warn: Callable[[str], None]) -> None:
+def keep_beside(strategy: Any, key: str, sharded: bool, warn: Callable[[str], None]) -> None:
     """From now on, whenever the strategy writes, reads or removes a checkpoint, it does the same to our files.
 
     It stays so after the fit, since a checkpoint may be written then; a second call does no harm.
 
     Args:
-        strategy: a strategy whose parameters are sharded.
+        strategy: of the Trainer.
         key: where the checkpoint holds our part: a dict whose ``"snapshot"`` is moved to the files, and back.
+        sharded: whether each rank has a snapshot of its own.
         warn: called with a sentence if a file cannot be written.
     """
+    if not hasattr(strategy, "remove_checkpoint"):
+        return  # of a Fabric loop, which writes its checkpoints itself
     known: set[str] = strategy.__dict__.setdefault(MARK, set())
     if key in known:
         return
     known.add(key)
-    files = ShardFiles(key, strategy.global_rank, strategy.world_size, warn)
+    files = FilesBeside(key, strategy, sharded, warn)
     save, load, remove = strategy.save_checkpoint, strategy.load_checkpoint, strategy.remove_checkpoint
 
     def save_checkpoint(checkpoint: dict[str, Any], filepath: Any, *args: Any, **options: Any) -> Any:
-        filepath = strategy.broadcast(filepath)  # rank 0's, as the strategy itself does it
+        filepath = files.agreed(filepath)
         files.save(checkpoint, filepath)
         return save(checkpoint, filepath, *args, **options)
 
     def load_checkpoint(checkpoint_path: Any, *args: Any, **options: Any) -> Any:
         checkpoint = load(checkpoint_path, *args, **options)
-        files.load(checkpoint, strategy.broadcast(checkpoint_path))
+        files.load(checkpoint, files.agreed(checkpoint_path))
         return checkpoint
 
     def remove_checkpoint(filepath: Any) -> Any:
@@ -109,21 +116,27 @@ def keep_beside(strategy: Any, key: str, warn: Callable[[str], None]) -> None:
     strategy.remove_checkpoint = remove_checkpoint
 
 
-class ShardFiles:
-    """One rank's files beside the checkpoints.
+class FilesBeside:
+    """This rank's files beside the checkpoints.
 
     Args:
         key: see :func:`keep_beside`.
-        rank: number of this rank.
-        world_size: how many there are.
+        strategy: of the Trainer.
+        sharded: whether each rank has a snapshot of its own; else rank 0's is everyone's.
         warn: called with a sentence if a file cannot be written.
     """
 
-    def __init__(self, key: str, rank: int, world_size: int, warn: Callable[[str], None]) -> None:
-        self.key = key
-        self.place = {"rank": rank, "world_size": world_size}
-        self._warn = warn
-        self._name = f"{zlib.crc32(key.encode()):08x}-rank{rank}.pt"  # the key has characters that no file may have
+    def __init__(self, key: str, strategy: Any, sharded: bool, warn: Callable[[str], None]) -> None:
+        rank, world_size = getattr(strategy, "global_rank", 0), getattr(strategy, "world_size", 1)
+        self.key, self.strategy, self.sharded = key, strategy, sharded
+        self.place = {"rank": rank, "world_size": world_size} if sharded else {}
+        self._writes, self._warn = sharded or rank == 0, warn
+        # The key has characters that no file may have.
+        self._name = f"{zlib.crc32(key.encode()):08x}{f'-rank{rank}' if sharded else ''}.pt"
+
+    def agreed(self, path: Any) -> Any:
+        """Rank 0's path, as strategies with shards themselves do it."""
+        return self.strategy.broadcast(path) if self.sharded else path
 
     def path(self, checkpoint: Any) -> Path:
         """Where this rank's part of a checkpoint lies; a link to the checkpoint has no files of its own."""
@@ -134,9 +147,13 @@ class ShardFiles:
         held = checkpoint.get(self.key)
         if not held or held.get("snapshot") is None:
             return
+        is_remote = "://" in str(path)
+        if not self.sharded and (is_remote or size_of(held["snapshot"]["tensors"]) <= LARGE):
+            return
         checkpoint[self.key] = {**held, "snapshot": None, "in_files": True}
         file = self.path(path)
-        error = _written({**self.place, "token": held["token"], "snapshot": held["snapshot"]}, file)
+        record = {**self.place, "token": held["token"], "snapshot": held["snapshot"]}
+        error = _written(record, file) if self._writes else None
         if error is not None:
             self._warn(f"The snapshot cannot be written to {file} ({error}); a run resumed from here has none.")
 
@@ -144,7 +161,7 @@ class ShardFiles:
         """Move the snapshot from the file to the checkpoint; if none fits, the checkpoint has none."""
         held = checkpoint.get(self.key)
         if held and held.get("in_files"):
-            with suppress(OSError, RuntimeError, EOFError):
+            with suppress(OSError, RuntimeError, EOFError, KeyError, pickle.UnpicklingError):
                 saved = torch.load(self.path(path), weights_only=True)
                 if all(saved[name] == value for name, value in {**self.place, "token": held["token"]}.items()):
                     checkpoint[self.key] = {**held, "snapshot": saved["snapshot"]}

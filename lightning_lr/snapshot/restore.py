@@ -6,7 +6,7 @@ been changed.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, cast
 
 import torch
@@ -15,6 +15,7 @@ from torch.optim import Optimizer
 
 from lightning_lr.errors import UnsupportedError
 from lightning_lr.snapshot.capture import Node
+from lightning_lr.snapshot.constant import fingerprints
 from lightning_lr.snapshot.shards import kind, local, named, params, unexpanded, wait
 
 
@@ -31,25 +32,51 @@ class Plan:
         self._copies: list[tuple[Tensor, int]] = []
         self._made: dict[int, Tensor] = {}
         self._claimed: set[int] = set()
+        self._optimizers: list[tuple[Optimizer, int, dict[Any, Any], list[dict[str, Any]]]] = []
 
-    def module(self, module: nn.Module, numbers: dict[str, int]) -> None:
-        """Plan parameters and buffers: name → number of the copy."""
+    def module(self, module: nn.Module, numbers: dict[str, int], left_out: dict[str, int]) -> None:
+        """Plan parameters and buffers.
+
+        Args:
+            module: the LightningModule.
+            numbers: name → number of the copy.
+            left_out: name → fingerprint of what has no copy, as it does not change.
+        """
         current = dict(named(module))
-        _expect("parameters and buffers", sorted(numbers), sorted(current))
+        _expect("parameters and buffers", sorted(numbers.keys() | left_out.keys()), sorted(current))
+        if left_out:
+            now = fingerprints({name: current[name] for name in left_out})
+            changed = [name for name, number in left_out.items() if now[name] != number]
+            _expect("weights that were frozen to be as they were:", [], changed[:5])
+        self.tensors(current, numbers)
+
+    def tensors(self, current: Mapping[str, Tensor], numbers: Mapping[str, int]) -> None:
+        """Plan tensors by name."""
         for name, number in numbers.items():
             _expect(f"`{name}` to be", kind(self._tensors[number]), kind(local(current[name])))
             self._into(current[name], number)
 
-    def optimizers(self, optimizers: Sequence[Optimizer], described: list[dict[str, Any]]) -> list[dict[Any, Any]]:
-        """Plan the optimizers, and return what each one's ``state`` will be."""
+    def optimizers(self, optimizers: Sequence[Optimizer], described: list[dict[str, Any]]) -> None:
+        """Plan the optimizers."""
         _expect("the number of optimizers", len(described), len(optimizers))
-        return [self._state(i, *pair) for i, pair in enumerate(zip(optimizers, described, strict=True))]
+        for index, (optimizer, was) in enumerate(zip(optimizers, described, strict=True)):
+            state, groups = self._state(index, optimizer, was), zip(was["groups"], optimizer.param_groups, strict=False)
+            kept = [
+                {key: self._value(node, group.get(key), group["params"][0]) for key, node in nodes}
+                for nodes, group in groups
+                if group["params"]
+            ]
+            self._optimizers.append((optimizer, len(was["shapes"]), state, kept))
 
     def write(self) -> None:
         """Do it."""
         for target, number in self._copies:
             unexpanded(target).copy_(unexpanded(self._tensors[number], target), non_blocking=True)
         wait([target for target, _ in self._copies])
+        for optimizer, known, state, groups in self._optimizers:
+            _put_state(optimizer, known, state)
+            for group, kept in zip([g for g in optimizer.param_groups if g["params"]], groups, strict=False):
+                group.update(kept)
 
     def _state(self, index: int, optimizer: Optimizer, described: dict[str, Any]) -> dict[Any, Any]:
         """Key of ``optimizer.state`` (parameter, or a string) → the value that it will have."""
@@ -107,7 +134,7 @@ class Plan:
         return DTensor.from_local(made, mesh, placements, run_check=False, shape=param.shape, stride=param.stride())
 
 
-def put_state(optimizer: Optimizer, known: int, rebuilt: dict[Any, Any]) -> None:
+def _put_state(optimizer: Optimizer, known: int, rebuilt: dict[Any, Any]) -> None:
     """Exchange the state of the first ``known`` parameters, and what stands under strings."""
     state = cast("dict[Any, Any]", optimizer.state)
     strings = [key for key in state if isinstance(key, str)]

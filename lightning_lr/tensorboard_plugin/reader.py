@@ -1,4 +1,4 @@
-"""What the tab is told: which runs there are, and the pages of one of them that are new.
+"""The data of the tab: which runs there are, and the pages of one of them that are new.
 
 Everything comes through TensorBoard's data provider, so that it makes no difference where the event files lie and who
 reads them. The newest value of each tag is all that is asked for; see :mod:`~lightning_lr.tensorboard_plugin.pages`.
@@ -34,7 +34,7 @@ class CheckReader:
         ]
 
     def pages(self, context: Any, experiment: str, run: str, after: float) -> dict[str, Any]:
-        """The pages of a run that changed since the one who asks has looked.
+        """The pages of a run that changed since the last request.
 
         Args:
             context: of the request.

@@ -134,7 +134,7 @@ ARGUMENTS = [
         "Expected no `factor` with policy 'mine' but got 0.3. None of its responses takes it: leave it out, or",
     ),
     (
-        {"policy": Policy("mine", {"plateau": Response("reduce", 0.5)}), "patience": 3},
+        {"policy": Policy("mine", {"divergence": Response("reduce", 0.5)}), "patience": 3},
         "Expected no `patience` with policy 'mine' but got 3. None of its responses takes it: leave it out, or",
     ),
     (
@@ -146,6 +146,7 @@ ARGUMENTS = [
         "Expected no `find_lr=True` with `dry_run=True`, which changes no learning rate. Leave one of them out.",
     ),
     ({"dry_run": True, "anneal": True}, "Expected no `anneal=True` with `dry_run=True`, which"),
+    ({"objective_changes": 3}, "Expected `objective_changes` to be a list of epochs, from 0, but got 3."),
     ({"param_groups": "body"}, f"{CHOICE} but got 'body'."),
     ({"param_groups": []}, f"{CHOICE} but got []."),
     ({"param_groups": 0}, f"{CHOICE} but got 0."),
@@ -207,9 +208,9 @@ def test_every_argument_is_in_the_table():
 # values of val_loss → conditions that must, and must not, be among the decisions
 VALUES = [
     pytest.param([NAN, *FALLS], set(), {"non_finite", "plateau"}, id="nan-first-then-fine"),
-    pytest.param([1.0, 0.9, NAN, NAN, NAN], {"non_finite"}, set(), id="nan-and-stays"),
-    pytest.param([INF] * 6, {"non_finite"}, set(), id="infinite"),
-    pytest.param([-INF] * 6, {"non_finite"}, set(), id="minus-infinite"),
+    pytest.param([1.0, 0.9, NAN, NAN, NAN], set(), {"non_finite"}, id="nan-and-stays"),  # training is sound
+    pytest.param([INF] * 6, set(), {"non_finite"}, id="infinite"),
+    pytest.param([-INF] * 6, set(), {"non_finite"}, id="minus-infinite"),
     pytest.param([-1.0] * 12, {"plateau"}, set(), id="constant-and-negative"),
     pytest.param([0.0] * 12, {"plateau"}, set(), id="constant-zero"),
     pytest.param([-1.0 - 0.1 * i for i in range(12)], set(), {"plateau", "divergence"}, id="negative-and-falling"),
@@ -286,7 +287,7 @@ TRAINERS = [
 def test_trainers(monkeypatch, model, train, val, options, checks, alone):
     """One check a validation, no more and no fewer; where no metric can come it says that the training loss is used."""
     said: list[str] = []
-    monkeypatch.setattr(controller, "say", said.append)
+    monkeypatch.setattr(controller, "say", lambda _, sentence: said.append(sentence))
     control = eager(verbose=True)
     trainer(control, None, **options).fit(model(), train(), val and val())
     assert control.state_dict().get("checks", 0) == checks

@@ -87,7 +87,7 @@ def test_a_plateau_restores_the_best_weights_and_reduces(tmp_path: Path):
     loop = Loop(quiet(patience=2), FLAT, tmp_path).run(range(3))
     best = loop.weights
     controller = loop.controller
-    for epoch in range(3, 6):
+    for epoch in range(3, 16):
         for (inputs,) in data():
             loss = loop.model(inputs).pow(2).mean()
             loop.optimizer.zero_grad()
@@ -115,9 +115,9 @@ def test_a_plateau_restores_the_best_weights_and_reduces(tmp_path: Path):
 
 def test_it_decides_as_in_a_trainer():
     """The same values, the same decisions: it is one engine."""
-    fabric = Loop(quiet(policy="conservative"), FLAT).run(range(12)).end().controller
+    fabric = Loop(quiet(policy="conservative"), FLAT).run(range(16)).end().controller
     control = LearningRateController("val_loss", policy="conservative", verbose=False)
-    trainer(control, max_epochs=12).fit(Scripted({"val_loss": FLAT}), data(), data())
+    trainer(control, max_epochs=16).fit(Scripted({"val_loss": FLAT}), data(), data())
     assert control.decisions
     said = [[(d.epoch, d.action, d.condition, d.factor) for d in one.decisions] for one in (fabric, control)]
     assert said[0] == said[1]
@@ -134,12 +134,12 @@ def test_without_an_action_nothing_changes(options):
     assert keys[0] == keys[1]
 
 
-@pytest.mark.parametrize("first", [2, 5, 7])
+@pytest.mark.parametrize("first", [2, 9, 14])
 def test_a_resumed_loop_decides_as_one_that_never_stopped(first):
     """From a checkpoint that the loop wrote, with the snapshot in it."""
-    whole = Loop(quiet(patience=2), FLAT).run(range(10)).end()
+    whole = Loop(quiet(patience=2), FLAT).run(range(18)).end()
     begun = Loop(quiet(patience=2), FLAT).run(range(first))
-    resumed = Loop(quiet(patience=2), FLAT).run(range(first, 10), begun.saved()).end()
+    resumed = Loop(quiet(patience=2), FLAT).run(range(first, 18), begun.saved()).end()
     assert whole.controller.decisions
     assert resumed.controller.decisions == whole.controller.decisions
     assert torch.equal(resumed.weights, whole.weights)

@@ -230,7 +230,7 @@ NEVER = [
 def test_a_validation_that_never_comes(monkeypatch, options, arguments):
     """There is a loader, and the interval is longer than the run: the training side is watched, and said to be."""
     said: list[str] = []
-    monkeypatch.setattr(controller, "say", said.append)
+    monkeypatch.setattr(controller, "say", lambda _, sentence: said.append(sentence))
     control = LearningRateController(**arguments, policy="conservative")
     fit = trainer(control, **{"max_epochs": 4, **NO_SANITY, **options})
     model = Scripted()

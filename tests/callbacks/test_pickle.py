@@ -106,7 +106,7 @@ def test_a_copy_is_a_callback_of_its_own():
 def test_a_checkpoint_needs_nothing_of_ours(tmp_path: Path):
     """Decisions, snapshot and all: plain values and tensors."""
     control = LearningRateController(patience=1, find_lr=False)
-    fit = trainer(control, max_epochs=8)
+    fit = trainer(control, max_epochs=16)
     fit.fit(Scripted({"val_loss": FLAT}), data(), data())
     assert any(decision.action == "restore" for decision in control.decisions)
     fit.save_checkpoint(tmp_path / "c.ckpt")

@@ -23,6 +23,7 @@ from lightning_lr.engine.decisions import from_table
 from lightning_lr.engine.engine import DecisionEngine
 from lightning_lr.engine.gates import Gates
 from lightning_lr.engine.history.metric_history import MetricHistory
+from lightning_lr.engine.history.objective import ObjectiveWatch
 from lightning_lr.engine.history.run_history import RunHistory
 from lightning_lr.engine.policies import PRESETS, AutoPolicy, Policy, Response
 from lightning_lr.engine.records import Decision, Diagnosis, Finding, MetricView, Rate, Reading
@@ -112,6 +113,17 @@ def feed_layers(rule: LayerRule, value: float | None) -> object:
     return rule.update([layers] * rule.window, [0.1, 0.2, 0.3])
 
 
+def feed_objective(watch: ObjectiveWatch, reading: Reading) -> object:
+    return watch.look(reading, reading.metrics.get("val_loss"), train_only=reading.check % 7 == 3)
+
+
+LEVELS = [2.0, 1.5, 1.2, 1.1, 1.05, 1.02, 1.0, 0.99, 1.9, 1.85, 1.8]
+JUMPING = [
+    Reading(check, check, 10 * check, {"val_loss": level}, window(level + 0.01, level, level, level - 0.01))
+    for check, level in enumerate(LEVELS)
+]
+"""Both losses jump as an epoch begins, and stay."""
+
 SETTINGS = Settings(monitors=("val_loss", "val_loss_b"), cooldown=1, policy=AutoPolicy(warmup_checks=2, rel_delta=0.01))
 STREAMS: Mapping[type, Stream] = {
     MetricHistory: Stream(
@@ -120,6 +132,7 @@ STREAMS: Mapping[type, Stream] = {
         [*enumerate(SERIES)],
     ),
     RunHistory: Stream(lambda: RunHistory(("val_loss", "val_loss_b")), feed_history, READINGS),
+    ObjectiveWatch: Stream(ObjectiveWatch, feed_objective, [*JUMPING, *READINGS]),
     Gates: Stream(lambda: Gates(Settings(cooldown=2, policy=AutoPolicy(warmup_checks=3))), feed_gates, READINGS),
     LayerRule: Stream(lambda: LayerRule(["a", "b", "c"], step=0.5), feed_layers, SERIES),
     DecisionEngine: Stream(lambda: DecisionEngine(SETTINGS), DecisionEngine.check, READINGS),

@@ -10,10 +10,11 @@ from hypothesis import strategies as st
 
 from lightning_lr.engine.detectors import default_detectors
 from lightning_lr.engine.diagnosis import diagnose as diagnose_with
-from lightning_lr.engine.diagnosis import enough
+from lightning_lr.engine.diagnosis import votes_needed
 from lightning_lr.engine.history.metric_history import MetricHistory
 from lightning_lr.engine.records import Finding, MetricViews
 from lightning_lr.engine.vocabulary import Condition, Verdict, Vote
+from tests.helpers.readings import NAN
 
 C = Condition
 DETECTORS = {detector.condition: detector for detector in default_detectors()}
@@ -133,13 +134,56 @@ def test_with_nothing_fresh_nothing_is_voted():
 )
 def test_a_healthy_check_says_where_the_monitors_stand(fresh, stale, reason):
     diagnosis = diagnose([finding(C.PLATEAU, "n")], views(fresh, stale))
-    assert str(diagnosis) == f"healthy: {reason}"
+    assert diagnosis.reason == f"healthy: {reason}"
+
+
+def stated(probability, monitor="a", condition=C.PLATEAU, checks=9):
+    verdict = Verdict.YES if probability >= 0.85 else Verdict.NO if probability < 0.5 else Verdict.UNDECIDED
+    return Finding(
+        condition, verdict, monitor, probability, 0.85, f"told by {checks} checks", {}, probability=probability
+    )
+
+
+@pytest.mark.parametrize(
+    ("plateau", "divergence", "said"),
+    [
+        (NAN, 0.1, "told by 9 checks: "),
+        (0.1, 0.2, "improving with probability 0.80: "),
+        (0.7, NAN, "cannot tell (stalled with probability 0.70): "),
+        (0.1, 0.6, "cannot tell (diverging with probability 0.60): "),
+        (0.9, 0.0, "told by 9 checks"),
+    ],
+)
+def test_a_check_says_how_sure_it_is(plateau, divergence, said):
+    """Never "healthy" where the data cannot tell."""
+    findings = [stated(plateau), stated(divergence, condition=C.DIVERGENCE)]
+    diagnosis = diagnose(findings, views("a"))
+    assert diagnosis.reason.startswith(said)
+    assert "healthy" not in diagnosis.reason
+
+
+@pytest.mark.parametrize(
+    ("found", "any_", "majority", "all_"),
+    [
+        ([0.9], 0.9, 0.9, 0.9),
+        ([0.9, 0.2], 0.9, 0.2, 0.2),
+        ([0.9, 0.2, 0.6], 0.9, 0.6, 0.2),
+        ([0.9, NAN], 0.9, None, None),
+        ([NAN], None, None, None),
+    ],
+)
+def test_the_probability_of_several_monitors_is_that_of_as_many_as_must_agree(found, any_, majority, all_):
+    findings = [stated(p, name) for name, p in zip("abc", found, strict=False)]
+    for vote, expected in ((Vote.ANY, any_), (Vote.MAJORITY, majority), (Vote.ALL, all_)):
+        diagnosis = diagnose(findings, views("abc"[: len(found)]), vote)
+        assert diagnosis.probabilities == {"plateau": expected}
+        assert (diagnosis.condition is C.PLATEAU) is ((expected or 0) >= 0.85)
 
 
 @given(st.integers(0, 9), st.integers(1, 9))
 def test_all_implies_majority_implies_any(ayes, voters):
     ayes = min(ayes, voters)
-    any_, majority, all_ = (enough(ayes, voters, vote) for vote in (Vote.ANY, Vote.MAJORITY, Vote.ALL))
+    any_, majority, all_ = (ayes >= votes_needed(voters, vote) for vote in (Vote.ANY, Vote.MAJORITY, Vote.ALL))
     assert all_ <= majority <= any_
     assert majority == (2 * ayes > voters)
     assert any_ == (ayes > 0)

@@ -44,7 +44,7 @@ def run(script: str, condition: Condition = C.PLATEAU, settings: Settings = SETT
     [
         ("healthy: hold", C.PLATEAU, "nnn", "..."),
         ("patience 3 acts on the third", C.PLATEAU, "yyyy", "..r."),
-        ("and every third from then on", C.PLATEAU, "yyyyyy", "..r..r"),
+        ("and every third from then on, before it has learned", C.PLATEAU, "yyyyyy", "..r..r"),
         ("ruled out in between: begin anew", C.PLATEAU, "yynyyy", ".....r"),
         ("undecided counts and never acts", C.PLATEAU, "uuuuy", "....r"),
         ("validation at every second check", C.PLATEAU, "y-y-y", "....r"),
@@ -128,17 +128,17 @@ def test_restores_that_bring_no_new_best_end_in_a_stop():
             "nothing is left to gain by cutting further, and the run keeps its epochs",
             C.OVERFITTING,
             False,
-            "..b.b.b.b...",
+            "..b.b.b....b........",
         ),
-        ("a policy may say that it ends there", C.OVERFITTING, True, "..b.b.b.b.s."),
+        ("a policy may say that it ends there", C.OVERFITTING, True, "..b.b.b....b.s.s.s.s"),
         ("what is lost at each step is answered to the end", C.DIVERGENCE, False, ".bbbbbbbbbbb"),
         ("by the policy's word it ends as well", C.DIVERGENCE, True, ".bbbbsssssss"),
     ],
 )
 def test_a_known_budget_is_trained_to_its_end_whatever_is_restored_in_vain(why, condition, stops, expected):
     policy = Policy("table", TABLE, stops=stops)
-    made = Run(DecisionEngine(Settings(policy=policy), [Says(condition, "n" + "y" * 11)]), budget=100)
-    made.feed([1.0] + [2.0] * 11)
+    made = Run(DecisionEngine(Settings(policy=policy), [Says(condition, "n" + "y" * 19)]), budget=100)
+    made.feed([1.0] + [2.0] * (len(expected) - 1))
     assert made.actions == expected, why
 
 
@@ -295,17 +295,16 @@ def test_a_set_that_is_measured_now_and_then_votes_only_then():
 @pytest.mark.parametrize(
     ("why", "settings", "values", "expected"),
     [
-        # The third check without a new best acts; a value that repeats is flat without doubt.
-        ("three checks without a new best", Settings(), [1, 0.8, 0.7, 0.65, 0.65, 0.65, 0.65], "......b"),
-        ("more is better", Settings(mode=Mode.MAX), [0.1, 0.3, 0.4, 0.5, 0.5, 0.5, 0.5], "......b"),
-        ("conservative waits for five", Settings(policy=PRESETS["conservative"]), [1, 0.8, 0.7, *[0.7] * 5],
-         ".......r"),
+        ("nine checks of thirteen without a new best", Settings(), [1, 0.8, 0.7, *[0.65] * 10], "." * 12 + "b"),
+        ("more is better", Settings(mode=Mode.MAX), [0.1, 0.3, 0.4, *[0.5] * 10], "." * 12 + "b"),
+        ("conservative asks for more", Settings(policy=PRESETS["conservative"]), [1, 0.8, 0.7, *[0.65] * 12],
+         "." * 14 + "r"),
         ("a run that improves is left alone", Settings(), [1 / n for n in range(1, 40)], "." * 39),
         ("one NaN is forgiven", Settings(), [1, 0.8, NAN, 0.6, 0.5], "....."),
         ("two in a row are not", Settings(), [1, 0.8, NAN, NAN, 0.5], "...b."),
         ("NaN from the start goes back to the start", Settings(), [NAN, NAN], ".b"),
-        ("validation at every second check", Settings(), [1, None, 0.8, None, 0.7, None, 0.7, None, 0.7, None, 0.7],
-         "..........b"),
+        ("validation at every second check", Settings(), [1, None, 0.8, None, *[0.7, None] * 10],
+         "." * 22 + "b."),
     ],
 )  # fmt: skip
 def test_with_the_real_detectors(why, settings, values, expected):
@@ -313,7 +312,7 @@ def test_with_the_real_detectors(why, settings, values, expected):
 
 
 def test_without_rates_it_still_decides():
-    values = [1, 0.8, 0.7, 0.65, 0.65, 0.65, 0.65, NAN, NAN]
+    values = [1, 0.8, 0.7, *[0.65] * 10, NAN, NAN]
     assert actions(Settings(), values, groups=()) == actions(Settings(), values)
 
 

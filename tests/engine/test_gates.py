@@ -242,7 +242,7 @@ def test_a_budget_that_grew_makes_nobody_wait_for_what_has_passed():
 
 
 def cut_for_ever(says: str, values: list[float], condition: Condition = C.PLATEAU) -> str:
-    """What a rate is in for that is cut by nine tenths on every second check."""
+    """What a rate is in for that might be cut by nine tenths on every second check."""
     policy = Policy("table", {condition: Response(Action.REDUCE, 0.09, patience=1 if condition is C.DIVERGENCE else 2)})
     made = Run(DecisionEngine(Settings(policy=policy), [Says(condition, says)]))
     for value in values:
@@ -251,30 +251,60 @@ def cut_for_ever(says: str, values: list[float], condition: Condition = C.PLATEA
 
 
 LEARNS = [1.0, 0.9, 0.8, 0.7]
-WORSE = LEARNS + [0.75] * 10
-BETTER = LEARNS + [0.75] * 6 + [0.5] + [0.75] * 5
+WORSE = LEARNS + [0.75] * 46
+BETTER = LEARNS + [0.75] * 6 + [0.5] + [0.75] * 7
+TINY = LEARNS + [0.75] * 6 + [0.6999] + [0.75] * 7
 FLAT = [1.0, 0.999, *[1.0] * 10]
+
+
+def said(values: list[float]) -> str:
+    return "n" * 4 + "y" * (len(values) - 4)
 
 
 @pytest.mark.parametrize(
     ("why", "condition", "says", "values", "expected"),
     [
-        ("less than a thousandth of the rate at the best", C.PLATEAU, "nnnnyyyyyyyyyy", WORSE, ".....r.r.r...."),
-        ("so may overfitting be cut", C.OVERFITTING, "nnnnyyyyyyyyyy", WORSE, ".....r.r.r...."),
-        ("a new best, and it may be cut again", C.PLATEAU, "nnnnyyyyyynyyyyy", BETTER, ".....r.r.r..r.r."),
+        ("each one in vain doubles the wait, and at a thousandth it ends", C.PLATEAU, said(WORSE), WORSE,
+         "." * 5 + "r....r" + "." * 9 + "r" + "." * 29),
+        ("so may overfitting be cut", C.OVERFITTING, said(WORSE), WORSE, "." * 5 + "r....r" + "." * 9 + "r" + "." * 29),
+        ("a real gain, and it may be cut again at once", C.PLATEAU, "nnnnyyyyyynyyyyyyy", BETTER, ".....r......r....r"),
+        ("a tiny one is none", C.PLATEAU, "nnnnyyyyyynyyyyyyy", TINY, ".....r......r....."),
         ("what never learned may need any rate", C.PLATEAU, "yyyyyyyyyyyy", FLAT, ".r.r.r.r.r.r"),
-        ("what diverges is cut at any rate", C.DIVERGENCE, "nnnnyyyyyyyyyy", WORSE, "....rrrrrrrrrr"),
+        ("what diverges is cut at any rate", C.DIVERGENCE, "nnnnyyyyyyyyyy", WORSE[:14], "....rrrrrrrrrr"),
     ],
-)
+)  # fmt: skip
 def test_cuts_that_brought_nothing_come_to_an_end(why, condition, says, values, expected):
     assert cut_for_ever(says, values, condition) == expected, why
 
 
+def test_a_cut_that_waits_says_so():
+    policy = Policy("table", {C.PLATEAU: Response(Action.REDUCE, 0.5)})
+    made = Run(DecisionEngine(Settings(policy=policy), [Says(C.PLATEAU, "n" + said(WORSE))]))
+    made.feed(WORSE[:9])
+    assert (made.actions, made.decisions[-1].blocked_by) == (".....r...", "last_cut_failed")
+    assert "left alone: the last reduction has brought nothing, 2 checks to wait" in made.decisions[-1].reason
+
+
+def bumpy(checks: int, every: int) -> list[float]:
+    """A power of time that never stops falling, with bumps a third as high as all that is left to gain."""
+    return [(1 + check) ** -0.4 * (1 + 0.15 * (check % every < every // 3)) for check in range(checks)]
+
+
+@pytest.mark.parametrize("every", [12, 40, 90])
+@pytest.mark.parametrize("policy", ["conservative", "auto"])
+def test_a_long_healthy_run_with_bumps_is_not_cut_to_pieces(every, policy):
+    """Class: each new best, however small, made the next bump count anew. Short bumps, and bumps of thirty checks."""
+    made = Run(DecisionEngine(Settings(policy=PRESETS[policy])))
+    values = bumpy(1500, every)
+    made.feed(values, values)
+    assert len(made.actions.replace(".", "")) <= 7
+
+
 def test_a_restore_without_a_snapshot_comes_to_an_end_as_well():
     policy = Policy("table", {C.PLATEAU: Response(Action.RESTORE, 0.1, patience=2)})
-    made = Run(DecisionEngine(Settings(policy=policy), [Says(C.PLATEAU, "nnnn" + "y" * 10)]), snapshots=False)
+    made = Run(DecisionEngine(Settings(policy=policy), [Says(C.PLATEAU, said(WORSE))]), snapshots=False)
     made.feed(WORSE)
-    assert made.actions == ".....r.r.r...."
+    assert made.actions == "." * 5 + "r....r" + "." * 9 + "r" + "." * 29
     assert made.decisions[-1].reason == (
         "plateau: val_loss is said to be so; left alone: the adjustments since the best amount to × 0.001, "
         "and none has brought a new one"

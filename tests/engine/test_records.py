@@ -34,7 +34,7 @@ UNKNOWN = Trend(0.0, INF, 1, Verdict.UNDECIDED, Verdict.UNDECIDED)
 
 
 def view(sign=1, value=0.5, fresh=True, best=0.4, since_best=2, values=(0.7, 0.6, 0.5)) -> MetricView:
-    return MetricView("m", sign, value, fresh, values, 1.0, best, 3, since_best)
+    return MetricView("m", sign, value, fresh, values, 1.0, best, 3, since_best, len(values), len(values))
 
 
 DECISION = Decision(4, 3, 40, Action.REDUCE, Condition.PLATEAU, 0.5, {"lr-SGD": 0.1}, {"lr-SGD": 0.05}, "plateau: flat")

@@ -66,8 +66,8 @@ def test_a_raise_that_helps_stays_and_says_what_it_brought() -> None:
     assert actions(decisions) == "...+...."
     assert decisions[3].new_lr == {"lr": pytest.approx(0.2)}
     assert decisions[6].reason.endswith(
-        "the raise of check 3 helped: gain of val_loss a check 0.01 before (0.01 expected without it), "
-        "0.09 in the 3 since"
+        "the raise of check 3 helped: val_loss gained 0.01 a check before, 0.09 since, 0.01 expected without it "
+        "(3 checks)"
     )
     # the state before the raise is kept until it has proved itself
     assert kept == [True, True, True, True, False, False, True, True]
@@ -80,8 +80,8 @@ def test_a_raise_that_does_not_help_is_taken_back_exactly_and_the_next_has_to_wa
     undo = decisions[6]
     assert (undo.factor, undo.snapshot_check, undo.new_lr["lr"]) == (0.5, 3, pytest.approx(0.1))
     assert undo.reason == (
-        "slow_progress: the raise of check 3 did not help: gain of val_loss a check 0.01 before (0.01 expected "
-        "without it), 0.005 in the 3 since → restore the state of check 3, learning rate × 0.5 (lr 0.2 → 0.1)"
+        "slow_progress: the raise of check 3 did not help: val_loss gained 0.01 a check before, 0.005 "
+        "since, 0.01 expected without it (3 checks) → restore the state of check 3, learning rate × 0.5 (lr 0.2 → 0.1)"
     )
     assert decisions[8].reason == (
         "slow_progress: slow_progress has a score of 15; no raise: the last raise did not help, 4 checks to wait"
@@ -92,8 +92,8 @@ def test_a_raise_in_a_descent_that_slows_down_by_itself_is_not_asked_for_more() 
     decisions, _ = run([2.0, 1.0, 0.5, 0.25, 0.1, 0.02, 0.01], Slow(3))  # without it: 0.125, 0.06, 0.03 to come
     assert actions(decisions) == "...+..."
     assert decisions[6].reason.endswith(
-        "the raise of check 3 helped: gain of val_loss a check 0.583 before (0.0729 expected without it), 0.08 in the "
-        "3 since"
+        "the raise of check 3 helped: val_loss gained 0.583 a check before, 0.08 since, 0.0729 expected without it "
+        "(3 checks)"
     )
 
 
@@ -137,7 +137,7 @@ def test_a_review_holds_the_numbers_of_its_sentence() -> None:
     assert (review.helped, review.checks, review.monitor) == (True, 3, "val_loss")
     gains = (review.gain_before, review.gain_expected, review.gain_after)
     assert gains == pytest.approx((0.01, 0.01, 0.09))
-    assert str(review).startswith("the raise of check 3 helped: gain of val_loss a check 0.01 before")
+    assert str(review).startswith("the raise of check 3 helped: val_loss gained 0.01 a check before")
 
 
 def test_a_change_that_another_cuts_short_is_reviewed_with_what_it_brought_until_then() -> None:

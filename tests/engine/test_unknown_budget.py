@@ -11,14 +11,17 @@ from dataclasses import replace
 import pytest
 
 from lightning_lr.engine.engine import DecisionEngine
-from lightning_lr.engine.policies import PRESETS
+from lightning_lr.engine.policies import PRESETS, AutoPolicy, Response
+from lightning_lr.engine.policies.auto import RESPONSES
 from lightning_lr.engine.records import Rate, Reading
 from lightning_lr.engine.settings import Settings
 from lightning_lr.engine.vocabulary import Action, Condition
 from tests.helpers.readings import Says
 
 LETTERS = {Action.HOLD: ".", Action.REDUCE: "r", Action.RESTORE: "b", Action.STOP: "s", Action.ANNEAL: "a"}
-AUTO = Settings()
+PATIENT = Response(Action.RESTORE, 0.3, patience=3)
+AUTO = Settings(policy=AutoPolicy(responses=RESPONSES | {Condition.PLATEAU: PATIENT}))
+"""A plateau begins the end at the third check, so that it has a history."""
 LASTS = 4
 
 
@@ -40,7 +43,7 @@ def decided(script, settings=AUTO, condition=Condition.PLATEAU, values=None, unk
 
 
 CONSERVATIVE = Settings(policy=PRESETS["conservative"])
-NO_RESTORE = Settings(policy=PRESETS["auto"].tuned(restores=False))
+NO_RESTORE = Settings(policy=AUTO.policy.tuned(restores=False))
 
 
 @pytest.mark.parametrize(
@@ -53,8 +56,8 @@ NO_RESTORE = Settings(policy=PRESETS["auto"].tuned(restores=False))
         ("a known budget is annealed by itself", "yyynnnn", {"unknown": False}, "..b...."),
         ("patience is the user's", "yynnnn", {"settings": Settings(policy=AUTO.policy.tuned(patience=2))}, ".a...s"),
         ("without restores too", "yyynnnn", {"settings": NO_RESTORE}, "..a...s"),
-        ("another policy only cuts", "yyyyy", {"settings": CONSERVATIVE}, "....r"),
-        ("overfitting is answered as ever", "yynnn", {"condition": Condition.OVERFITTING}, ".b..."),
+        ("another policy only cuts", "yyyyy", {"settings": CONSERVATIVE}, "rrrrr"),
+        ("overfitting is answered as ever", "ynnnn", {"condition": Condition.OVERFITTING}, "b...."),
         ("so is divergence", "ynnn", {"condition": Condition.DIVERGENCE}, "b..."),
     ],
 )
@@ -63,7 +66,7 @@ def test_when_it_begins_and_ends(why, script, options, expected):
 
 
 def test_the_move_is_audited():
-    assert "the anneal of check 2 did not help: gain of val_loss a check" in decided("yyynnn")[5].reason
+    assert "the anneal of check 2 did not help: val_loss gained" in decided("yyynnn")[5].reason
 
 
 def test_a_run_that_ends_clearly_worse_is_stopped_at_its_best():

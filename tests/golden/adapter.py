@@ -4,20 +4,30 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from lightning_lr import LearningRateController
 from lightning_lr.engine.bounds import bounded
 from lightning_lr.engine.engine import DecisionEngine
 from lightning_lr.engine.journal import entry_line, header_line
-from lightning_lr.engine.policies import AutoPolicy, Policy, Response
+from lightning_lr.engine.policies import AutoPolicy, ConservativePolicy, Policy, Response
 from lightning_lr.engine.records import Adjustment, Decision, Rate, Reading, SearchResult, TrainWindow
 from lightning_lr.engine.settings import settings_from
 from lightning_lr.engine.vocabulary import Action, Condition, Event
 from lightning_lr.metrics import UpdateRatio
 
-__all__ = ["Action", "AutoPolicy", "Condition", "EngineRun", "Policy", "Response", "UpdateRatio", "controller"]
+__all__ = [
+    "Action",
+    "AutoPolicy",
+    "Condition",
+    "ConservativePolicy",
+    "EngineRun",
+    "Policy",
+    "Response",
+    "UpdateRatio",
+    "controller",
+]
 controller = LearningRateController
 CONDITIONS = [Condition(name.lower()) for name in vars(Condition) if name.isupper()]
 """Those that the vocabulary names, each of which has a recording."""
@@ -41,6 +51,7 @@ class EngineRun:
         groups: names of the parameter groups.
         snapshots: whether there is a state to restore.
         budget: how many checks a known budget has room for.
+        loss_beside: what the live side has found to read beside an accuracy.
     """
 
     arguments: Mapping[str, Any] = field(default_factory=dict)
@@ -48,12 +59,13 @@ class EngineRun:
     groups: Sequence[str] = ("lr-SGD",)
     snapshots: bool = True
     budget: int | None = None
+    loss_beside: str | None = None
     check: int = 0
     scale: float = 1.0
     snapshot: int = -1
 
     def __post_init__(self) -> None:
-        self.settings = settings_from(**self.arguments)
+        self.settings = replace(settings_from(**self.arguments), loss_beside=self.loss_beside)
         self.engine = DecisionEngine(self.settings)
         self.lines = [header_line(self.settings, {})]
 

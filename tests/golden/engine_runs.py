@@ -48,28 +48,30 @@ def auto_overfits() -> EngineRun:
 @run
 def auto_plateau_in_a_budget() -> EngineRun:
     """Policy auto, known budget: a young plateau is left alone, an old one restored; at the end the best comes back."""
-    made = EngineRun(budget=80, check=66)
-    made.feed([1.0, 0.8, 0.7, 0.65], recorded=False)
-    made.feed([0.65, 0.65, 0.65, 0.65, 0.65, 0.65, 0.7, 0.71, 0.7, 0.74])
+    made = EngineRun(budget=240, check=211)
+    made.feed([1.0, 0.8, 0.7, *[0.65] * 9], recorded=False)
+    made.feed([0.65] * 5)
+    made.feed([0.65] * 8, recorded=False)
+    made.feed([0.66, 0.7, 0.71, 0.74])
     return made
 
 
 @run
 def noisy_plateau() -> EngineRun:
-    """A steady descent in noise that stops: the newest values lie above the line through those before them."""
+    """A steady descent in noise that stops: improving, then cannot be told, then a plateau."""
     made = EngineRun()
-    val = noisy([2.0 - 0.05 * min(check, 18) for check in range(32)], 15, 0.006)
-    made.feed(val[:26], recorded=False)
-    made.feed(val[26:29])
-    made.feed(val[29:], recorded=False)
+    val = noisy([2.0 - 0.05 * min(check, 18) for check in range(45)], 15, 0.006)
+    made.feed(val[:30], recorded=False)
+    made.feed(val[30:38])
+    made.feed(val[38:], recorded=False)
     return made
 
 
 @run
 def level_for_long() -> EngineRun:
-    """A lucky best at the start, and noise on a level ever since: a plateau once 22 values do not fall."""
+    """A lucky best at the start, and noise on a level ever since; training stands still too."""
     made = EngineRun()
-    val, train = [0.8, *noisy([1.0] * 29, 16, 0.05)], [2.0 * 0.97**check for check in range(30)]
+    val, train = [0.8, *noisy([1.0] * 29, 16, 0.05)], noisy([1.2] * 30, 20, 0.05)
     made.feed(val, train, recorded=False)
     return made
 
@@ -88,9 +90,9 @@ def overfits_slowly() -> EngineRun:
 
 @run
 def spikes_and_returns() -> EngineRun:
-    """The training loss loses ground for two checks, but is coming back at the second: no divergence; later one."""
+    """The training loss loses ground for one check: no divergence; later it does, and validation with it."""
     made = EngineRun()
-    train = [2.0, 1.6, 1.3, 1.1, 1.0, 0.95, 0.92, 0.9, 0.89, 0.88, 1.6, 1.5, 1.3, 1.1, 0.9, 0.87, 1.4, 1.6]
+    train = [2.0, 1.6, 1.3, 1.1, 1.0, 0.95, 0.92, 0.9, 0.89, 0.88, 1.6, 0.9, 0.88, 0.87, 0.86, 0.85, 1.9, 2.6]
     made.feed([1.1 * loss for loss in train], noisy(train, 19, 0.01), recorded=False)
     return made
 
@@ -98,10 +100,12 @@ def spikes_and_returns() -> EngineRun:
 @run
 def conservative_with_bounds() -> EngineRun:
     """Policy conservative: warm-up checks, patience, cooldown; two groups of which one is at its bound, then both."""
-    arguments = {"policy": "conservative", "patience": 2, "cooldown": 2, "warmup_checks": 3, "min_lr": [0.08, 0.04]}
-    made = EngineRun(arguments, groups=("lr-SGD/body", "lr-SGD/head"))
-    made.feed([1.0, 0.9], recorded=False)
-    made.feed([0.9] * 8)
+    numbers = {"patience": 2, "cooldown": 6, "warmup_checks": 10, "min_probability": 0.7, "min_lr": [0.08, 0.04]}
+    made = EngineRun({"policy": "conservative"} | numbers, groups=("lr-SGD/body", "lr-SGD/head"))
+    made.feed([1.0, *[0.9] * 6], recorded=False)
+    made.feed([0.9] * 15)
+    made.feed([0.9] * 10, recorded=False)
+    made.feed([0.9] * 2)
     return made
 
 
@@ -110,7 +114,9 @@ def conservative_is_cut_no_further() -> EngineRun:
     """Policy conservative with its own factor: cuts to a thousandth since the best, then no more."""
     made = EngineRun({"policy": "conservative", "patience": 1, "factor": 0.1})
     made.feed([2.0, 1.5, 1.1, 0.5], recorded=False)
-    made.feed([0.5] * 8)
+    made.feed([0.5] * 11)
+    made.feed([0.5] * 41, recorded=False)
+    made.feed([0.5] * 4)
     return made
 
 
@@ -118,9 +124,10 @@ def conservative_is_cut_no_further() -> EngineRun:
 def conservative_diverges() -> EngineRun:
     """Policy conservative: the training loss diverges; the rate is cut without a restore, within max_lr."""
     made = EngineRun({"policy": "conservative", "max_lr": 0.3}, lr=0.5)
-    train = [(2.3, 2.0), (1.6, 1.4), (1.3, 1.27), (1.25, 1.26), (1.24, 1.25), (1.9, 2.6), (3.8, 3.9), (1.9, 1.7)]
-    made.feed([2.2, 1.5, 1.3, 1.27, 1.26], train, recorded=False)
-    made.feed([1.9, 3.8, 1.8], train[5:])
+    falls = [2.2, 1.5, 1.3, 1.27, 1.26, 1.25, 1.25, 1.24]
+    train = [*[(loss + 0.02, loss) for loss in falls], (2.4, 2.6), (3.8, 3.9), (3.9, 3.8), (3.3, 2.8), (1.9, 1.7)]
+    made.feed(falls, train, recorded=False)
+    made.feed([2.4, 3.8, 3.9, 3.3, 1.8], train[8:])
     return made
 
 
@@ -135,10 +142,11 @@ def halving() -> EngineRun:
 @run
 def exponential() -> EngineRun:
     """Policy exponential: a decay each second epoch, slower from a plateau on; resumed in the middle."""
-    made = EngineRun({"policy": "exponential", "epochs": 2, "ratio": 0.5, "min_lr": 0.02})
+    made = EngineRun({"policy": "exponential", "epochs": 2, "ratio": 0.8, "min_lr": 0.02})
     made.feed([1.0, 0.8, 0.7, 0.6])
     made.resume()
-    made.feed([0.6, 0.6, 0.6, 0.6])
+    made.feed([0.6] * 7, recorded=False)
+    made.feed([0.6] * 4)
     return made
 
 
@@ -152,7 +160,8 @@ def custom_policy() -> EngineRun:
     made = EngineRun({"policy": Policy("mine", table)}, snapshots=False)
     made.feed([1.0, 0.95, 0.9], [BLOCKS[:5], BLOCKS[5:], (0.97, 0.98, 6.0)], recorded=False)
     made.look(0.89, (0.98, 0.96, 0.95))
-    for lr in (0.1, 0.1, 0.1, 0.09, 0.08, 0.08):
+    made.feed([0.85] * 7, recorded=False)
+    for lr in (0.09, 0.08, 0.08):
         made.lr = lr
         made.look(0.85, (0.95,))
     return made
@@ -222,7 +231,7 @@ def steps_are_tiny() -> EngineRun:
 def oscillates() -> EngineRun:
     """Gradients of successive steps oppose each other while training stands still: the rate is halved."""
     made = EngineRun({"patience": 2})
-    opposed, val = noisy([1.4] * 12, 3, 0.02), noisy([1.1] * 12, 5, 0.01)
+    opposed, val = noisy([1.4] * 12, 3, 0.02), noisy([1.1 - 0.01 * check for check in range(12)], 5, 0.002)
     train, ratio = [2.0, *noisy([1.0] * 11, 4, 0.005)], [0.01 + 0.001 * check for check in range(12)]
     made.feed(val[:8], train, recorded=False, relative_disparity=opposed, update_ratio=ratio)
     made.feed(val[8:], train[8:], relative_disparity=opposed[8:], update_ratio=ratio[8:])
@@ -258,12 +267,12 @@ def sets_vote() -> EngineRun:
     """Three validation sets, majority: one alone on a plateau is only named, two of them carry it."""
     names = ("val_loss/a", "val_loss/b", "val_loss/c")
     made = EngineRun({"monitor": list(names), "patience": 2})
-    falling = [1.0, 0.9, 0.81, 0.7, 0.61, 0.55]
-    stuck = [1.0, 0.9, 0.9, 0.9, 0.9, 0.9]
-    late = [1.0, 0.9, 0.82, 0.7, 0.7, 0.7]
+    falling = noisy([1.0 - 0.03 * check for check in range(16)], 20, 0.002)
+    stuck = [1.0, *[0.9] * 15]
+    late = [1.0, 0.9, 0.82, *[0.7] * 13]
     sets = [dict(zip(names, values, strict=True)) for values in zip(falling, stuck, late, strict=True)]
-    made.feed(sets[:2], recorded=False)
-    made.feed(sets[2:])
+    made.feed(sets[:9], recorded=False)
+    made.feed(sets[9:])
     return made
 
 
@@ -284,12 +293,12 @@ def any_set_overfits() -> EngineRun:
 
 @run
 def more_is_better() -> EngineRun:
-    """An accuracy: the larger the better; a gain below min_delta is none; overfits by opposite trends."""
+    """An accuracy: the larger the better; a gain below min_delta is none; overfits."""
     made = EngineRun({"monitor": "val_acc", "mode": "max", "min_delta": 0.005})
-    acc = noisy([0.3, 0.5, 0.6, 0.65, 0.68, 0.7, 0.69, 0.68, 0.67, 0.66, 0.65], 13, 0.001)
-    train = noisy([2.0 * 0.8**check for check in range(11)], 14, 0.002)
-    made.feed(acc[:8], train, recorded=False)
-    made.feed([*acc[8:], 0.7, 0.703, 0.704], train[8:])
+    acc = noisy([0.3, 0.5, 0.6, 0.65, 0.68, 0.7, 0.69, 0.68, 0.67, 0.66, 0.65, 0.64, 0.63], 13, 0.001)
+    train = noisy([2.0 * 0.8**check for check in range(13)], 14, 0.002)
+    made.feed(acc[:9], train, recorded=False)
+    made.feed([*acc[9:], 0.7, 0.703, 0.704], train[9:])
     return made
 
 
@@ -297,8 +306,42 @@ def more_is_better() -> EngineRun:
 def train_metric_beside_it() -> EngineRun:
     """A logged training accuracy stands for the training side: the gap is between the two."""
     made = EngineRun({"monitor": "val_acc", "mode": "max", "train_monitor": "train_acc"})
-    for check, value in enumerate([0.5, 0.6, 0.65, 0.65, 0.65]):
+    for check, value in enumerate([0.5, 0.6, 0.65, 0.65, 0.64]):
         made.look(value, 1.0 / (check + 1), train_metric=0.5 + 0.05 * check)
+    return made
+
+
+@run
+def loss_beside_an_accuracy() -> EngineRun:
+    """An accuracy stands at the majority class while its loss falls: no plateau; once both stand, it is one."""
+    made = EngineRun({"monitor": "val_acc", "mode": "max"}, loss_beside="val_loss")
+    losses = noisy([0.6 - 0.02 * min(check, 12) for check in range(34)], 21, 0.001)
+    values = [{"val_acc": 0.85, "val_loss": loss} for loss in losses]
+    made.feed(values[:9], losses, recorded=False)
+    made.feed(values[9:12], losses[9:])
+    made.feed(values[12:30], losses[12:], recorded=False)
+    made.feed(values[30:], losses[30:])
+    return made
+
+
+@run
+def far_above_the_start() -> EngineRun:
+    """A rate far too high from the start: after the first check the loss is a hundred times what it was untrained."""
+    made = EngineRun()
+    untrained = {"train_loss": 2.3, "val_loss": 2.3}
+    made.look(641.0, (2.4, 9.0, 80.0, 300.0, 500.0, 620.0, 600.0, 640.0), untrained=untrained)
+    made.look(2.2, (2.3, 2.25, 2.2, 2.2, 2.1))
+    return made
+
+
+@run
+def is_over_though_it_sets_records() -> EngineRun:
+    """A calm descent that has died out but sets a record at each check: its last half tells, given the start."""
+    made = EngineRun()
+    val = [0.3 + 2.0 * 0.78**check + 1e-4 * (40 - check) for check in range(40)]
+    made.look(val[0], untrained={"val_loss": 2.4})
+    made.feed(val[1:35], recorded=False)
+    made.feed(val[35:])
     return made
 
 
@@ -307,10 +350,10 @@ def between_validations() -> EngineRun:
     """The training loss is looked at between two validations: healthy, then divergent, then no number."""
     made = EngineRun()
     made.look(2.0, (2.3, 2.0))
-    for losses in ((1.6, 1.4), (1.3, 1.27), (1.25, 1.26), (1.24, 1.25)):
+    for losses in ((1.6, 1.4), (1.3, 1.27), (1.25, 1.26), (1.24, 1.25), (1.23, 1.24), (1.24, 1.22)):
         made.train_only(*losses)
     made.look(1.3, (1.23, 1.22), train_loss=1.3)
-    for losses in ((1.9, 2.6), (3.8, 3.9), (1.3, 1.2), (NAN, NAN)):
+    for losses in ((2.9, 3.6), (4.8, 4.9), (1.3, 1.2), (NAN, NAN)):
         made.train_only(*losses)
     return made
 

@@ -14,10 +14,12 @@ from typing import Any
 import torch
 from lightning.pytorch.callbacks import EarlyStopping, LambdaCallback
 
-from tests.golden.adapter import AutoPolicy, UpdateRatio, controller
+from tests.golden.adapter import AutoPolicy, ConservativePolicy, UpdateRatio, controller
 from tests.golden.training import NOISE, Clock, Saved, Scripted, falling, fit, series
 
 NAN = float("nan")
+BOLD = AutoPolicy(min_probability=0.55)
+"""Names a plateau at the fifth check: the runs stay short."""
 RUNS: dict[str, Callable[[Path], list[str]]] = {}
 
 
@@ -113,12 +115,13 @@ def search_is_taken_back(folder: Path) -> list[str]:
 @run
 def resumed_with_other_settings(folder: Path) -> list[str]:
     """Ended after seven checks, resumed from the fourth: a new journal with a copy of four; a second header."""
-    losses = series(1.0, 0.8, 0.7, 0.7, 0.7, 0.7, 0.7, 0.69)
+    losses = series(1.0, 0.8, 0.8, 0.8, 0.8, 0.8, 0.8, 0.79)
     saved = Saved(folder / "saved.ckpt", step=16, epoch_over=True)
-    begun = journal(folder, Scripted(metrics=losses), saved, options={"max_epochs": 7}, find_lr=False, anneal=False)
+    plain = {"policy": BOLD, "find_lr": False, "anneal": False}
+    begun = journal(folder, Scripted(metrics=losses), saved, options={"max_epochs": 7}, **plain)
     assert len([line for line in begun if '"kind": "check"' in line]) == 7
     more = {"max_epochs": 8, "resumed": folder / "saved.ckpt"}
-    lines = journal(folder, Scripted(metrics=losses), options=more, find_lr=False, anneal=False, patience=2)
+    lines = journal(folder, Scripted(metrics=losses), options=more, **plain, patience=2)
     finished = (folder / "lr_journal.jsonl").read_text(encoding="utf-8").splitlines()
     assert finished == [line for line in begun if '"kind": "printed"' not in line]
     return [*(folder / "lr_journal-2.jsonl").read_text(encoding="utf-8").splitlines(), *lines[len(finished) :]]
@@ -127,24 +130,24 @@ def resumed_with_other_settings(folder: Path) -> list[str]:
 @run
 def pattern_of_sets(folder: Path) -> list[str]:
     """Whatever is logged as val_loss/… votes, and all must agree; one of them alone is only named."""
-    a, b = (1.0, 0.8, 0.7, 0.7, 0.7, 0.7), (1.0, 0.8, 0.7, 0.65, 0.65, 0.65)
+    a, b = (1.0, *[0.8] * 8), (1.0, 0.8, *[0.7] * 7)
     module = Scripted(metrics=lambda epoch, lr_sum: {"val_loss/a": a[epoch], "val_loss/b": b[epoch], "val_acc": 0.5})
-    options = {"max_epochs": 6}
-    return journal(folder, module, options=options, monitor="val_loss*", vote="all", patience=2, find_lr=False)
+    arguments = {"monitor": "val_loss*", "vote": "all", "policy": BOLD, "patience": 2, "find_lr": False}
+    return journal(folder, module, options={"max_epochs": 9}, **arguments)
 
 
 @run
 def unknown_budget(folder: Path) -> list[str]:
     """A plateau begins the end of a run that nothing else ends; as it ends worse than its best, the best comes back."""
-    module = Scripted(metrics=series(1.0, 0.8, 0.8, 0.75, 0.7, 0.9))
-    return journal(folder, module, options={"max_epochs": -1}, patience=1, find_lr=False)
+    module = Scripted(metrics=series(1.0, *[0.8] * 4, 0.75, 0.7, 0.7, 0.7, 0.9))
+    return journal(folder, module, options={"max_epochs": -1}, policy=BOLD, find_lr=False)
 
 
 @run
 def unknown_budget_ends_well(folder: Path) -> list[str]:
     """The same, but the end is good: the run stops there."""
-    module = Scripted(metrics=series(1.0, 0.8, 0.8, 0.75, 0.7, 0.65))
-    return journal(folder, module, options={"max_epochs": -1}, patience=1, find_lr=False)
+    module = Scripted(metrics=series(1.0, *[0.8] * 4, 0.75, 0.72, 0.65))
+    return journal(folder, module, options={"max_epochs": -1}, policy=BOLD, find_lr=False)
 
 
 @run
@@ -170,11 +173,11 @@ def own_schedule_and_groups(folder: Path) -> list[str]:
     """The user's own schedule, two groups with bounds of their own: a cut waits while the schedule moves."""
 
     def steps(optimizer: Any) -> Any:
-        return torch.optim.lr_scheduler.MultiStepLR(optimizer, [5, 8], gamma=0.5)
+        return torch.optim.lr_scheduler.MultiStepLR(optimizer, [4, 7], gamma=0.5)
 
     module = Scripted(metrics=series(1.0, 0.8, 0.7), groups=["head"], scheduler=steps)
     bounds = {"min_lr": [0.02, 0.0], "max_lr": [1.0, 0.08]}
-    return journal(folder, module, options={"max_epochs": 9}, patience=2, **bounds)
+    return journal(folder, module, options={"max_epochs": 10}, policy=BOLD, **bounds)
 
 
 @run
@@ -205,7 +208,16 @@ def between_validations(folder: Path) -> list[str]:
 def training_alone(folder: Path) -> list[str]:
     """No validation: the training loss takes the place of the monitor, and its plateau is cut."""
     module = Scripted(lambda batch, lr, lr_sum: max(1.0, 2.0 - 3 * lr_sum**1.5))
-    return journal(folder, module, options={"max_epochs": 7, "steps": 2}, policy="conservative", patience=3)
+    policy = ConservativePolicy(min_probability=0.55)
+    return journal(folder, module, options={"max_epochs": 9, "steps": 2}, policy=policy, patience=3)
+
+
+@run
+def accuracy_with_its_loss(folder: Path) -> list[str]:
+    """An accuracy stands still while the loss beside it falls: that is said at the first check, and nothing is cut."""
+    module = Scripted(metrics=lambda epoch, lr_sum: {"val_acc": 0.85, "val_loss": 1 / (2 + epoch), "val_f1": 0.5})
+    arguments = {"monitor": "val_acc", "mode": "max", "policy": "conservative"}
+    return journal(folder, module, options={"max_epochs": 12}, **arguments)
 
 
 @run

@@ -7,6 +7,7 @@ of all rates so far, comes back with a snapshot, and a scripted loss may be a fu
 from __future__ import annotations
 
 import logging
+import math
 import random
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -79,6 +80,9 @@ class Scripted(LightningModule):
     def training_step(self, batch: Any, batch_idx: int) -> torch.Tensor:
         lr = float(self.trainer.optimizers[0].param_groups[0]["lr"])
         value = self.script(int(batch[0]), lr, self.lr_sum)
+        scripted = self.metrics(self.current_epoch, self.lr_sum).values() if self.metrics is not None else ()
+        if any(map(math.isnan, scripted)):  # the weights are lost: a metric alone may just be undefined
+            value = math.nan
         if self.logged is not None:
             self.log_dict(dict(self.logged(self.current_epoch, self.lr_sum)), on_step=False, on_epoch=True)
         return value - (self.weight - self.weight.detach()) + 0.0 * sum(other.sum() for other in self.others)

@@ -97,14 +97,20 @@ class Model(LightningModule):
 
     def training_step(self, _: Any, batch_idx: int) -> Tensor:
         self.calls += 1
-        return self._loss(*self._share(*samples(self.task, self.trainer.global_step)))
+        loss = self._loss(*self._share(*samples(self.task, self.trainer.global_step)))
+        # Of two checks without a number the first may just be undefined; at the second the weights are lost.
+        lost = math.isnan(self._scripted()) and math.isnan(self._scripted(back=1))
+        return loss + (math.nan if lost else 0.0)
+
+    def _scripted(self, back: int = 0) -> float:
+        losses, epoch = self.task.losses, self.current_epoch - back
+        return 0.0 if losses is None or epoch < 0 else losses[min(epoch, len(losses) - 1)]
 
     def validation_step(self, _: Any, batch_idx: int) -> None:
         loss = self._loss(*self._share(*samples(Task(noise=0.1), 10**6 + batch_idx)))
         if self.task.losses is not None:
-            epoch = min(self.current_epoch, len(self.task.losses) - 1)
             # Not synchronized: each rank has a value of its own.
-            scripted = self.task.losses[epoch] + 0.25 * (self.global_rank - (self.world_size - 1) / 2)
+            scripted = self._scripted() + 0.25 * (self.global_rank - (self.world_size - 1) / 2)
             loss = torch.tensor(scripted, dtype=torch.float64)
         self.log_dict({"val_loss": loss, "val_loss_b": 2 * loss})
 

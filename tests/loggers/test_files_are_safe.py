@@ -52,7 +52,7 @@ def checks(path: Path) -> list[int]:
 def said(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """What is printed for the user."""
     sentences: list[str] = []
-    monkeypatch.setattr(controller, "say", sentences.append)
+    monkeypatch.setattr(controller, "say", lambda _, sentence: sentences.append(sentence))
     return sentences
 
 

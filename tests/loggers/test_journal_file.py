@@ -17,7 +17,7 @@ from lightning_lr.offline.curves import readings_of
 from lightning_lr.offline.logs.journal_reader import journal_lines
 from tests.helpers.replays import assert_replays
 
-FIRST, SECOND = settings_from(patience=3), settings_from(patience=2, rel_delta=0.1)
+FIRST, SECOND = settings_from(patience=3), settings_from(patience=2, factor=0.5)
 READINGS = readings_of([1.0, 0.8, 0.7, 0.65] + [0.65] * 12)
 
 

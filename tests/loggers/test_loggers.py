@@ -175,7 +175,7 @@ def test_the_table_of_decisions(tmp_path, monkeypatch, tables_after):
     }
     assert rows[0][:6] == [0, 0, 1, "healthy", "reduce", "lr-SGD 0.1 → 0.05"]
     assert rows[0][6] == control.decisions[0].reason
-    assert rows[0][7] == f"helped: gain of {BAD} a check 0 before, 0.05 in the 1 since"
+    assert rows[0][7] == f"helped: {BAD} gained 0 a check before, 0.05 since (1 check)"
     assert rows[-1][7] == ""
 
 
@@ -186,7 +186,7 @@ def test_what_a_decision_brought_is_still_in_the_table_of_a_resumed_run():
     history.add_review(Review(3, Action.REDUCE, Condition.PLATEAU, 0.5, "val_loss", True, 0.1, 0.1, 0.2, 3))
     resumed = DecisionHistory.from_state(json.loads(json.dumps(history.state_dict())))
     brought = [row[-1] for row in decision_tables.newest_rows(resumed)]
-    assert brought == ["helped: gain of val_loss a check 0.1 before, 0.2 in the 3 since", ""]
+    assert brought == ["helped: val_loss gained 0.1 a check before, 0.2 since (3 checks)", ""]
 
 
 def test_comet_gets_a_text_a_decision(tmp_path):

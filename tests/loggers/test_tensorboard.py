@@ -168,11 +168,11 @@ def test_a_review_is_shown_where_its_decision_stands(tmp_path, monkeypatch):
     monkeypatch.setattr("lightning_lr.callbacks._compat.rank_zero_info", printed.append)
     control = LearningRateController(policy=ExponentialPolicy(ratio=0.5, epochs=4))
     events = fitted(tmp_path, Scripted(STEADY), [control], max_epochs=8)
-    brought = "helped: gain of val_loss a check 0.01 before, 0.01 in the 3 since"
+    brought = "helped: val_loss gained 0.01 a check before, 0.01 since (3 checks)"
     (first, before), (second, table), _ = texts(events, "lr_controller/decisions")
     assert (first, second) == (15, 27)
     assert table.splitlines() == [*before.splitlines(), f"    - What it brought: {markdown(brought)}"]
-    assert f"lightning_lr: check 6 · epoch 6 · the reduction of check 3 {brought}" in printed
+    assert f"lightning_lr: check 6 · the reduction of check 3 {brought}" in printed
     (tag,) = [tag for tag in events.Tags()["tensors"] if tag.startswith("lr_controller/tab/reviews/")]
     page = read_page(events.Tensors(tag)[-1].tensor_proto.string_val[0].decode())
     assert page["reviews"] == [{"check": 3, "at": 6, "brought": brought}]
@@ -182,7 +182,7 @@ def test_a_dry_run_has_brought_nothing(tmp_path, monkeypatch):
     printed: list[str] = []
     monkeypatch.setattr("lightning_lr.callbacks._compat.rank_zero_info", printed.append)
     control = LearningRateController(policy="conservative", dry_run=True, journal=tmp_path / "journal.jsonl")
-    events = fitted(tmp_path, Scripted({"val_loss": [1.0, 0.8, *[0.7] * 9, 0.6, 0.5, 0.4]}), [control], max_epochs=14)
+    events = fitted(tmp_path, Scripted({"val_loss": [1.0, 0.8, *[0.7] * 14, 0.6, 0.5, 0.4]}), [control], max_epochs=19)
     assert control.decisions
     assert len(texts(events, "lr_controller/decisions")) == len(control.decisions)
     assert not [line for line in printed if "did not help" in line or "helped" in line]

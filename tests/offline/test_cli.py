@@ -18,7 +18,7 @@ from lightning_lr.offline.cli import COMMANDS, EXAMPLES, main
 from tests.helpers.logs import plain_run, write_csv, write_events
 from tests.offline.test_sources import BAD, journal
 
-FLAT = [1.0, 0.8, 0.7] + [0.7] * 9
+FLAT = [1.0, 0.8, 0.7] + [0.7] * 12
 
 
 def printed(capsys, *arguments) -> str:
@@ -57,7 +57,7 @@ WRONG = [
     (["report", "RUN", "--html", "RUN/a.html", "--png", "RUN/no/a.png"], "RUN/no/a.png: No such file or directory."),
     (["report", "RUN", "--png", "RUN/a.png", "--html", "RUN/no/a.html"], "RUN/no/a.html: No such file or directory."),
     (["evaluate", "RUN", "--onset", "17"], "Expected an onset like epoch=17, check=17 or none but got '17'."),
-    (["evaluate", "RUN", "--onset", "epoch=99"], "Expected an onset within the run but got 'epoch=99': it ends at epoch 11."),
+    (["evaluate", "RUN", "--onset", "epoch=99"], "Expected an onset within the run but got 'epoch=99': it ends at epoch 14."),
     (["evaluate", "RUN"], "Expected --onset once for each of the 1 run but got 0."),
     (["evaluate", "--onset", "epoch=1"], "Expected a run to go with --onset but got none."),
     (["demo", "--curve", "x"], "Expected a curve of healthy, plateau, overfitting, divergence, loss_spike, non_finite but got 'x'."),
@@ -91,7 +91,7 @@ def test_help_has_examples(command, capsys):
 
 
 def test_replay_stands_beside_what_really_happened(tmp_path, capsys):
-    rates = [0.1] * 6 + [0.01] * 6
+    rates = [0.1] * 6 + [0.01] * 9
     write_events(
         tmp_path,
         [
@@ -121,7 +121,7 @@ def test_replay_as_json(tmp_path, capsys):
         ("patience=2", False, None), ("policy conservative", False, None)
     ]  # fmt: skip
     assert document["replays"][0]["decisions"][0]["condition"] == "plateau"
-    assert (document["checks"], document["happened"]) == (12, [])
+    assert (document["checks"], document["happened"]) == (15, [])
     assert document["unknown"].startswith("What replay cannot know")
 
 
@@ -153,7 +153,7 @@ def test_all_goes_through_several_runs(tmp_path, capsys, command):
     assert "version_2/metrics.csv: not read Expected a metric with a name like val_loss" in out
     assert main([command, str(tmp_path), "--all", "--json"]) == 0
     documents = json.loads(capsys.readouterr().out)
-    assert [document.get("checks") for document in documents] == [12, 12, None]
+    assert [document.get("checks") for document in documents] == [15, 15, None]
     assert "Expected a metric" in documents[2]["error"]
     assert main([command, str(tmp_path / "version_2"), "--all"]) == 2
     assert capsys.readouterr().err.endswith("but none of its 1 can be.\n")

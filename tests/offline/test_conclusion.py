@@ -149,7 +149,7 @@ def test_no_claim_about_rates_that_the_log_does_not_bear_out(tmp_path, capsys, r
 
 
 def test_the_report_as_one_document(tmp_path, capsys):
-    assert main(["report", str(table(tmp_path, {"val_loss": RISES, "train_loss": RISES[::-1]})), "--json"]) == 0
+    assert main(["report", str(table(tmp_path, {"val_loss": RISES, "train_loss": FALLS + FALLS[-2:]})), "--json"]) == 0
     document = json.loads(capsys.readouterr().out)
     assert document["conclusion"] == {"kind": "overfitting", "since_check": 8, "since_epoch": 8}
     assert document["best"] == {"value": pytest.approx(0.2), "check": 8, "epoch": 8}

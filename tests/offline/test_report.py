@@ -145,14 +145,14 @@ def test_the_report_of_a_narrow_terminal_is_paragraphs(tmp_path, capsys, monkeyp
     assert main(["report", str(tmp_path)]) == 0
     out = capsys.readouterr().out
     assert "\ncheck 4 · epoch 4 · changed by its schedule · 0.1 → 0.01\n    not decided by lightning_lr" in out
-    assert "    what it brought: helped: gain of val_loss a check 0.01 before, 0.01 in the 3 since" in out
+    assert "    what it brought: helped: val_loss gained 0.01 a check before, 0.01 since (3 checks)" in out
 
 
 CHANGES = [
     # values, the fifth before a change of a schedule → what it brought
-    ([2.0, 1.9, 1.8, 1.7, 1.6, 1.2, 0.8, 0.4], "helped: gain of val_loss a check 0.1 before, 0.4 in the 3 since"),
-    ([2.0, 1.6, 1.2, 0.8, 0.4, 0.4, 0.4, 0.4], "did not help: gain of val_loss a check 0.4 before, 0 in the 3 since"),
-    ([1.0, 1.1, 1.2, 1.3, 1.4, 1.0, 0.9, 0.8], "helped: gain of val_loss a check 0 before, 0.0667 in the 3 since"),
+    ([2.0, 1.9, 1.8, 1.7, 1.6, 1.2, 0.8, 0.4], "helped: val_loss gained 0.1 a check before, 0.4 since (3 checks)"),
+    ([2.0, 1.6, 1.2, 0.8, 0.4, 0.4, 0.4, 0.4], "did not help: val_loss gained 0.4 a check before, 0 since (3 checks)"),
+    ([1.0, 1.1, 1.2, 1.3, 1.4, 1.0, 0.9, 0.8], "helped: val_loss gained 0 a check before, 0.0667 since (3 checks)"),
     ([2.0, 1.9, 1.8, 1.7, 1.6, 1.5], "not known: too few checks came after it"),
 ]
 
@@ -169,7 +169,7 @@ def test_the_review_of_the_journal_counts():
     lines = [line(0, 1.0, 0.1), line(1, 1.0, 0.1, PLATEAU), *(line(check, 1.0, 0.05) for check in (2, 3, 4))]
     lines[-1] = replace(lines[-1], review=review)
     (effect,) = adjustment_effects(summarize(lines, settings_from()))
-    assert effect.sentence == "helped: gain of val_loss a check 0.1 before, 0.7 in the 3 since"
+    assert effect.sentence == "helped: val_loss gained 0.1 a check before, 0.7 since (3 checks)"
 
 
 @pytest.mark.parametrize(("event", "action", "sentence"), [
@@ -347,3 +347,37 @@ def test_plot_returns_figure_and_axes(tmp_path):
     assert axes == figure.axes
     assert len(axes) == 2
     pyplot.close(figure)
+
+
+def overfitted(folder, **options):
+    """A journal of a run that overfits, and its decisions."""
+    settings = settings_from(**options)
+    engine, lines, decisions = DecisionEngine(settings), [header_line(settings, {})], []
+    for reading in overfitting(0).readings:
+        decisions.append(engine.check(reading))
+        lines.append(entry_line(engine.entry(Event.CHECK, reading, decisions[-1], Adjustment(reading.rates))))
+    (folder / "lr_journal.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return decisions
+
+
+def test_the_checks_of_one_epoch(tmp_path, capsys):
+    """Also those without a change: what blocked it, what was not ruled out, and the scores."""
+    blocked = next(decision for decision in overfitted(tmp_path, patience=4) if decision.blocked_by == "patience")
+    epoch = str(blocked.epoch)
+    assert main(["report", str(tmp_path), "--epoch", epoch]) == 0
+    shown = " ".join(capsys.readouterr().out.split())
+    assert f"check {blocked.check} · epoch {epoch} · " in shown
+    assert "blocked by: patience" in shown
+    assert "not ruled out: " in shown
+    assert main(["report", str(tmp_path), "--epoch", epoch, "--json"]) == 0
+    (document,) = json.loads(capsys.readouterr().out)
+    assert document["decision"]["blocked_by"] == "patience"
+
+
+def test_an_epoch_that_cannot_be_shown(tmp_path, capsys):
+    overfitted(tmp_path)
+    assert main(["report", str(tmp_path), "--epoch", "999"]) == 2
+    assert "Expected a check in epoch 999 but" in capsys.readouterr().err
+    write_csv(tmp_path / "table", plain_run([1.0, 0.9, 0.8]))
+    assert main(["report", str(tmp_path / "table"), "--epoch", "0"]) == 2
+    assert "holds no reasons" in capsys.readouterr().err

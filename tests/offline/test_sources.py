@@ -91,7 +91,7 @@ def test_several_loaders_are_several_monitors(tmp_path):
 def test_train_monitor(tmp_path):
     write_csv(tmp_path, [(9, {"val_acc": 0.5, "train_acc": 0.6, "val_loss": 1.0})])
     (reading,) = readings(tmp_path, monitors=("val_acc",), mode="max", train_monitor="train_acc")
-    assert (reading.metrics, reading.train_metric) == ({"val_acc": 0.5}, 0.6)
+    assert (reading.metrics, reading.train_metric) == ({"val_acc": 0.5, "val_loss": 1.0}, 0.6)
 
 
 @pytest.mark.parametrize(

@@ -79,8 +79,8 @@ def test_a_row_for_each_setting(tmp_path, capsys):
 def test_of_one_run_the_changes_are_named(tmp_path, capsys):
     assert main(["tune", str(runs(tmp_path) / "flat"), "--grid", "patience=2,6", "--grid", "factor=0.5"]) == 0
     out = " ".join(capsys.readouterr().out.split())
-    assert "patience=2, factor=0.5 check 4 plateau: restore × 0.5" in out
-    assert "patience=6, factor=0.5 check 8 plateau: restore × 0.5" in out
+    assert "patience=2, factor=0.5 check 11 plateau: restore × 0.5" in out
+    assert "patience=6, factor=0.5 check 12 plateau: restore × 0.5" in out
 
 
 def test_as_json_it_is_what_a_replay_says(tmp_path, capsys):

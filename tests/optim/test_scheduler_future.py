@@ -172,7 +172,7 @@ RUNS = [
 def test_it_is_said_at_the_start(monkeypatch, make, config, options, sentence):
     """Once, with the name of the class; not by a policy that searches and anneals nothing."""
     said: list[str] = []
-    monkeypatch.setattr(controller, "say", said.append)
+    monkeypatch.setattr(controller, "say", lambda _, sentence: said.append(sentence))
     arguments = {"policy": options.pop("policy")} if "policy" in options else {}
     control = LearningRateController("val_loss", **arguments)
     limits = {"max_epochs": 6, **options}

@@ -58,7 +58,7 @@ def test_as_if_never_killed(
     run = Run(tmp_path, halves, case, stateful=when.arguments is not None)
     expected = alone(replace(run, folder=tmp_path_factory.getbasetemp() / f"{case}-{halves}-{run.stateful}"))
     assert expected.acts == ACTS
-    assert expected.restored == [2, 6, 11]
+    assert expected.restored == [1, 6, 11]
 
     checkpoint = killed(run, when, survive=6)
     assert torch.load(checkpoint, weights_only=True)["global_step"] == when.step

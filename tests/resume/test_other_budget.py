@@ -159,9 +159,17 @@ WHENS = [("epoch", 4), ("batch", 4), ("validation", 4), ("epoch", 13), ("batch",
 
 
 def cells() -> list[Any]:
-    marks = {name: [pytest.mark.ranks] for name, pair in CHANGES.items() if max(one.ranks for one in pair) > 1}
+    """Each change at each moment; of the whole table the first moment while the rate is held, and the last."""
+    marks: dict[str, list[Any]] = {
+        name: [pytest.mark.ranks] for name, pair in CHANGES.items() if max(one.ranks for one in pair) > 1
+    }
     return [
-        pytest.param(name, *when, id=f"{name} - {when[0]} {when[1]}", marks=marks.get(name, ()))
+        pytest.param(
+            name,
+            *when,
+            id=f"{name} - {when[0]} {when[1]}",
+            marks=[*marks.get(name, ()), *([] if when in (WHENS[0], WHENS[-1]) else [pytest.mark.resume])],
+        )
         for name, when in itertools.product(CHANGES, WHENS)
     ]
 

@@ -151,11 +151,11 @@ def test_a_rate_changed_in_the_checkpoint_is_the_users_own(tmp_path: Path) -> No
 
 @pytest.mark.damages_journal  # its header tells of the first part alone
 def test_another_patience_is_followed(tmp_path: Path) -> None:
-    #  check     6     7     8     9    10    11
+    #  check     2     7     8     9    10    11
     #          best  flat  flat  flat  flat  flat
-    #                  1     2 ▼                   patience 2
+    #                  1     2 ▼                   stalled, patience 2
     #           resumed │    2     3     4 ▼       patience 4
-    losses = [1.0, 0.9, 0.8, 0.7, 0.6, 0.5, *([0.4] * 8)]
+    losses = [1.0, 0.9, *([0.8] * 12)]
     run = Run(tmp_path, case=FLAT, losses=losses, offsets=[0.0])
     checkpoint = killed(run, EPOCH_END)
 

@@ -18,6 +18,9 @@ from tests.helpers.ranks import run_on_ranks
 from tests.helpers.scripted import Scripted, data, trainer
 
 EPOCH, EVERY = 120, 20
+CHECKS = 15
+"""Validations after which a plateau has long been found."""
+WORSE = {"val_loss": [1.0, 0.8, 0.6, 2.0, 8.0, 16.0]}
 FLAT = {"val_loss": [1.0, 0.8, 0.6, 0.6, 0.6, 0.6, 0.6, 0.6]}
 
 
@@ -71,7 +74,7 @@ def test_where_no_step_returns_a_loss_it_is_asked_for_no_more_often(monkeypatch:
     sums, plain = [], Ranks.sum
     monkeypatch.setattr(Ranks, "sum", lambda self, numbers: sums.append(1) or plain(self, numbers))
     fit(ByHand(), None, epochs=3)
-    assert len(sums) <= 3 * EPOCH / EVERY
+    assert len(sums) <= 3 * EPOCH / EVERY + 1  # one at the start: whether a snapshot fits on each host
 
 
 def readings(folder: Path) -> list[dict[str, Any]]:
@@ -94,9 +97,8 @@ def test_what_cannot_wait_is_acted_on_between_validations(loss, condition, first
     assert (decision.action, decision.condition) == ("restore", condition)
     assert first <= decision.step <= last
     assert decision.reason.startswith(f"between validations, {condition}: ")
-    late = fit(Trains(loss), None, check_every_n_steps=0).decisions[0]
-    assert late.condition == condition
-    assert late.step > last
+    late = fit(Trains(loss, WORSE), None, epochs=8, check_every_n_steps=0).decisions[0]
+    assert late.step > last  # by levels of whole epochs, of which there are few
 
 
 def test_nothing_that_rests_on_validation_changes(tmp_path: Path) -> None:
@@ -106,16 +108,16 @@ def test_nothing_that_rests_on_validation_changes(tmp_path: Path) -> None:
         folder = tmp_path / str(every)
         model = Trains(falls)
         control = fit(
-            model, folder, epochs=8, check_every_n_steps=every, policy=AutoPolicy(warmup_checks=1), cooldown=1
+            model, folder, epochs=CHECKS, check_every_n_steps=every, policy=AutoPolicy(warmup_checks=1), cooldown=1
         )
         validated = [line for line in readings(folder) if line["reading"]["metrics"]]
-        assert len(validated) == 8
+        assert len(validated) == CHECKS
         acts = [(d.action, d.condition, d.epoch, d.factor) for d in control.decisions]
         assert acts
         suspected = [{*line["suspected"]} & {"plateau", "overfitting"} for line in validated]
         both.append((acts, [line["views"] for line in validated], suspected))
         train_only = [line for line in readings(folder) if line["event"] == "train_check"]
-        assert len(train_only) == (8 * (EPOCH // EVERY - 1) if every else 0)
+        assert len(train_only) == (CHECKS * (EPOCH // EVERY - 1) if every else 0)
         assert {line["decision"]["action"] for line in train_only} <= {"hold"}
         assert all(
             line["decision"]["reason"].startswith("between validations, healthy: training") for line in train_only

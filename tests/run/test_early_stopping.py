@@ -11,6 +11,7 @@ import torch
 from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint
 
 from lightning_lr import LearningRateController
+from lightning_lr.engine.policies import AutoPolicy
 from tests.helpers import recorded
 from tests.helpers.ranks import run_on_ranks
 from tests.helpers.scripted import Scripted, data, trainer
@@ -147,12 +148,12 @@ def test_a_schedule_of_the_users_own_ends_as_it_did() -> None:
 
 
 def test_patience_begins_anew_where_a_state_was_restored() -> None:
-    """A plateau is answered at epoch 5 by a restore; without it EarlyStopping would have ended the run at 6."""
-    controller = ours(patience=2, anneal=False)
-    stopping = EarlyStopping("val_loss", patience=3)
-    _, stopping, made = run([*FLAT, 0.7, 0.6, 0.5], controller, stopping=stopping, max_epochs=9)
-    assert actions(controller) == [(5, "restore")]
-    assert made.current_epoch == 9
+    """A plateau is answered at epoch 10 by a restore; without it EarlyStopping would have ended the run at 11."""
+    controller = ours(patience=2, anneal=False, policy=AutoPolicy(min_probability=0.6))
+    stopping = EarlyStopping("val_loss", patience=8)
+    _, stopping, made = run([*FLAT, *[0.7] * 6, 0.6, 0.5], controller, stopping=stopping, max_epochs=14)
+    assert actions(controller) == [(10, "restore")]
+    assert made.current_epoch == 14
     assert stopping.stopped_epoch == 0
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import io
+import math
 import pickle
 import random
 from collections.abc import Callable
@@ -54,7 +55,8 @@ class Real(LightningModule):
         inputs, targets = batch
         loss = torch.nn.functional.mse_loss(self.net(inputs + 0.01 * np.random.rand() * random.random()), targets)
         self.log("train_loss", loss, on_step=True, on_epoch=True, sync_dist=True)
-        return loss
+        lost = self.script is not None and math.isnan(self.script[self.current_epoch])
+        return loss + (math.nan if lost else 0.0)  # a metric alone may just be undefined
 
     def validation_step(self, batch: Any, batch_idx: int) -> None:
         inputs, targets = batch
@@ -128,6 +130,7 @@ DRY = [
 ]
 
 
+@pytest.mark.filterwarnings("ignore:lightning_lr. ReduceLROnPlateau answers plateaus")
 @pytest.mark.parametrize(("arguments", "model", "options"), QUIET + DRY)
 def test_bit_for_bit(arguments, model, options):
     """Weights, buffers, optimizer, schedulers, three random states, and every metric at every moment."""

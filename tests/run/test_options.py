@@ -64,7 +64,7 @@ def test_the_options_have_no_defaults_of_their_own() -> None:
     assert all(field.default is MISSING for field in fields(ControllerOptions))
     ours = inspect.signature(LearningRateController.__init__).parameters
     engine = inspect.signature(settings_from).parameters
-    numbers_of_policies = {"rel_delta", "warmup_checks", "epochs", "ratio"}
+    numbers_of_policies = {"min_probability", "rel_delta", "warmup_checks", "epochs", "ratio"}
     assert engine.keys() - ours.keys() == numbers_of_policies
     shared = engine.keys() & ours.keys()
     assert {name: engine[name].default for name in shared} == {name: ours[name].default for name in shared}

@@ -51,9 +51,9 @@ def test_any_set_that_overfits_is_enough_and_is_named(monitor, tmp_path):
     control = fit(tmp_path, "any", FALLS, VEE, FALLS, monitor=monitor)
     first = control.decisions[0]
     assert (str(first.condition), str(first.action)) == ("overfitting", "reduce")
-    assert "overfitting: val_loss/dataloader_idx_1 is " in first.reason
+    assert "val_loss/dataloader_idx_1 has risen to " in first.reason
     assert "(alone of 3 sets)" in first.reason
-    assert {f"way_gap/{name}" for name in SETS} <= {*first.evidence}
+    assert {f"rise/{name}" for name in SETS} <= {*first.evidence}
     assert read_header((tmp_path / "journal").read_text().splitlines()[0])[0].monitors == tuple(SETS)
 
 
@@ -61,7 +61,7 @@ def test_any_set_that_overfits_is_enough_and_is_named(monitor, tmp_path):
 def test_one_set_alone_is_named_and_changes_nothing(vote, tmp_path):
     assert fit(tmp_path, vote, FALLS, VEE, FALLS).decisions == []
     said = lines(tmp_path)[-1].decision.reason
-    assert f"overfitting on val_loss/dataloader_idx_1 (alone of 3 sets; {vote} must agree): val_loss/" in said
+    assert f"overfitting on val_loss/dataloader_idx_1 (alone of 3 sets; {vote} must agree): stalled" in said
 
 
 def test_a_pattern_that_matches_nothing_is_an_error_with_what_was_logged(tmp_path):

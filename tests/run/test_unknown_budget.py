@@ -10,16 +10,17 @@ import torch
 from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint
 
 from lightning_lr import LearningRateController
+from lightning_lr.engine.policies import ConservativePolicy
 from lightning_lr.offline.logs.journal_reader import read_journal
 from tests.helpers.ranks import run_on_ranks
 from tests.helpers.scripted import Endless, Scripted, data, trainer
 from tests.helpers.versions import ANY_CHECKPOINT
 
 BATCHES = 4
-#        0    1    2    3    4    5    6: the third check in a row without a new best
-LOSSES = [1.0, 0.9, 0.8, 0.7, 0.7, 0.7, 0.7, 0.68, 0.66, 0.64, 0.62, 0.6, 0.58, 0.56]
-BEGINS = 6
-LASTS = 7
+#        0    1    2    3 … 12: a plateau is probable enough
+LOSSES = [1.0, 0.9, 0.8, *[0.7] * 10, *(0.69 - 0.01 * epoch for epoch in range(14))]
+BEGINS = 12
+LASTS = 13
 """Epochs of the end: as many as before it."""
 
 
@@ -77,17 +78,17 @@ def test_the_rate_falls_to_zero_from_a_plateau_on_and_the_run_is_over(tmp_path: 
     assert made.current_epoch == BEGINS + LASTS + 1
     before = (BEGINS + 1) * BATCHES
     assert module.used[:before] == pytest.approx([0.1] * before)
-    assert module.used[before:] == pytest.approx([0.1 * left / 28 for left in range(28, 0, -1)])
+    assert module.used[before:] == pytest.approx([0.1 * left / before for left in range(before, 0, -1)])
     assert (
-        "→ anneal: from here on the learning rate falls linearly to zero at step 56" in controller.decisions[0].reason
+        "→ anneal: from here on the learning rate falls linearly to zero at step 104" in controller.decisions[0].reason
     )
     assert controller.decisions[1].reason == (
-        "the end that began at check 6 is over, val_loss ends at 0.56 (best 0.56) → stop"
+        "the end that began at check 12 is over, val_loss ends at 0.57 (best 0.57) → stop"
     )
     (journal,) = tmp_path.rglob("*.jsonl")
     readings = [line.reading for line in read_journal(journal).lines]
-    assert [reading.planned_end_step for reading in readings[5:9]] == [48, 56, None, None]
-    assert [reading.budget for reading in readings[5:9]] == [None, None, 56, 56]
+    assert [reading.planned_end_step for reading in readings[11:15]] == [96, 104, None, None]
+    assert [reading.budget for reading in readings[11:15]] == [None, None, 104, 104]
 
 
 def test_a_run_that_ends_clearly_worse_ends_at_its_best() -> None:
@@ -99,7 +100,7 @@ def test_a_run_that_ends_clearly_worse_ends_at_its_best() -> None:
             kept[pl_module.validations] = pl_module.layer.weight.detach().clone()
 
     controller = ours()
-    module, _ = run(controller, Weights(), module=Scripted({"val_loss": [*LOSSES[:-1], 0.9]}))
+    module, _ = run(controller, Weights(), module=Scripted({"val_loss": [*LOSSES[: BEGINS + LASTS], 0.9]}))
     assert actions(controller) == ENDED
     assert controller.decisions[-1].condition == "overfitting"
     assert torch.equal(module.layer.weight, kept[BEGINS + LASTS])
@@ -108,9 +109,9 @@ def test_a_run_that_ends_clearly_worse_ends_at_its_best() -> None:
 OTHERWISE = {
     "anneal=False": ({"anneal": False}, {}, (BEGINS, "restore")),
     "a dry run changes nothing": ({"dry_run": True}, {}, (BEGINS, "anneal")),
-    "conservative": ({"policy": "conservative", "patience": 3}, {}, (BEGINS, "reduce")),
+    "conservative": ({"policy": ConservativePolicy(min_probability=0.85)}, {}, (BEGINS, "reduce")),
     "a known budget": ({}, {"max_epochs": 30}, (BEGINS, "restore")),
-    "not before min_epochs": ({}, {"min_epochs": 8}, (BEGINS, "restore")),
+    "not before min_epochs": ({}, {"min_epochs": 14}, (BEGINS, "restore")),
 }
 
 

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from lightning_lr.errors import UnsupportedError
+from lightning_lr.snapshot.shards import named
 from lightning_lr.snapshot.snapshot import Snapshot
 from tests.helpers.ranks import run_on_ranks
 from tests.helpers.versions import needs_fsdp2_on_cpu
@@ -366,19 +367,19 @@ def test_a_scaler_on_one_side_only_is_said(then: Any, now: Any) -> None:
 def test_averages_go_back_too(through: Callable[[Snapshot], Snapshot]) -> None:
     net = nn.Linear(2, 1)
     average = torch.optim.swa_utils.AveragedModel(net)
-    then, snapshot = everything(average), through(Snapshot.take(net, [], averaged_models={"ema": average}))
+    then, snapshot = everything(average), through(Snapshot.take(net, [], averaged_models={"ema": dict(named(average))}))
     nn.init.ones_(net.weight)
     average.update_parameters(net)
     assert everything(average) != then
-    assert snapshot.restore(net, [], averaged_models={"ema": average}) == ()
+    assert snapshot.restore(net, [], averaged_models={"ema": dict(named(average))}) == ()
     assert everything(average) == then
 
 
 @pytest.mark.parametrize(("then", "now"), [((), ("ema",)), (("ema",), ())], ids=["none then", "none now"])
 def test_an_average_on_one_side_only_is_said(then: Any, now: Any) -> None:
     net = nn.Linear(1, 1)
-    snapshot = Snapshot.take(net, [], averaged_models=dict.fromkeys(then, nn.Linear(1, 1)))
-    (note,) = snapshot.restore(net, [], averaged_models=dict.fromkeys(now, nn.Linear(1, 1)))
+    snapshot = Snapshot.take(net, [], averaged_models={name: dict(named(nn.Linear(1, 1))) for name in then})
+    (note,) = snapshot.restore(net, [], averaged_models={name: dict(named(nn.Linear(1, 1))) for name in now})
     assert note.startswith("the averaged weights of ema were left alone")
 
 
@@ -477,7 +478,7 @@ def test_strange_state_is_named_and_the_former_snapshot_stays_whole() -> None:
 
 
 def test_a_payload_of_another_version() -> None:
-    with pytest.raises(UnsupportedError, match="version 1 but got 99"):
+    with pytest.raises(UnsupportedError, match="version 2 but got 99"):
         Snapshot.from_payload({"version": 99})
 
 

@@ -208,7 +208,7 @@ def test_a_run_that_is_wrecked_leaves_no_average_of_it(tmp_path: Path) -> None:
     """Before the fix the average was NaN for good: it had held the weights of the exploding steps."""
     skip_if_new("WeightAveraging")
     average = callbacks.EMAWeightAveraging(decay=0.9)
-    module, controller = Exploding(0.01), lr_search()
+    module, controller = Exploding(0.001), lr_search()
     fit(module, average, controller, max_epochs=10)  # it averages each step before we see its loss
     assert {"explore", "restore"} <= {decision.action for decision in controller.decisions}
     assert not all(module.finite)

@@ -272,7 +272,7 @@ def test_hover_shows_the_sentence_the_evidence_and_the_review(page):
     assert "slope a check −0.012 ± 0.004" in said_plainly
     assert "signs of it gap" in said_plainly
     assert "rising strips" not in said_plainly  # a way that says no
-    assert "helped: gain of val_loss a check 0.012 before, 0.006 in the 3 since (known at check 9)." in said
+    assert "helped: val_loss gained 0.012 a check before, 0.006 since (3 checks); known at check 9." in said
     page.point_at("first", 10)
     said = page.until(lambda: "check 10 ·" in page.text(".hover") and page.text(".hover"), "the numbers of a check")
     assert all(name in said for name in ("train_loss", "val_loss", "lr-SGD"))
@@ -338,8 +338,8 @@ def test_a_resumed_run_is_what_the_later_fit_says(page):
     assert page.js("return document.querySelector('.plot').dataset.decisions") == "5"
     page.all(".table tbody tr")[3].click()
     assert "decision 4 · check 39" in page.text(".story")
-    assert "did not help: gain of val_loss" in page.text(".story")  # of a decision of the first fit, by the second
-    assert "(known at check 42)" in page.text(".story")
+    assert "did not help: val_loss gained" in page.text(".story")  # of a decision of the first fit, by the second
+    assert "known at check 42" in page.text(".story")
 
 
 def test_empty_states_say_how_to_get_data(page):
@@ -399,7 +399,7 @@ def test_a_live_run_is_followed(page, logdir, server):
     page.js("Plotly.relayout(document.querySelector('.plot'), {'xaxis.range': [50, 150]})")
     run.go(24).close()
     page.drawn("third", 45)
-    assert "did not help: gain of val_loss a check 0.012 before" in page.text(".story")
+    assert "did not help: val_loss gained 0.012 a check before" in page.text(".story")
     assert page.js("return document.querySelector('.plot').dataset.decisions") == "4"
     assert page.text("tr.chosen").split()[0] == "2"
     assert page.js("return document.querySelector('.plot')._fullLayout.xaxis.range") == [50, 150]

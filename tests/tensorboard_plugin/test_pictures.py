@@ -74,6 +74,7 @@ def server(runs):
 def save(driver: Any, name: str) -> None:
     time.sleep(1)  # the last animation
     path = PICTURES / f"{name}.png"
+    PICTURES.mkdir(parents=True, exist_ok=True)
     path.unlink(missing_ok=True)
     assert driver.save_screenshot(str(path))
 

@@ -60,7 +60,7 @@ def test_every_check_and_every_decision_arrives(server):
     assert reviews[8] == {
         "check": 8,
         "at": 11,
-        "brought": "helped: gain of val_loss a check 0.012 before, 0.008 in the 3 since",
+        "brought": "helped: val_loss gained 0.012 a check before, 0.008 since (3 checks)",
     }
     assert decisions[8]["evidence"]["slope_error"] == 0.004
     assert (decisions[8]["kind"], decisions[8]["on"]) == ("divergence", "val_loss")

@@ -6,6 +6,7 @@ recomputable from what was recorded, and leaves nothing of a detector to save.
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, fields
 from typing import Any
@@ -71,6 +72,26 @@ class Detector(ABC):
             evidence: all further numbers that the sentence or a reader of the journal needs.
         """
         return Finding(self.condition, verdict, monitor, score, threshold, self.describe, evidence)
+
+    def stated(self, probability: float, views: MetricViews, view: MetricView, **evidence: float) -> Finding:
+        """A finding with a probability: yes from ``views.min_probability`` on, undecided from 0.5 on.
+
+        Args:
+            probability: that it is so; NaN if it cannot be told yet, which is undecided unless there is a new best.
+            views: of the check.
+            view: the series.
+            evidence: as in :meth:`finding`; what is NaN is left out, since it says nothing.
+        """
+        if probability >= views.min_probability:
+            verdict = Verdict.YES
+        else:
+            known = not math.isnan(probability)
+            verdict = Verdict.NO if (probability < 0.5 if known else view.since_low == 0) else Verdict.UNDECIDED
+        known_evidence = {name: number for name, number in evidence.items() if number == number}
+        threshold, describe = views.min_probability, self.describe
+        return Finding(
+            self.condition, verdict, view.name, probability, threshold, describe, known_evidence, probability
+        )
 
 
 @dataclass(frozen=True)

@@ -1,73 +1,49 @@
-"""Divergence: the training loss has lost ground for good."""
+"""Divergence: the training loss has lost ground for good, and validation does not contradict it."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import accumulate
 
+from lightning_lr.engine import text
 from lightning_lr.engine.detectors.base import Detector
 from lightning_lr.engine.history.run_history import TRAIN_LOSS
-from lightning_lr.engine.history.statistics import NOISE_WINDOW, cusum, mean, robust_noise
-from lightning_lr.engine.records import Finding, MetricView, MetricViews
-from lightning_lr.engine.vocabulary import Condition, Verdict
-
-
-@dataclass(frozen=True)
-class Rise:
-    """The course of a series since its lowest level.
-
-    Attributes:
-        before: level at the check before.
-        level: level at this check.
-        noise: of one block.
-        cusum: of the blocks since the lowest level against it.
-    """
-
-    before: float
-    level: float
-    noise: float
-    cusum: float
+from lightning_lr.engine.history.stall import FEWEST, logistic
+from lightning_lr.engine.history.statistics import NOISE_WINDOW, middle, robust_noise
+from lightning_lr.engine.records import Finding, MetricView, MetricViews, TrainWindow
+from lightning_lr.engine.vocabulary import Condition
 
 
 @dataclass(frozen=True)
 class DivergenceDetector(Detector):
-    """Finds a training loss that rises and does not come back.
+    """States the probability that training has lost ground for good, by either of two comparisons.
 
-    It looks at block means of the training loss, and at the level L̄ of each check, the mean of its blocks. Yes where
+    * **With the levels before.** A level is the mean training loss of a check. The lower of the newest two, so that one
+      spike is not two checks, is compared with the median of those before the newest three, over the last 32: noise
+      cannot lower a median, and in a descent it lies above the level. The rise must be several times its standard
+      error, and a good part of all that was gained since the loss before training.
+    * **With the loss before training**, if it was measured: from the first checks on, a level of several times it.
 
-    * *ground is lost*: ρ = (L̄ − L_best)/(L_0 − L_best), the share of all progress that is gone, exceeds ``ground``
-      at this
-      check and at the one before; free of scale and unit. A loss above where it began (ρ > 1) is the case "it never
-      learned". L_best is a level too: the best single block of a noisy run may be one lucky step, far below all that
-      the run ever held;
-    * the rise is *real*: a CUSUM of the blocks since the lowest level against a *frozen* baseline, that level and the
-      noise of the blocks up to it, passes ``alarm``. Frozen, because a running mean would chase the very rise that
-      is looked for;
-    * it is *not coming back*: the level has not fallen since the check before, beyond noise.
-
-    A single spike cannot fire it, however high: it must fill two checks without falling. Undecided where half of the
-    ground is lost and a condition is missing.
+    Validation must be worse too, by the same comparison; if it is not, the answer is no. If there is none, or none
+    since (between two validations), training must be clearer. After an adjustment the loss must have risen anew: what
+    falls back, or stays where it was, is answered already.
 
     Args:
-        ground: ρ from which on ground counts as lost. 0.25: spikes of half that size come and go in healthy runs.
-        alarm: CUSUM from which on a rise counts as real. 8: one false alarm in about 19,000
-            blocks of independent normal noise (at the usual 5 in about 930; but the noise is estimated, and blocks
-            are correlated).
-        back: standard errors by which the level may fall from one check to the next without counting as coming back. 2.
-        fewest: blocks needed before anything is said. 10: with fewer, neither the noise nor the gain to lose is known.
-
-    References:
-        E. S. Page, "Continuous inspection schemes", 1954 (CUSUM).
+        clear: standard errors of the rise at which the probability is one half; 0.95 three above. 5: noise of a third
+            of the total fall gave not one alarm in 500 descents.
+        part: share of the gain that must be lost for one half. 0.2; 0.8 is said at 0.37.
+        alone: by how many standard errors the rise must be clearer without validation. 3.
+        worse: standard errors by which validation must be worse for one half. 2.
+        above: by how many times its size the loss must lie above that before training for one half. 1: twice as high.
+        memory: levels that the median is taken of, the newest included. 32.
 
     >>> from lightning_lr.engine.history.metric_history import MetricHistory
-    >>> blocks, detector = MetricHistory("train_loss"), DivergenceDetector()
-    >>> for check, loss in enumerate([2.3, 2.0, 1.6, 1.4, 1.3, 1.27, 1.25, 1.3, 1.9, 2.6, 3.8]):
-    ...     view = blocks.update(loss, check)
-    >>> for finding in detector.examine(MetricViews(10, (), blocks=view)):
+    >>> levels, detector = MetricHistory("train_loss"), DivergenceDetector()
+    >>> for check, loss in enumerate([2.3, 2.0, 1.6, 1.4, 1.3, 1.27, 1.25, 1.3, 2.9, 5.6, 8.8]):
+    ...     view = levels.update(loss, check)
+    >>> for finding in detector.examine(MetricViews(10, (), levels=view)):
     ...     print(finding)
-    divergence: yes (the training loss rose from 1.25 to 3.8: 243 % of all progress is lost)
+    divergence: yes (diverging with probability 1.00: the training loss rose from 1.35 to 5.6 (56 deviations): ...)
     """
 
     condition = Condition.DIVERGENCE
@@ -75,93 +51,125 @@ class DivergenceDetector(Detector):
     urgent = True
     color, mark = "#d55e00", "triangle-up"
 
-    ground: float = 0.25
-    alarm: float = 8.0
-    back: float = 2.0
-    fewest: int = 10
+    clear: float = 5.0
+    part: float = 0.2
+    alone: float = 3.0
+    worse: float = 2.0
+    above: float = 1.0
+    memory: int = 32
 
     def examine(self, views: MetricViews) -> tuple[Finding, ...]:
-        """One finding on the blocks of the training loss, else on ``train_monitor``, else on the first monitor.
-
-        A monitor that rises while another series tells that training improves is overfitting, not divergence.
-        """
-        series = views.blocks or views.train or (views.fresh[0] if views.fresh else None)
-        if series is None or len(series.values) < self.fewest:
+        """One finding on the training loss, if it tells a level at this check; else none."""
+        levels = views.levels or views.train
+        if levels is None or not levels.fresh or not math.isfinite(levels.value):
             return ()
-        blocks = max(1, len(views.window.blocks) if views.blocks and views.window else 1)
-        # Since the last adjustment only these levels are at hand; the loss of each check of the run is a level too.
-        train = views.train if views.train is not None and views.train.name == series.name else None
-        known = train.best if train else series.best if blocks == 1 else math.nan
-        levels = running_means(series.values, blocks)
-        best = min(known, *levels) if math.isfinite(known) else min(levels)
-        return (self._examine(series, blocks, levels, best),)
-
-    def _examine(self, series: MetricView, blocks: int, levels: Sequence[float], best: float) -> Finding:
-        rise = self._rise(series, blocks, levels)
-        lost, lost_before = (_ground_lost(series, best, level) for level in (rise.level, rise.before))
-        return self.finding(
-            self._verdict(rise, blocks, lost, lost_before),
-            series.name,
-            lost,
-            self.ground,
-            lowest=series.shown(best),
-            level=series.shown(rise.level),
-            ground_lost=lost,
-            ground_lost_before=lost_before,
-            cusum=rise.cusum,
-            cusum_alarm=self.alarm,
-            noise=rise.noise,
-        )
+        witness = self._witness(views, levels.name)
+        ways = (self._above_start(levels, witness, views.window), self._above_before(levels, witness, views.validated))
+        said = [way for way in ways if way is not None]
+        if not said:
+            return (self.stated(math.nan, views, levels, known_checks=float(levels.count), fewest=float(FEWEST)),)
+        odds, evidence = max(said, key=lambda way: way[0])
+        return (self.stated(logistic(odds), views, levels, **evidence),)
 
     def describe(self, finding: Finding) -> str:
-        """From where to where it rose, and how much of the progress is lost."""
-        lowest, level = finding.evidence["lowest"], finding.evidence["level"]
-        subject = "the training loss" if finding.monitor == TRAIN_LOSS else finding.monitor
-        moved = "rose" if level > lowest else "fell"
-        return (
-            f"{subject} {moved} from {lowest:.4g} to {level:.4g}: {100 * finding.score:.0f} % of all progress is lost"
-        )
+        """From where to where it rose, in deviations and of what was gained; or how it compares with the start."""
+        known, subject = finding.evidence, _in_words(finding.monitor)
+        if "fewest" in known:
+            return text.cannot_tell_yet(known["known_checks"], known["fewest"])
+        if "height" not in known:
+            why = text.above_start(subject, known["level"], known["start"], "witness_level" in known)
+        else:
+            lost = known["lost"] if known["gained"] else math.inf
+            agrees = "witness_height" in known
+            why = text.diverged(subject, known["before"], known["level"], known["height"], lost, agrees)
+        return text.probably("diverging", finding.score, why)
 
-    def _rise(self, series: MetricView, blocks: int, levels: Sequence[float]) -> Rise:
-        lowest = levels.index(min(levels))
-        noise = self._noise(series, lowest + blocks)
-        return Rise(
-            before=levels[max(0, len(levels) - 1 - blocks)],
-            level=levels[-1],
-            noise=noise,
-            cusum=cusum(series.values[lowest + blocks :], levels[lowest], noise),
-        )
+    def _witness(self, views: MetricViews, name: str) -> MetricView | None:
+        """The held-out loss of this check, else the first monitor."""
+        first = views.fresh[0] if views.fresh else None
+        if first is None or first.name == name:
+            return None
+        return views.beside.get(first.name, first)
 
-    def _noise(self, series: MetricView, until: int) -> float:
-        """Noise of one block: up to the lowest level, or over the newest blocks."""
-        before = robust_noise(series.values[max(0, until - NOISE_WINDOW) : until])
-        # The larger of two opinions: read from few blocks, a noise may by luck be a third of what it is.
-        return max(before if before > 0 else 0.0, series.noise, 1e-12 * abs(series.first), 1e-300)
+    def _above_before(self, levels: MetricView, witness: MetricView | None, validated: int) -> Stated | None:
+        """By the levels before."""
+        rise = self._rise(levels, 2)
+        if rise is None:
+            return None
+        odds = rise["height"] - self.clear
+        if witness is not None:
+            # Between the last two checks there may have been one validation alone, or none.
+            seen = self._rise(witness, min(2, validated))
+            if seen is None:
+                return None
+            odds = min(odds, 2 * (seen["height"] - self.worse))
+            rise["witness_height"] = seen["height"]
+        else:
+            odds -= self.alone
+        return min(odds, 8 * (rise["lost"] - self.part)), rise
 
-    def _verdict(self, rise: Rise, blocks: int, lost: float, lost_before: float) -> Verdict:
-        if lost <= self.ground / 2 or not math.isfinite(lost):
-            return Verdict.NO
-        lost_twice = min(lost, lost_before)
-        returning = rise.before - rise.level > self.back * rise.noise * math.sqrt(2 / blocks)
-        real = lost_twice > self.ground and rise.cusum > self.alarm
-        return Verdict.YES if real and not returning else Verdict.UNDECIDED
+    def _rise(self, view: MetricView, newest: int) -> dict[str, float] | None:
+        """The lower of the newest levels against those before; ``None`` if there are too few of either."""
+        values = view.recent[-self.memory :]
+        since = view.values
+        if len(values) < FEWEST or len(since) < newest:
+            return None
+        earlier = values[:-3] if len(values) > 6 else values[:-2]
+        before, level = middle(earlier), min(values[-newest:])
+        if level <= before:
+            return {"before": before, "level": level, "height": 0.0, "lost": 0.0, "gained": 1.0, "above_start": 0.0}
+        tiny = max(1e-12 * abs(view.first), 1e-300)
+        calm = view.recent[-NOISE_WINDOW - 2 : -2]
+        # Read from few values, a noise may by luck be a fraction of what it is.
+        noise = max(robust_noise(calm) * (1 + 1 / (len(calm) - 2)), tiny)
+        if len(since) < view.count and level - min(since) < 2 * noise:
+            level = before  # not above what it was since the adjustment, which has answered the rise
+        gain = (view.first if math.isnan(view.start) else view.start) - before
+        return {
+            "before": view.shown(before),
+            "level": view.shown(level),
+            "height": (level - before) / (noise * math.sqrt(1 + 1.6 / len(earlier))),
+            "lost": (level - before) / max(gain, 3 * noise),
+            "gained": float(gain > 3 * noise),
+            "above_start": float(level > view.start),
+        }
+
+    def _above_start(self, levels: MetricView, witness: MetricView | None, window: TrainWindow | None) -> Stated | None:
+        """By the loss before training."""
+        level, noise = self._lowest_of_late(levels, window)
+        if math.isnan(levels.start) or math.isnan(level) or math.isnan(noise):
+            return None
+        odds = min(4 * (times_above(level, levels.start) - self.above), (level - levels.start) / noise - self.clear)
+        known = {"level": levels.shown(level), "start": levels.shown(levels.start), "above_start": 1.0}
+        if witness is None or math.isnan(witness.start) or math.isnan(witness.value):
+            odds -= self.alone
+        else:
+            odds = min(odds, 4 * (times_above(witness.value, witness.start) - self.above / 4))
+            known |= {"witness_level": witness.shown(witness.value), "witness_start": witness.shown(witness.start)}
+        return odds, known
+
+    def _lowest_of_late(self, levels: MetricView, window: TrainWindow | None) -> tuple[float, float]:
+        """The lower of the newest two levels, and their noise; of the only one, the lowest block of its last half."""
+        since, blocks = levels.values, window.blocks if window is not None else ()
+        noise = max(robust_noise(blocks), 1e-300) if len(blocks) >= FEWEST else levels.noise
+        if len(since) > 1:
+            falls_back = len(since) < levels.count and since[-1] < since[-2]
+            return (math.nan if falls_back else min(since[-2:])), noise + 1e-300
+        return (min(blocks[len(blocks) // 2 :]) if len(blocks) >= FEWEST and since else math.nan), noise
 
 
-def _ground_lost(series: MetricView, best: float, level: float) -> float:
-    gain = series.first - best
-    if gain <= 0:
-        # Nothing was ever gained: rising above the start by a tenth of it is all the ground there was.
-        gain = 0.1 * abs(series.first) or 1.0
-    return (level - best) / gain
+Stated = tuple[float, dict[str, float]]
+"""The odds as a logarithm, and the evidence."""
 
 
-def running_means(values: Sequence[float], width: int) -> list[float]:
-    """Mean of each run of ``width`` neighbours; of all where there are fewer.
+def times_above(value: float, start: float) -> float:
+    """How far a loss lies above the one before training, in sizes of that.
 
-    >>> running_means([1.0, 3.0, 5.0], 2)
-    [2.0, 4.0]
+    >>> times_above(6.9, 2.3)
+    2.0
     """
-    if len(values) <= width:
-        return [mean(values)]
-    total = (0.0, *accumulate(values))
-    return [(late - early) / width for early, late in zip(total, total[width:], strict=False)]
+    return (value - start) / (abs(start) or 1e-300)
+
+
+def _in_words(name: str) -> str:
+    return "the training loss" if name == TRAIN_LOSS else name

@@ -18,7 +18,7 @@ class GradientDisparityDetector(Detector):
     """Finds gradients of two batches that part again while the training loss goes on falling.
 
     A network that learns what the batches have in common gets gradients that shrink together. Once it learns single
-    samples by heart, each batch asks for another change (Forouzesh and Thiran 2021). Yes where the mean of the newest
+    samples by heart, each batch pulls elsewhere (Forouzesh and Thiran 2021). Yes where the mean of the newest
     ``window`` values of ``gradient_disparity`` lies ``rise`` times above the lowest such mean, by ``steep`` standard
     errors, and the training loss still improves. Only the checks since training had learned ``learned`` of its loss
     count: gradients grow in every network that begins to learn.

@@ -14,7 +14,7 @@ from lightning_lr.engine.vocabulary import Condition, Verdict
 class ImprovingDetector(Detector):
     """Finds a run that improves on a monitor while the critical ratio shows room for a higher rate.
 
-    ``critical_ratio`` of ``CriticalRatio`` tells how many times the last update could be repeated before it no longer
+    ``critical_ratio`` of ``CriticalRatio`` is how many times the last update could be repeated before it no longer
     pays. Yes for a monitor whose trend is improving, where the mean of the newest ``window`` ratios is at least
     ``room``. The monitors vote: with ``vote="all"`` every set must still improve.
 

@@ -1,4 +1,4 @@
-"""Incoherence: neurons keep changing their answer to the same input, and nothing is won by it."""
+"""Incoherence: neurons keep changing their answer to the same input, without a gain."""
 
 from __future__ import annotations
 

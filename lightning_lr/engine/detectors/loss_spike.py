@@ -1,4 +1,4 @@
-"""Loss spike: one sudden excursion of the training loss that comes back by itself."""
+"""Loss spike: one sudden excursion of the training loss that recovers by itself."""
 
 from __future__ import annotations
 

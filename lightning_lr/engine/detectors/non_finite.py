@@ -17,8 +17,9 @@ class NonFiniteDetector(Detector):
 
     * The training loss: yes if the window ends without a finite value, since weights that are NaN stay NaN; undecided
       if single steps were not finite and later ones were (a gradient scaler skips such steps).
-    * A monitor: yes from the ``streak``-th check in a row on; undecided before, since a metric may be undefined at one
-      check although the model is sound.
+    * A monitor: no if the training losses since are finite, since the metric is then undefined and the weights are
+      sound (a score of one class, a perplexity beyond the largest number). Without training losses yes from the
+      ``streak``-th check in a row on, and undecided before.
 
     Args:
         streak: checks in a row after which a non-finite monitor counts. 2: one may be an accident of the metric.
@@ -41,7 +42,8 @@ class NonFiniteDetector(Detector):
 
     def examine(self, views: MetricViews) -> tuple[Finding, ...]:
         """Findings only where something was not finite."""
-        findings = [self._monitor(view) for view in views.fresh if view.non_finite_streak]
+        sound = views.window is not None and not views.window.non_finite
+        findings = [self._monitor(view, sound) for view in views.fresh if view.non_finite_streak]
         if views.window is not None and views.window.non_finite:
             findings.insert(0, self._window(views.window))
         return tuple(findings)
@@ -50,15 +52,17 @@ class NonFiniteDetector(Detector):
         verdict, lost = Verdict.YES if window.ends_non_finite else Verdict.UNDECIDED, float(window.non_finite)
         return self.finding(verdict, TRAIN_LOSS, lost, 1.0, non_finite_steps=lost, steps=float(window.steps))
 
-    def _monitor(self, view: MetricView) -> Finding:
+    def _monitor(self, view: MetricView, sound: bool) -> Finding:
         count = view.non_finite_streak
-        verdict = Verdict.YES if count >= self.streak else Verdict.UNDECIDED
+        verdict = Verdict.NO if sound else Verdict.YES if count >= self.streak else Verdict.UNDECIDED
         return self.finding(verdict, view.name, float(count), float(self.streak), non_finite_checks=float(count))
 
     def describe(self, finding: Finding) -> str:
         """At how many steps or checks it was not finite."""
         if "steps" not in finding.evidence:
-            return f"{finding.monitor} was not finite at {finding.score:.0f} check{plural(finding.score)} in a row"
+            undefined = ", and training is sound: undefined" if finding.verdict is Verdict.NO else ""
+            checks = f"{finding.score:.0f} check{plural(finding.score)} in a row"
+            return f"{finding.monitor} was not finite at {checks}{undefined}"
         lost = finding.verdict is Verdict.YES
         return (
             f"the training loss was not finite at {finding.score:.0f} of {finding.evidence['steps']:.0f} steps, "

@@ -30,7 +30,7 @@ class OscillationDetector(Detector):
 
     References:
         G. Ch. Pflug, "Non-asymptotic confidence bounds for stochastic approximation algorithms with constant step
-        size", 1990: the sign of successive inner products tells the approach from the stationary phase.
+        size", 1990: the sign of successive inner products separates the approach from the stationary phase.
 
     >>> from lightning_lr.engine.history.metric_history import MetricHistory
     >>> opposed, train, detector = MetricHistory("relative_disparity"), MetricHistory("loss"), OscillationDetector()

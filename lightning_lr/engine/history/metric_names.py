@@ -7,7 +7,7 @@ A name is read word by word (``val/MSELoss_epoch``: val, mse, loss, epoch), neve
 from __future__ import annotations
 
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 
 TRAINING = frozenset({"train", "training", "trn"})
 VALIDATION = frozenset({"val", "valid", "validation", "eval", "evaluation", "dev", "holdout"})
@@ -22,6 +22,9 @@ RISES = frozenset(
 )
 FALLS = frozenset("ce cer err error fid loss mae mse nll perplexity ppl rmse wer".split())  # noqa: SIM905
 """Words for what is meant to rise and to fall; those that may mean either (score, distance) are in neither."""
+
+SMOOTH = frozenset("ce loss mae mse nll perplexity ppl rmse".split())  # noqa: SIM905
+"""Words for what changes with every step of training; an accuracy or an error rate moves in steps of one sample."""
 
 LOADER = re.compile(r"/dataloader_idx_\d+$")
 """What Lightning appends to the names of several validation sets."""
@@ -113,3 +116,45 @@ def is_meant_to_rise(name: str) -> bool:
     """
     there = set(words(name))
     return bool(there & RISES) and not there & FALLS
+
+
+def is_discrete(monitor: str) -> bool:
+    """Whether a held-out metric may stand still while the model still learns: an accuracy, but no loss.
+
+    >>> is_discrete("val_acc"), is_discrete("val_loss"), is_discrete("train_acc")
+    (True, False, False)
+    """
+    return is_held_out(monitor) and not set(words(monitor)) & (SMOOTH | OTHER)
+
+
+def is_beside(loss: str, monitor: str) -> bool:
+    """Whether a loss shows what a monitor that moves in steps may hide: one of the same held-out data and loader.
+
+    >>> is_beside("val_loss", "val_acc"), is_beside("val_loss", "val_mse"), is_beside("val_loss", "train_acc")
+    (True, False, False)
+    >>> is_beside("val_loss/dataloader_idx_1", "val_acc/dataloader_idx_0")
+    False
+    """
+    named = words(loss)
+    held_out = "loss" in named and named[-1] != "step" and bool(set(named) & VALIDATION) and not set(named) & TRAINING
+    return held_out and LOADER.findall(loss) == LOADER.findall(monitor) and is_discrete(monitor)
+
+
+def loss_beside(monitors: Iterable[str], logged: Iterable[str]) -> str | None:
+    """The logged loss that is read beside monitors that are none: of several, that with the fewest other words.
+
+    >>> loss_beside(["val_acc"], ["train_loss", "val_loss_aux", "val/loss_epoch", "val/loss", "val_loss_step"])
+    'val/loss'
+    >>> loss_beside(["val_loss"], ["val_loss", "val_ce_loss"]) is None
+    True
+    """
+    logged = list(logged)
+    for monitor in monitors:
+        found = [
+            (len(set(words(name)) - DATA - WHEN), "epoch" in words(name), name)
+            for name in logged
+            if is_beside(name, monitor)
+        ]
+        if found:
+            return min(found)[-1]
+    return None

@@ -8,8 +8,8 @@ from itertools import islice
 from typing import Any
 
 from lightning_lr.engine.history.metric_history import MetricHistory
-from lightning_lr.engine.history.metric_names import bare_name, is_loss
-from lightning_lr.engine.records import MetricView, MetricViews, Reading
+from lightning_lr.engine.history.metric_names import bare_name, is_beside, is_loss
+from lightning_lr.engine.records import MIN_PROBABILITY, MetricView, MetricViews, Reading, TrainWindow
 from lightning_lr.engine.vocabulary import Mode
 
 TRAIN_LOSS = "train_loss"
@@ -25,6 +25,8 @@ class RunHistory:
         train_monitor: logged metric that stands for training; ``None`` for the loss of ``training_step``.
         min_delta: least absolute change that counts as improvement.
         rel_delta: least change relative to |best| that counts as improvement.
+        loss_beside: held-out loss that is logged beside monitors that are no losses.
+        min_probability: from which on a condition that is stated with a probability is named.
     """
 
     def __init__(
@@ -34,17 +36,24 @@ class RunHistory:
         train_monitor: str | None = None,
         min_delta: float = 0.0,
         rel_delta: float = 0.0,
+        loss_beside: str | None = None,
+        min_probability: float = MIN_PROBABILITY,
     ) -> None:
         sign = -1 if mode is Mode.MAX else 1
         train_name = train_monitor or TRAIN_LOSS
         self.train_monitor = train_monitor
+        self.min_probability = min_probability
         self.monitors = [MetricHistory(name, sign, min_delta, rel_delta) for name in monitors]
+        self.beside = None if loss_beside is None else MetricHistory(loss_beside)
+        self.judged_beside = [name for name in monitors if loss_beside and is_beside(loss_beside, name)]
         self.train = MetricHistory(train_name, sign if train_monitor else 1)
-        self.blocks = MetricHistory(TRAIN_LOSS)
+        self.levels = MetricHistory(TRAIN_LOSS, ages=False)
+        self.blocks = MetricHistory(TRAIN_LOSS, ages=False)
+        self.validations = [False, False]
         # No gap of the training loss to itself, and none between a loss and an accuracy, nor between a value that
         # is maximized and a loss that is minimized, whatever their names.
         self.gaps = {
-            name: MetricHistory(f"gap of {name}")
+            name: MetricHistory(f"gap of {name}", ages=False)
             for name in monitors
             if name != train_name and self.train.sign == sign and same_quantity(name, train_name, mode)
         }
@@ -58,8 +67,18 @@ class RunHistory:
             train_only: whether it is one between two validations, which knows the training loss alone.
         """
         check, window = reading.check, reading.train
-        train = self.train.update(self._train_value(reading, train_only), check)
+        if reading.untrained:
+            for tracker in (*self.monitors, self.train, self.levels, *([self.beside] if self.beside else [])):
+                tracker.start_at(reading.untrained.get(tracker.name, math.nan))
+        if window is not None and not window.is_level:
+            window = None
+        self.validations = [self.validations[1], not train_only]
+        train = self.train.update(self._train_value(reading, window, train_only), check)
         monitors = tuple(tracker.update(reading.metrics.get(tracker.name), check) for tracker in self.monitors)
+        beside = {}
+        if self.beside is not None:
+            view = self.beside.update(reading.metrics.get(self.beside.name), check)
+            beside = dict.fromkeys(self.judged_beside, view)
         return MetricViews(
             check=check,
             monitors=monitors,
@@ -70,21 +89,25 @@ class RunHistory:
             blocks=self.blocks.extend(window.blocks, check) if window else None,
             window=window,
             probes=self._probed(reading),
+            levels=self.levels.update(window.mean, check) if window else None,
+            beside=beside,
+            validated=sum(self.validations),
+            min_probability=self.min_probability,
         )
 
-    def _train_value(self, reading: Reading, train_only: bool) -> float | None:
+    def _train_value(self, reading: Reading, window: TrainWindow | None, train_only: bool) -> float | None:
         """What stands beside the monitors: of all steps since they were last read, however often was looked between."""
         if train_only or self.train_monitor:
             return None if train_only else reading.train_metric
         if reading.train_loss is not None:
             return reading.train_loss
-        return reading.train.mean if reading.train else None
+        return window.mean if window else None
 
     def _probed(self, reading: Reading) -> dict[str, MetricView]:
         """The quantities of the whole network; those of single layers are for the eye alone."""
         for name in reading.probes:
             if "/" not in name and name not in self.probes:
-                self.probes[name] = MetricHistory(name)
+                self.probes[name] = MetricHistory(name, ages=False)
         return {name: tracker.update(reading.probes.get(name), reading.check) for name, tracker in self.probes.items()}
 
     def restart(self) -> None:
@@ -100,7 +123,10 @@ class RunHistory:
         """
         return {"monitors": {t.name: t.state_dict() for t in self.monitors}} | {
             "train": self.train.state_dict(),
+            "levels": self.levels.state_dict(),
             "blocks": self.blocks.state_dict(),
+            "beside": self.beside.state_dict() if self.beside else None,
+            "validations": list(self.validations),
             "gaps": {name: tracker.state_dict() | self._gap_values(name) for name, tracker in self.gaps.items()},
             "probes": {name: tracker.state_dict() for name, tracker in self.probes.items()},
         }
@@ -117,10 +143,14 @@ class RunHistory:
                 values = self._differences(name, saved["values"]) if isinstance(saved["values"], int) else {}
                 tracker.load_state_dict(saved | values)
         probes = state["probes"]
-        self.probes = {name: MetricHistory(name) for name in probes}
+        self.probes = {name: MetricHistory(name, ages=False) for name in probes}
         for name, tracker in self.probes.items():
             tracker.load_state_dict(probes[name])
+        self.levels.load_state_dict(state["levels"])
         self.blocks.load_state_dict(state["blocks"])
+        if self.beside is not None and state["beside"] is not None:
+            self.beside.load_state_dict(state["beside"])
+        self.validations = list(state["validations"])
 
     def _gap_values(self, name: str) -> dict[str, int]:
         values = self.gaps[name].state.values
@@ -133,7 +163,16 @@ class RunHistory:
         return {"values": [m - t for m, t in islice(newest, count)][::-1]}
 
     def _all(self) -> list[MetricHistory]:
-        return [*self.monitors, self.train, self.blocks, *self.gaps.values(), *self.probes.values()]
+        beside = [self.beside] if self.beside is not None else []
+        return [
+            *self.monitors,
+            *beside,
+            self.train,
+            self.levels,
+            self.blocks,
+            *self.gaps.values(),
+            *self.probes.values(),
+        ]
 
 
 def gap_between(monitor: MetricView, train: MetricView) -> float | None:

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from operator import mul, sub
-from statistics import NormalDist, median
+from statistics import NormalDist
 
 from lightning_lr.engine.text import plural
 from lightning_lr.engine.vocabulary import Verdict
@@ -21,6 +21,9 @@ CONFIDENCE = 0.95
 
 MAD_TO_SD = 1.4826
 """Median absolute deviation → standard deviation under normal noise (Rousseeuw and Croux 1993)."""
+
+MEAN_TO_SD = 1.2533
+"""Mean absolute deviation → standard deviation under normal noise."""
 
 NOISE_WINDOW = 32
 """Newest values that the noise is read from: its error is then an eighth of it, and annealed runs end calmer."""
@@ -77,25 +80,35 @@ def student_quantile(confidence: float, freedom: int) -> float:
     return z + first / freedom + second / freedom**2 + third / freedom**3
 
 
-def robust_noise(values: Sequence[float], stride: int = 1) -> float:
+def robust_noise(values: Sequence[float]) -> float:
     """Standard deviation of one value around a locally straight line; NaN for too few values.
 
     The median of the absolute second differences: a straight trend cancels, and one outlier, which enters three
     of them, cannot move the median of many. Independent normal noise of deviation s has second differences of
-    deviation s·√6, at every stride; noise that wanders slowly shows less of itself at stride 1 than further apart.
+    deviation s·√6. Of a series that seldom moves the median is 0; their mean then tells.
 
     >>> robust_noise([5.0, 4.0, 3.0, 2.0])
     0.0
     >>> round(robust_noise([0, 1, 0, 1, 0, 1]), 2)
     1.21
     """
-    count = len(values) - 2 * stride
+    count = len(values) - 2
     if count < 1:
         return math.nan
-    steps = list(map(sub, values[stride:], values))
-    bends = sorted(map(abs, map(sub, steps[stride:], steps)))
-    middle = 0.5 * (bends[count // 2] + bends[(count - 1) // 2])
-    return float(MAD_TO_SD / math.sqrt(6) * middle)
+    steps = list(map(sub, values[1:], values))
+    bends = sorted(map(abs, map(sub, steps[1:], steps)))
+    half = 0.5 * (bends[count // 2] + bends[(count - 1) // 2])
+    return float(MAD_TO_SD * half if half > 0 else MEAN_TO_SD * sum(bends) / count) / math.sqrt(6)
+
+
+def middle(values: Sequence[float]) -> float:
+    """Median of at least one value.
+
+    >>> middle([3.0, 1.0, 2.0, 10.0])
+    2.5
+    """
+    ordered = sorted(values)
+    return 0.5 * (ordered[len(ordered) // 2] + ordered[(len(ordered) - 1) // 2])
 
 
 def mean(values: Sequence[float]) -> float:
@@ -109,8 +122,8 @@ def robust_level(values: Sequence[float]) -> tuple[float, float]:
     >>> robust_level([1.0, 1.0, 1.0, 100.0])
     (1.0, 0.0)
     """
-    middle = median(values)
-    return middle, MAD_TO_SD * median([abs(v - middle) for v in values])
+    level = middle(values)
+    return level, MAD_TO_SD * middle([abs(v - level) for v in values])
 
 
 def least_squares(values: Sequence[float]) -> tuple[float, float, float]:
@@ -162,10 +175,9 @@ def trend(values: Sequence[float], noise: float = math.nan) -> Trend:
     return Trend(slope, error, n, improving=beyond(-slope, reach), rising=beyond(slope, reach))
 
 
-def recent_noise(values: Sequence[float], before: float = math.nan) -> float:
-    """Noise of the newest values; if these are too few to tell, the noise that was known before."""
-    noise = robust_noise(values[-NOISE_WINDOW:])
-    return before if math.isnan(noise) else noise
+def recent_noise(values: Sequence[float]) -> float:
+    """Noise of the newest values."""
+    return robust_noise(values[-NOISE_WINDOW:])
 
 
 def recent_trend(values: Sequence[float], noise: float) -> Trend:
@@ -182,26 +194,3 @@ def beyond(value: float, reach: float) -> Verdict:
     if value > reach:
         return Verdict.YES
     return Verdict.NO if value <= -reach else Verdict.UNDECIDED
-
-
-def cusum(values: Sequence[float], centre: float, deviation: float, slack: float = 0.5) -> float:
-    """One-sided cumulative sum of how far the values lie above the centre, in deviations (Page 1954).
-
-    S ← max(0, S + (x − centre)/deviation − slack), starting at 0. With slack 0.5 and an alarm at 5, independent
-    noise raises a false alarm once in about 930 values; a single outlier is forgotten as the sum runs down.
-
-    Args:
-        values: the values, oldest first.
-        centre: the level that counts as normal.
-        deviation: the noise that counts as normal, > 0.
-        slack: how many deviations are tolerated without adding up.
-
-    >>> cusum([0, 0, 3, 0, 0, 0], centre=0, deviation=1)     # one outlier runs down again
-    1.0
-    >>> cusum([2, 2, 2, 2], centre=0, deviation=1)           # a shift adds up
-    6.0
-    """
-    total = 0.0
-    for value in values:
-        total = max(0.0, total + (value - centre) / deviation - slack)
-    return total

@@ -1,7 +1,7 @@
 """The learning rate is found along the very first update: which multiple of it to read, and what the readings come to.
 
 The run makes its first optimizer step at the user's rate, from θ₀ to θ₁. Then the loss of a few fixed batches is read
-at θ₀ + a·(θ₁ − θ₀) for some multiples *a*, by forward passes alone. Where it is lowest tells the best rate, and hardly
+at θ₀ + a·(θ₁ − θ₀) for some multiples *a*, by forward passes alone. Where it is lowest gives the best rate, and hardly
 depends on the rate that was given: starts 10,000 times apart lead to the same one. The update is then rescaled, not
 repeated, so no step is lost.
 
@@ -58,13 +58,13 @@ SOFT, HARD = 2.5, 0.5
 SOFT_BELOW, HARD_ABOVE = 1.2, 2.0
 FAR = 16.0
 """An update that is proportional to the gradient (SGD) has no bound. How the loss rises far beyond its minimum, at 16
-times its place, tells what an overshoot does: p = log(rise / gain) / log(15) is 2 for a parabola. At 2 and above (plain
+times its place, shows what an overshoot does: p = log(rise / gain) / log(15) is 2 for a parabola. At 2 and above (plain
 deep networks) it grows and kills: half the estimate. At 1.2 and below (batch norm, a fresh head on trained features) it
 heals itself: 2.5 times the estimate. Between them on a logarithmic scale. Adaptive optimizers need no such factor:
 their steps are bounded."""
 
 NEAR = 4.0
-"""A far reading within this factor of the minimum, cut off by the bounds, tells nothing of the far side."""
+"""A far reading within this factor of the minimum, cut off by the bounds, says nothing about the far side."""
 
 
 @dataclass

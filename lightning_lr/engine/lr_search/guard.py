@@ -37,7 +37,7 @@ ABOVE = 1.0
 """A monitor that lies above its value before training by as much as that value takes the rate back at once."""
 
 ENOUGH = 3
-"""Checks that such a mean needs; before them nothing is said."""
+"""Checks that such a mean needs; before them there is no answer."""
 
 PATIENCE, LAST = 0.2, 0.4
 """Shares of the budget. From the first on a moved rate is taken back as well if the monitor is no better than before
@@ -87,7 +87,7 @@ class Confirmation:
     differences: list[float] = field(default_factory=list)
 
     def look(self, value: float, progress: float | None) -> Verdict:
-        """Yes: confirmed. No: the start and the user's rate have to come back.
+        """Yes: confirmed. No: the start and the user's rate have to be restored.
 
         Args:
             value: of the monitor, oriented; one that is not finite says nothing.

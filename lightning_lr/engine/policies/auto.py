@@ -12,9 +12,10 @@ RESPONSES: Mapping[Condition, Response] = {
     # Reductions and restores as the prototype's figures chose them: see docs/decisions/0003-first-auto-policy.md.
     Condition.NON_FINITE: Response(Action.RESTORE, 0.3),
     Condition.DIVERGENCE: Response(Action.RESTORE, 0.3),
-    Condition.OVERFITTING: Response(Action.RESTORE, 0.1, patience=2),
+    # No patience beyond the probability, which rests on several checks.
+    Condition.OVERFITTING: Response(Action.RESTORE, 0.1),
     Condition.PLATEAU: Response(
-        Action.RESTORE, 0.3, patience=3, defer_to_scheduler=True, min_plateau_fraction=MIN_PLATEAU_FRACTION
+        Action.RESTORE, 0.3, defer_to_scheduler=True, min_plateau_fraction=MIN_PLATEAU_FRACTION
     ),
     # Noise of the neurons falls about in proportion to the rate: a half is seen in the next flips.
     Condition.INCOHERENCE: Response(Action.REDUCE, 0.5, patience=3),

@@ -12,10 +12,8 @@ RESPONSES: Mapping[Condition, Response] = {
     # 0.5 loses at most one octave to a false alarm.
     Condition.NON_FINITE: Response(Action.REDUCE, 0.5),
     Condition.DIVERGENCE: Response(Action.REDUCE, 0.5),
-    Condition.OVERFITTING: Response(Action.REDUCE, 0.5, patience=3),
-    Condition.PLATEAU: Response(
-        Action.REDUCE, 0.5, patience=5, defer_to_scheduler=True, min_plateau_fraction=MIN_PLATEAU_FRACTION
-    ),
+    Condition.OVERFITTING: Response(Action.REDUCE, 0.5),
+    Condition.PLATEAU: Response(Action.REDUCE, 0.5, defer_to_scheduler=True, min_plateau_fraction=MIN_PLATEAU_FRACTION),
     Condition.INCOHERENCE: Response(Action.REDUCE, 0.5, patience=5),
     Condition.OSCILLATION: Response(Action.REDUCE, 0.5, patience=5),
 }
@@ -23,7 +21,7 @@ RESPONSES: Mapping[Condition, Response] = {
 
 @dataclass(frozen=True)
 class ConservativePolicy(Policy):
-    """Only ever reduces the rate, by half, and waits longer than ``auto``.
+    """Only ever reduces the rate, by half, and asks for a higher probability than ``auto``.
 
     Arguments and attributes are those of :class:`~lightning_lr.engine.policies.policy.Policy`, with other defaults.
 
@@ -32,4 +30,5 @@ class ConservativePolicy(Policy):
     """
 
     name: str = "conservative"
+    min_probability: float = 0.9
     responses: Mapping[Condition, Response] = field(default_factory=lambda: RESPONSES)

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import InitVar, dataclass, field, replace
 from typing import Any
 
+from lightning_lr.engine.records import MIN_PROBABILITY
 from lightning_lr.engine.vocabulary import Action, Condition
 from lightning_lr.errors import ArgumentError, check_integer, check_number
 
@@ -22,6 +23,9 @@ MIN_PLATEAU_FRACTION = 0.05
 """Part of a known budget that a plateau must have lasted. Three checks are a tenth of thirty epochs, but nothing of a
 run that checks after each of its 200 steps: there a cut at the first calm stretch cost 3 % (decision 12)."""
 
+
+STALLED = (Condition.PLATEAU, Condition.OVERFITTING)
+"""What ``patience`` applies to, even if a response asks for one check alone: these may wait."""
 
 RESTORED = (Condition.OVERFITTING, Condition.DIVERGENCE, Condition.NON_FINITE)
 """On these ``restore_best=True`` restores: ground was lost."""
@@ -69,6 +73,10 @@ class Response:
         return replace(self, factor=self.factor**octaves)
 
 
+def _waits(condition: Condition, response: Response) -> bool:
+    return response.patience > 1 or condition in STALLED
+
+
 @dataclass(frozen=True)
 class Policy:
     """A named table of responses, with its numbers and flags.
@@ -88,10 +96,13 @@ class Policy:
         rel_delta: least change of a monitor relative to |best| that counts as improvement, ≥ 0. 1e-3: ten times the
             default of ``ReduceLROnPlateau``, and below what is reported of a result.
         warmup_checks: checks at the start of a run without a change, ≥ 0; divergence and NaN are acted on at once.
+        min_probability: from which on plateau, overfitting and divergence are named and answered, 0.5 to 1.
+        factor_above_start: multiplier of the learning rate instead of ``factor``, if that is larger, at a divergence
+            whose loss lies above the one before training. 0.05: a rate that loses all is not twice too high.
 
     Args:
-        patience: checks in a row, for every response that waits at all (those at once stay so); the plateau then waits
-            for just these, however small a part of the budget they are.
+        patience: checks in a row, for plateau and overfitting and for every response that waits at all (those at once
+            stay so); the plateau then waits for just these, however small a part of the budget they are.
         factor: multiplier of every reduction.
         restore_best: ``False`` turns each restore into a plain reduction; ``True`` restores on overfitting and on
             divergence.
@@ -115,6 +126,8 @@ class Policy:
     stops: bool = False
     rel_delta: float = 1e-3
     warmup_checks: int = 0
+    min_probability: float = MIN_PROBABILITY
+    factor_above_start: float = 0.05
     patience: InitVar[int | None] = None
     factor: InitVar[float | None] = None
     restore_best: InitVar[bool | None] = None
@@ -130,10 +143,12 @@ class Policy:
         check_integer("max_failed_restores", self.max_failed_restores, 1)
         check_number("rel_delta", self.rel_delta)
         check_integer("warmup_checks", self.warmup_checks, 0)
+        check_number("min_probability", self.min_probability, above=0.5, below=1.0)
+        check_number("factor_above_start", self.factor_above_start, above=0.0)
         responses = {Condition(condition): response for condition, response in self.responses.items()}
         for condition, response in responses.items():
             changes: dict[str, object] = {}
-            if patience is not None and response.patience > 1:
+            if patience is not None and _waits(condition, response):
                 changes |= {"patience": patience, "min_plateau_fraction": 0.0}
             if min_plateau_fraction is not None and response.min_plateau_fraction:
                 changes["min_plateau_fraction"] = min_plateau_fraction
@@ -146,7 +161,7 @@ class Policy:
             if changes:
                 responses[condition] = replace(response, **changes)  # type: ignore[arg-type]
         self._refuse_unused(
-            patience=None if any(r.patience > 1 for r in self.responses.values()) else patience,
+            patience=None if any(_waits(c, r) for c, r in responses.items()) else patience,
             factor=None if any(r.action is not Action.RAISE for r in self.responses.values()) else factor,
             restore_best=None if any(c in RESTORED for c in responses) else restore_best or None,
         )

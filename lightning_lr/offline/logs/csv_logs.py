@@ -46,7 +46,7 @@ def _is_metric(name: str) -> bool:
 
 
 def read(paths: Sequence[Path], watch: Watch) -> Run:
-    """Read a whole table, whichever columns it has; cells that are empty or no number are skipped.
+    """Read a whole table, whichever columns it has; cells without a number are skipped.
 
     Raises:
         LogError: if it is no table of metrics, or one of several runs.

@@ -8,14 +8,17 @@ keeps the scale and the condition, but neither its settings nor its reasons.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
+from dataclasses import replace
+from functools import partial
+from itertools import filterfalse
 from pathlib import Path
 
-from lightning_lr.engine.history.metric_names import FALLS, is_meant_to_rise, words
+from lightning_lr.engine.history.metric_names import FALLS, is_meant_to_rise, loss_beside, words
 from lightning_lr.engine.journal import JournalLine
-from lightning_lr.engine.log_tags import CONDITION, PROBES, is_ours, quantity_of
+from lightning_lr.engine.log_tags import CONDITION, PROBES, UNTRAINED, is_ours, quantity_of
 from lightning_lr.engine.records import Adjustment, Decision, Rate, Reading, TrainWindow
-from lightning_lr.engine.settings import settings_from
+from lightning_lr.engine.settings import Settings, settings_from
 from lightning_lr.engine.text import plural
 from lightning_lr.engine.vocabulary import Action, Condition
 from lightning_lr.offline.logs.column_roles import add_totals, epoch_name, is_lr
@@ -25,6 +28,9 @@ from lightning_lr.offline.logs.run import Run, Watch
 
 BLOCKS = 16
 """Blocks that the step losses of one check are averaged into: as many as a live window keeps."""
+
+LOG_EVERY = 50
+"""Steps from one logged step to the next, by the Trainer's default."""
 
 JUMP = 1.5
 """Ratio of two neighbouring rates, or scales, from which on it counts as a change: halving does, a cosine's single
@@ -56,36 +62,41 @@ def logged_run(path: Path, kind: str, log: Log, watch: Watch, read: Sequence[str
         choose(log.columns, [watch.train_monitor], where=str(path))
     mode, why = _mode(choice.monitors[0], watch.mode)
     settings = settings_from(monitor=choice.monitors, mode=mode, train_monitor=watch.train_monitor)
+    settings = replace(settings, loss_beside=loss_beside(settings.monitors, filterfalse(is_ours, log.columns)))
     chosen = [choice.sentence, f"mode {mode}, {why}", *totals, *read]
+    if settings.loss_beside is not None:
+        chosen.append(f"{settings.loss_beside} is read beside a discrete monitor")
     if epoch_name(log.columns) is None:
         chosen.append("no epoch was logged: each check counts as one epoch")
     if log.restarts:
         chosen.append(f"the run was resumed {log.restarts} time{plural(log.restarts)}; the steps logged last count")
     present = any(map(is_ours, log.columns))
-    return Run(
-        path, kind, settings, lambda: log_lines(log, choice, watch.train_monitor), tuple(chosen), present=present
-    )
+    return Run(path, kind, settings, partial(log_lines, log, choice, settings), tuple(chosen), present=present)
 
 
-def log_lines(log: Log, choice: Choice, train_monitor: str | None = None) -> Iterator[JournalLine]:
+def log_lines(log: Log, choice: Choice, settings: Settings) -> Iterator[JournalLine]:
     """The checks of a run, in the form of a journal's lines."""
     columns, rates = log.columns, _rates(log)
     epochs = columns.get(epoch_name(columns) or "")
     scale, conditions = _own_column(log, "scale"), _own_column(log, CONDITION)
-    train = columns.get(train_monitor or "")
+    train = columns.get(settings.train_monitor or "")
     probes = {name: c for tag, c in columns.items() if (name := quantity_of(tag)) in PROBES}
     before, monitors = -1, {name: columns[name] for name in choice.monitors}
-    for check, step in enumerate(sorted({s for column in monitors.values() for s in column.steps})):
+    read = monitors | {name: columns[name] for name in filter(None, [settings.loss_beside])}
+    steps = sorted({s for column in monitors.values() for s in column.steps})
+    means, samples = _training(columns, choice, set(steps))
+    for check, step in enumerate(steps):
         epoch = epochs.latest(step) if epochs else math.nan
         reading = Reading(
             check=check,
             epoch=int(epoch) if math.isfinite(epoch) else check,
             step=step,
-            metrics=_values(monitors, step),
-            train=_window(columns, choice, before, step),
+            metrics=_values(read, step),
+            train=_window(means, samples, before, step),
             train_metric=None if train is None else train.at(step),
             rates={name: Rate(rate, 1.0, rate) for name, rate in rates(step).items()},
             probes=_values(probes, step),
+            untrained={} if check else _untrained(columns),
         )
         code = conditions.at(step)
         condition = Condition.HEALTHY if code is None else Condition(log.conditions[int(code)])
@@ -127,20 +138,32 @@ def _decision(reading: Reading, condition: Condition, old: float, new: float | N
         factor if ours else 1.0,
         old_lr=rates,
         new_lr={name: rate * factor for name, rate in rates.items()} if ours else rates,
-        reason="its reason is in the journal, not in this log" if ours else NOT_OURS,
+        sentence="its reason is in the journal, not in this log" if ours else NOT_OURS,
     )
 
 
-def _window(columns: Mapping[str, Column], choice: Choice, before: int, step: int) -> TrainWindow | None:
-    """The training loss between two checks: its mean over the epoch, and its single steps, if they were logged."""
-    whole = columns[choice.train].between(before, step) if choice.train else []
-    steps = columns[choice.train_steps].between(before, step) if choice.train_steps else whole
-    known = steps or whole
+def _training(columns: Mapping[str, Column], choice: Choice, checks: Set[int]) -> tuple[Column, Column]:
+    """The training loss as means over all steps between two checks, and as losses of single steps; each may be empty.
+
+    What Lightning logs from ``training_step`` under the plain name is by default the loss of every fiftieth step. A
+    plain name holds means if it has values at the steps of checks alone; and if these are not all a fiftieth step.
+    """
+    named = columns.get(choice.train or "", Column())
+    single = columns.get(choice.train_steps or "", Column())
+    sampled = choice.train is not None and not is_ours(choice.train) and "epoch" not in words(choice.train)
+    if sampled and (set(named.steps) - checks or all((step + 1) % LOG_EVERY == 0 for step in named.steps)):
+        return Column(), single if len(single) > len(named) else named
+    return named, single
+
+
+def _window(means: Column, samples: Column, before: int, step: int) -> TrainWindow | None:
+    """The training loss between two checks: its mean, and its single steps, as far as they were logged."""
+    whole, single = means.between(before, step), samples.between(before, step)
+    known = single or whole
     if not known:
         return None
     finite = [value for value in known if math.isfinite(value)]
-    # An epoch's own mean is of all its steps; single steps are a sample of them.
-    mean = whole[-1] if whole and whole is not steps else math.fsum(finite) / len(finite) if finite else math.nan
+    mean = whole[-1] if whole else math.fsum(finite) / len(finite) if finite else math.nan
     lost = len(known) - len(finite)
     return TrainWindow(
         mean=mean,
@@ -148,7 +171,14 @@ def _window(columns: Mapping[str, Column], choice: Choice, before: int, step: in
         steps=step - before,
         non_finite=round(lost / len(known) * (step - before)),
         ends_non_finite=not math.isfinite(known[-1]),
+        sampled=None if whole or len(known) >= step - before else len(known),
     )
+
+
+def _untrained(columns: Mapping[str, Column]) -> dict[str, float]:
+    """What our callback logged of the metrics before training."""
+    named = ((quantity_of(tag) or "", column) for tag, column in columns.items())
+    return {name.partition("/")[2]: c.values[0] for name, c in named if name.startswith(f"{UNTRAINED}/")}
 
 
 def _blocks(values: Sequence[float]) -> tuple[float, ...]:

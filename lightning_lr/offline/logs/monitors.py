@@ -9,9 +9,10 @@ with the fewest other words, of which the words for a total (mean, total …) do
 one that is meant to fall (``val_mse``), else one that is meant to rise (``val_acc``), else any. If there is none at
 all, the training loss is. All data loaders of the chosen name are monitors (``val_loss/dataloader_idx_0`` …).
 
-**The training loss** is the loss with the words train, training and trn, or with no word for data at all: of these the
-one that measures what the monitor measures, else the one with the fewest other words. Its ``_step`` values serve as
-well, as the training loss between two checks.
+**The training loss** is the mean over all steps that our own callback logged, if it was in the run; else the loss with
+the words train, training and trn, or with no word for data at all: of these the one that measures what the monitor
+measures, else the one with the fewest other words. Its ``_step`` values serve as well, as the training loss between two
+checks.
 """
 
 from __future__ import annotations
@@ -103,12 +104,12 @@ def choose(
     held_out = _best(_held_out(offered, VALIDATION)) or _best(_held_out(offered, TEST))
     watched = tuple(monitors) or _loaders(held_out, offered)
     quantity = bare_name(watched[0]) if watched else "loss"
-    per_check = train or _best(_trained(offered, quantity))
+    logged = train or _best(_trained(offered, quantity))
     per_step = _best(_trained(offered, quantity, steps=True))
-    chosen = watched or (() if per_check is None else (per_check,))
-    # Our own callback logs the training loss that it saw, also where the module logs none.
+    chosen = watched or (() if logged is None else (logged,))
+    # Our own callback logs the mean over all steps, also if the module logs one step in fifty, or none.
     gathered = (name for name in names if quantity_of(name) == "train")
-    per_check = per_check or (None if per_step else next(gathered, None))
+    per_check = logged if logged is not None and logged in (train, *chosen) else next(gathered, logged)
     if not chosen:
         raise _missing("a metric with a name like val_loss", offered, where)
     loss = per_check or per_step

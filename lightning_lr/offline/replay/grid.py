@@ -47,7 +47,7 @@ class _SharedHistory(RunHistory):
         self.check = -1
 
     def update(self, reading: Reading, train_only: bool = False) -> MetricViews:
-        """The views of a check, read by the first engine that asks."""
+        """The views of a check, read by the first engine that needs them."""
         self.check = reading.check
         views = self.shared.views
         if self.restarts not in views:

@@ -2,7 +2,7 @@
 
 What counts is the first change of each run: every later one rests on metrics of a run that would have gone another way.
 It is set against the run's best check. Before it, the run still had something to gain at its own rate; long after it,
-checks were spent in vain.
+checks brought nothing.
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ import difflib
 import inspect
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from lightning_lr.engine.policies import PRESETS, EpochPolicy
@@ -106,7 +106,7 @@ def _changed(run: Run, changes: dict[str, Any]) -> Settings:
     dropped = REMEDIES if isinstance(PRESETS.get(changes.get("policy", "")), EpochPolicy) else ()
     kept = {name: value for name, value in known.items() if name in NAMES and name not in dropped}
     now = kept | {"monitor": known["monitors"]} | changes
-    return settings_from(**now)
+    return replace(settings_from(**now), loss_beside=run.settings.loss_beside)
 
 
 def _name(changes: dict[str, Any]) -> str:

@@ -21,7 +21,7 @@ def advice_of(summary: RunSummary, good: GoodRange, conclusion: Conclusion) -> l
 def _answered(summary: RunSummary, conclusion: Conclusion) -> str:
     """What the callback did about it, if that brought something or ended the run."""
     if any(decision.action is Action.STOP for decision in summary.acted):
-        return "Training was stopped, since nothing more was won."
+        return "Training was stopped, since the last restores brought no gain."
     cut = next((d for d in summary.acted if d.condition is Condition.OVERFITTING), None)
     if cut is None or conclusion.kind is Kind.OVERFITTING or not summary.finite:
         return ""

@@ -132,7 +132,8 @@ class _Curve:
         return Conclusion(Kind.NON_FINITE, last, (f"{self.name} was not finite any more after {self._at(last)}.",))
 
     def _overfitting(self) -> Conclusion | None:
-        found = self._was_found(Condition.OVERFITTING)
+        # The detectors name a rise overfitting without a training loss too; here the next question is the better one.
+        found = self._trained() and self._was_found(Condition.OVERFITTING)
         answered = any(
             line.decision.condition is Condition.OVERFITTING and line.decision.action is not Action.HOLD
             for line in self.summary.lines[self.start + 1 :]

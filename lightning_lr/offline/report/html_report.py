@@ -114,6 +114,7 @@ def _chart(report: Report) -> dict[str, Any]:
     layout = {
         "margin": {"l": 80, "r": 20, "t": 20, "b": 45},
         "hovermode": "closest",
+        "modebar": {"bgcolor": "rgba(0,0,0,0)", "color": "#888", "activecolor": "#444"},
         "legend": {"orientation": "h", "y": 1.02, "yanchor": "bottom"},
         "xaxis": {"title": {"text": "check"}, "anchor": "y2"},
         "yaxis": {"domain": [0.36, 1.0], "type": "log" if is_wide(metrics) else "linear", **plain},

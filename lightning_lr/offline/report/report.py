@@ -63,7 +63,7 @@ class Report:
 
     @property
     def unchanged(self) -> str:
-        """What is said in place of the changes, where there is none; nothing of rates that were not recorded."""
+        """What is shown in place of the changes if there is none; nothing of rates that were not recorded."""
         known = [rate for rate in self.summary.rates if math.isfinite(rate)]
         if self.effects or not known:
             return ""

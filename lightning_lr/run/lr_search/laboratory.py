@@ -9,7 +9,7 @@ from torch import Tensor
 
 from lightning_lr.run.lr_search.kept_state import KeptState
 from lightning_lr.run.lr_search.loss_reader import LossReader
-from lightning_lr.run.trainer.other_callbacks import is_a
+from lightning_lr.run.trainer.callback_kinds import is_a
 from lightning_lr.run.trainer.trainer_adapter import is_compiled
 
 

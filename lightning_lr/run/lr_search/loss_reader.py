@@ -108,7 +108,7 @@ class LossReader:
 
 
 def takes_index(step: Callable[..., Any]) -> bool:
-    """Whether a ``training_step`` wants the index of the batch, as Lightning finds out.
+    """Whether a ``training_step`` takes the index of the batch, as Lightning finds out.
 
     >>> takes_index(lambda batch: 0), takes_index(lambda batch, i: 0), takes_index(lambda *args: 0)
     (False, True, True)

@@ -21,7 +21,7 @@ UNKNOWN = 10
 
 
 class LossWatch:
-    """Tells when training is wrecked; its memory is no longer than three losses, and begins anew after a resume.
+    """Detects that training is wrecked; its memory is no longer than three losses, and begins anew after a resume.
 
     Args:
         limit: loss above which a step is bad.

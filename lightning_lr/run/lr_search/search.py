@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from torch import Tensor
@@ -79,6 +80,7 @@ class LRSearch:
         self._own, self._next = Unit(), Unit()
         self._held_out: Sequence[Unit] = []
         self._of_training = 1
+        self._share, self._cost = 1.0, 0.0
         self._against = ""
         self._skipped = 0
         self._reader: LossReader | None = None
@@ -136,7 +138,7 @@ class LRSearch:
         """Read the loss along the first update; the weights are afterwards those after the step."""
         try:
             self._read()
-            return self.finder.result()
+            return replace(self.finder.result(), cost=round(self._cost, 2))
         except NotReadableError as error:
             return SearchResult(horizon=self.finder.horizon, against=str(error))
         finally:
@@ -189,19 +191,21 @@ class LRSearch:
             except Exception as error:
                 self._against = said(error)
         here = [bool(self._next.batches), *(len(self._held_out) > place for place in range(HELD_OUT))]
-        failed, *everywhere = self.ranks.sum([float(bool(self._against)), *map(float, here)])
+        whole = self._own.examples if self.cuts else 0
+        share = examples(self.finder.horizon, whole) / whole if whole else 1.0
+        failed, shares, *everywhere = self.ranks.sum([float(bool(self._against)), share, *map(float, here)])
+        self._share = shares / self._world  # of a batch that is read: every rank says the same
         if failed:
             raise NotReadableError(self._against or ELSEWHERE)
         others = zip((self._next, *self._held_out, Unit(), Unit()), everywhere, strict=False)
         units = [self._own, *(unit for unit, ranks in others if ranks == self._world)]
         self._of_training = 2 if everywhere[0] == self._world else 1
-        if self.cuts and self._own.examples:
-            units = [unit.cut(examples(self.finder.horizon, self._own.examples)) for unit in units]
-        return units
+        return [unit.cut(examples(self.finder.horizon, whole)) for unit in units] if whole else units
 
     def _losses_at(self, multiple: float, units: list[Unit]) -> list[float | None]:
         """The loss of each batch, mean over the ranks; ``None`` if it is not finite on one of them."""
         own: Sequence[float | Exception] = []
+        self._cost += self._share * len(units) / 3
         try:
             self.update.move_to(multiple)
             own = self._reader.losses(units) if self._reader is not None else []

@@ -9,7 +9,15 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from lightning_lr.engine.history.metric_names import DATA, TRAINING, VALIDATION, validation_losses, words
+from lightning_lr.engine.history.metric_names import (
+    DATA,
+    TRAINING,
+    VALIDATION,
+    is_discrete,
+    loss_beside,
+    validation_losses,
+    words,
+)
 from lightning_lr.engine.history.run_history import TRAIN_LOSS
 from lightning_lr.engine.records import Reading, TrainWindow
 from lightning_lr.engine.settings import Settings
@@ -40,7 +48,8 @@ class CheckReader:
         logs_in_validation: whether a validation of this fit has logged one of the monitors.
         seen: monitors that any rank has had a value of.
         fresh_metrics: the metrics since the last check.
-        names: the monitors, and the training side of the gap where it is logged too.
+        looked_beside: whether it is settled which loss is read beside monitors that are none.
+        names: the monitors, the loss beside them, and the training side of the gap where it is logged too.
     """
 
     settings: Settings
@@ -56,6 +65,7 @@ class CheckReader:
     validated: bool = False
     logs_in_validation: bool = False
     seen: set[str] = field(default_factory=set)
+    looked_beside: bool = False
 
     def __post_init__(self) -> None:
         self.watch(self.settings)
@@ -63,8 +73,9 @@ class CheckReader:
     def watch(self, settings: Settings) -> None:
         """From now on, the monitors of these."""
         self.settings = settings
-        train, monitors = settings.train_monitor, settings.monitors
-        self.names = (*monitors, train) if train and train not in monitors else monitors
+        others = (settings.loss_beside, settings.train_monitor)
+        self.names = tuple(dict.fromkeys((*settings.monitors, *filter(None, others))))
+        self.looked_beside = settings.loss_beside is not None or not any(map(is_discrete, settings.monitors))
         self.fresh_metrics = FreshMetrics(self.names)
 
     @property
@@ -110,11 +121,27 @@ class CheckReader:
         """Take note of what a validation has logged."""
         self.fresh_metrics.look(logged)
         self.validated = True
-        self.logs_in_validation |= self.fresh_metrics.any_fresh
+        self.logs_in_validation |= self.fresh_metrics.any_fresh(self.settings.monitors)
 
     def comes_at_epoch_end(self, logged: Mapping[str, Any]) -> bool:
         """Whether the monitors are logged by the module at the end of an epoch, where checks follow validations."""
         return self.waits_for_epoch and not self.logs_in_validation and bool({*self.settings.monitors} & {*logged})
+
+    def found_beside(self, logged: Mapping[str, Any]) -> str | None:
+        """The loss that is read beside monitors that are none; looked for at the first check that has a monitor."""
+        if self.watches_training or self.looked_beside:
+            return None
+        named = self.ranks.union(logged)
+        self.looked_beside = bool(named & set(self.settings.monitors))
+        return loss_beside(self.settings.monitors, named) if self.looked_beside else None
+
+    def read_beside(self, settings: Settings, logged: Mapping[str, Any]) -> None:
+        """From now on, the loss beside the monitors too."""
+        self.settings = settings
+        if settings.loss_beside is not None and settings.loss_beside not in self.names:
+            self.names = (*self.names, settings.loss_beside)
+            self.fresh_metrics.add(settings.loss_beside)
+            self.fresh_metrics.look(logged)
 
     # --- one check ----------------------------------------------------------------------------------------------------
 
@@ -204,7 +231,10 @@ class CheckReader:
 
     def _metrics(self, shared: reduction_format.Shared, loss: float | None) -> dict[str, float]:
         if not self.watches_training:
-            return {name: value for name, value in shared.metrics.items() if name in self.settings.monitors}
+            read = self.settings.monitors
+            if not shared.metrics.keys().isdisjoint(read):  # else the loss beside them alone makes no check
+                read = (*read, *filter(None, [self.settings.loss_beside]))
+            return {name: value for name, value in shared.metrics.items() if name in read}
         if shared.window is None:
             return {} if loss is None else {TRAIN_LOSS: loss}
         return {TRAIN_LOSS: shared.window.mean if loss is None else loss}
@@ -223,6 +253,7 @@ class CheckReader:
             "watches_training": self.watches_training,
             "probes": self.probes.totals(),
             "monitors": list(self.settings.monitors),
+            "loss_beside": self.settings.loss_beside,
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:

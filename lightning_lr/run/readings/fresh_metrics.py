@@ -33,6 +33,10 @@ class FreshMetrics:
         # The objects themselves, not their ids: an id may be given to another object once the first is gone.
         self._seen: dict[str, Any] = {}
 
+    def add(self, name: str) -> None:
+        """Watch one more metric."""
+        self.names = (*self.names, name)
+
     def look(self, metrics: Mapping[str, Any]) -> None:
         """Take note of the values that are new; they stay noted until :meth:`take`."""
         for name in self.names:
@@ -44,10 +48,9 @@ class FreshMetrics:
         """These values are known, though Lightning has put them into new objects."""
         self._seen.update({name: metrics[name] for name in self.names if name in metrics and name not in self._fresh})
 
-    @property
-    def any_fresh(self) -> bool:
-        """Whether there are values noted and not yet taken."""
-        return bool(self._fresh)
+    def any_fresh(self, names: Iterable[str]) -> bool:
+        """Whether there are values of these noted and not yet taken."""
+        return not self._fresh.keys().isdisjoint(names)
 
     def take(self) -> dict[str, float]:
         """The values noted since the last call, as plain numbers, each counted once."""

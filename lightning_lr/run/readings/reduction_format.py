@@ -130,7 +130,7 @@ def adopt_decision(own: Decision, codes: Sequence[float], conditions: Sequence[C
         cause="as rank 0 decided",
         blocked_by=None,
         steps=tuple(step for step, is_done in steps.items() if is_done),
-        reason=f"{condition}: as rank 0 decided ({action}); this rank would have said: {own.reason}",
+        sentence=f"{condition}: as rank 0 decided ({action}); this rank would have said: {own.reason}",
     )
 
 

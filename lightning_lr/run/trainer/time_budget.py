@@ -20,7 +20,7 @@ WARM = 4
 """Steps that are not counted at the start: kernels are chosen then, and loaders fill their queues."""
 
 MEMORY = 2000
-"""Steps after which the sums are halved: a speed of an hour ago must not count for ever."""
+"""Steps after which the sums are halved: a speed of an hour ago must not count until the end."""
 
 
 @dataclass

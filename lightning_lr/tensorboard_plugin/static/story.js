@@ -24,7 +24,7 @@ export function story(timeline, decision) {
 // The engine's review, known some checks later; nothing where none is to come.
 function brought(review, decision) {
   if (!review && !decision.reviewed) return [];
-  const line = review ? `${review.brought} (known at check ${review.at}).` : "Not known yet: too few checks have followed.";
+  const line = review ? `${review.brought}; known at check ${review.at}.` : "Not known yet: too few checks have followed.";
   return [element("h4", {}, "What it brought"), element("p", { class: "brought" }, line)];
 }
 

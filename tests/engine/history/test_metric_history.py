@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lightning_lr.engine.history.metric_history import WINDOW, MetricHistory
-from lightning_lr.engine.history.statistics import SHORTEST_TREND, trend
+from lightning_lr.engine.history.metric_history import COARSE, WINDOW, MetricHistory
+from lightning_lr.engine.history.statistics import SHORTEST_TREND, recent_noise, trend
 from lightning_lr.engine.vocabulary import Verdict
 from tests.helpers.readings import INF, NAN, values
 
@@ -108,15 +108,17 @@ def test_the_slope_rests_on_the_newer_half_but_on_five_at_least(count, points):
     assert view.trend == trend(view.values[-points:], view.noise)
 
 
-def test_restart_forgets_the_values_and_keeps_the_best_and_the_noise():
+def test_restart_begins_new_values_and_keeps_the_best_and_the_noise():
     tracker = MetricHistory("m")
     for check, value in enumerate([3.0, 1.0, 2.0, 1.5]):
         before = tracker.update(value, check)
     tracker.restart()
     after = tracker.update(1.25, 4)
     assert after.values == (1.25,)
+    assert after.recent == (*before.recent, 1.25), "noise and level of the run go on"
     assert (after.best, after.best_check, after.since_best) == (1.0, 1, 3)
-    assert (after.first, after.noise) == (3.0, before.noise)
+    assert (after.first, after.noise) == (3.0, pytest.approx(recent_noise(after.recent)))
+    assert (after.count, after.since_change) == (5, 1)
     assert after.trend.improving is Verdict.UNDECIDED, "one value has no trend"
 
 
@@ -126,6 +128,45 @@ def test_extend_takes_several_values_of_one_check():
         expected = one.update(value, 7)
     assert many.extend([3.0, 2.0, 2.5], 7) == expected
     assert not many.extend([], 8).fresh
+
+
+def test_a_new_low_needs_no_least_gain_but_more_than_rounding():
+    """The best asks for rel_delta; the low for a hundredth of the noise, and for min_delta."""
+    plain, picky = MetricHistory("m", rel_delta=0.1), MetricHistory("m", min_delta=0.2)
+    for check, value in enumerate([3.0, 2.0, 2.5, 1.99]):
+        one, other = plain.update(value, check), picky.update(value, check)
+    assert (one.best, one.low, one.low_check, one.since_low) == (2.0, 1.99, 3, 0)
+    assert (other.low, other.since_low) == (2.0, 2)
+    noisy = MetricHistory("m")
+    for check, value in enumerate([3.0, 2.0, 2.5, 2.2, 2.6, 2.0 - 1e-6]):
+        view = noisy.update(value, check)
+    assert (view.low, view.since_low) == (2.0, 4)
+
+
+def test_the_lowest_values_keep_their_numbers():
+    tracker = MetricHistory("m")
+    for check, value in enumerate([5.0, 1.0, NAN, 4.0, 3.0, 2.0, 6.0, 0.0]):
+        view = tracker.update(value, check)
+    assert view.lowest == ((0.0, 7), (1.0, 2), (2.0, 5), (3.0, 4), (4.0, 3))
+
+
+def test_half_of_the_run_is_known_to_an_eighth():
+    tracker = MetricHistory("m")
+    for check in range(1000):
+        view = tracker.update(1000.0 - check, check)
+        if check > 16:
+            assert 0.35 <= (1000 - view.half_way) / (check + 1) <= 0.55
+    assert len(tracker.state.bests) <= COARSE
+
+
+@pytest.mark.parametrize(("sign", "start"), [(MIN, 2.3), (MAX, 0.1)])
+def test_the_value_before_training_is_taken_once(sign, start):
+    tracker = MetricHistory("m", sign)
+    for value in (NAN, INF, start, 9.0):
+        tracker.start_at(value)
+    view = tracker.update(0.5, 0)
+    assert view.shown(view.start) == start
+    assert view.gain == pytest.approx(max(sign * start, sign * 0.5) - sign * 0.5)
 
 
 @given(st.lists(values, min_size=1, max_size=80))

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from lightning_lr.engine.lr_search.finder import DECADES, KEEP, MOST, RAISE, Finder
 from lightning_lr.engine.lr_search.optimizer_kind import ADAGRAD, ADAM, OptimizerKind, rmsprop, sgd
-from lightning_lr.engine.records import SearchResult
+from lightning_lr.engine.records import TOO_LOW, SearchResult
 
 Curve = Callable[[float], float]
 BATCHES = (-0.2, -0.05, 0.1, 0.15)
@@ -43,10 +43,13 @@ def test_the_rate_is_found_from_any_start_within_the_range(decades: float) -> No
     assert len(found.readings) <= MOST
 
 
-@pytest.mark.parametrize("times", [1.3 / RAISE, 0.1, 0.6, 1.0, 1.6, 0.95 * KEEP])
-def test_a_rate_near_the_estimate_is_kept(times: float) -> None:
+@pytest.mark.parametrize(
+    ("times", "anneals"), [(1.1 / RAISE, False), (0.1, False), (1.1 / TOO_LOW, True), (0.6, True), (0.95 * KEEP, True)]
+)
+def test_a_rate_near_the_estimate_is_kept(times: float, anneals: bool) -> None:
+    """Upward one update is no reason to move it by little; one that is too low is not annealed either."""
     found = search(parabola(0.01), 0.01 * times)
-    assert (found.factor, found.checked) == (1.0, True)
+    assert (found.factor, found.checked, found.anneals) == (1.0, True, anneals)
 
 
 @pytest.mark.parametrize(("horizon", "share"), [(50, 1.0), (100, 1.0), (800, 0.5), (100_000, 0.1)])

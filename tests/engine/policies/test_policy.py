@@ -16,6 +16,7 @@ C, REDUCE, RESTORE, STOP = Condition, Action.REDUCE, Action.RESTORE, Action.STOP
     [
         ("nothing given, nothing changed", {}, Response(REDUCE, 0.3, 3), Response(REDUCE, 0.3, 3)),
         ("patience, where there is any", {"patience": 5}, Response(REDUCE, 0.3, 3), Response(REDUCE, 0.3, 5)),
+        ("and where there was none", {"patience": 5}, Response(REDUCE, 0.3), Response(REDUCE, 0.3, 5)),
         ("a patience of the user is all that is waited", {"patience": 5},
          Response(REDUCE, 0.3, 3, min_plateau_fraction=0.1), Response(REDUCE, 0.3, 5)),
         ("factor", {"factor": 0.7}, Response(REDUCE, 0.3, 3), Response(REDUCE, 0.7, 3)),
@@ -41,17 +42,13 @@ def test_restores_are_turned_on_where_ground_was_lost(condition, action):
     [
         ("auto", C.NON_FINITE, Response(RESTORE, 0.3)),
         ("auto", C.DIVERGENCE, Response(RESTORE, 0.3)),
-        ("auto", C.OVERFITTING, Response(RESTORE, 0.1, patience=2)),
-        ("auto", C.PLATEAU, Response(RESTORE, 0.3, patience=3, defer_to_scheduler=True, min_plateau_fraction=0.05)),
+        ("auto", C.OVERFITTING, Response(RESTORE, 0.1)),
+        ("auto", C.PLATEAU, Response(RESTORE, 0.3, defer_to_scheduler=True, min_plateau_fraction=0.05)),
         ("auto", C.LOSS_SPIKE, None),
         ("conservative", C.NON_FINITE, Response(REDUCE, 0.5)),
         ("conservative", C.DIVERGENCE, Response(REDUCE, 0.5)),
-        ("conservative", C.OVERFITTING, Response(REDUCE, 0.5, patience=3)),
-        (
-            "conservative",
-            C.PLATEAU,
-            Response(REDUCE, 0.5, patience=5, defer_to_scheduler=True, min_plateau_fraction=0.05),
-        ),
+        ("conservative", C.OVERFITTING, Response(REDUCE, 0.5)),
+        ("conservative", C.PLATEAU, Response(REDUCE, 0.5, defer_to_scheduler=True, min_plateau_fraction=0.05)),
         ("conservative", C.SLOW_PROGRESS, None),
     ],
 )
@@ -104,7 +101,18 @@ def test_the_numbers_of_a_policy_are_its_arguments():
             lambda: HalvingPolicy(factor=0.3),
             "Expected no `factor` with policy '",
         ),
-        (lambda: Policy("p", {C.PLATEAU: Response(REDUCE, 0.3)}, patience=5), "Expected no `patience` with policy 'p'"),
+        (
+            lambda: Policy("p", {C.DIVERGENCE: Response(REDUCE, 0.3)}, patience=5),
+            "Expected no `patience` with policy 'p'",
+        ),
+        (
+            lambda: AutoPolicy(min_probability=0.5),
+            "Expected `min_probability` to be a number above 0.5",
+        ),
+        (
+            lambda: AutoPolicy(factor_above_start=0),
+            "Expected `factor_above_start` to be a number above 0",
+        ),
         (lambda: HalvingPolicy(restore_best=True), "Expected no `restore_best` with policy '"),
         (lambda: ExponentialPolicy(patience=3), "Expected no `patience` with policy '"),
         (lambda: HalvingPolicy(responses={C.PLATEAU: Response(REDUCE, 0.5)}), "Expected no `responses` with policy '"),
@@ -114,6 +122,10 @@ def test_a_number_that_cannot_work_is_refused(make, said):
     with pytest.raises(ArgumentError) as caught:
         make()
     assert str(caught.value).startswith(said)
+
+
+def test_conservative_asks_for_more_certainty():
+    assert (PRESETS["auto"].min_probability, PRESETS["conservative"].min_probability) == (0.85, 0.9)
 
 
 def test_a_patience_leaves_what_is_urgent_alone():

@@ -96,7 +96,9 @@ def score(module: Base, callbacks: list[Any], seed: int) -> float:
     return float(fit.callback_metrics["val_score"])
 
 
-MISLED = pytest.mark.xfail(reason="a monitor that is better than before training confirms a rate that is far too high")
+MISLED = pytest.mark.xfail(
+    strict=False, reason="a monitor that is better than before training confirms a rate that is far too high"
+)
 
 
 @pytest.mark.parametrize("seed", range(2))

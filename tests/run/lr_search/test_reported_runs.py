@@ -24,7 +24,7 @@ from torchmetrics import MeanMetric
 from lightning_lr import LearningRateController
 from lightning_lr.engine.lr_search.finder import Finder
 from tests.helpers.scripted import QUIET
-from tests.run.test_lr_search import STEPS, Regression, explored, fit, flat, loader, lr_search
+from tests.run.test_lr_search import STEPS, Regression, Weights, explored, fit, flat, loader, lr_search
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:.training_step. returned .None"),
@@ -319,7 +319,7 @@ def test_the_rates_that_are_reported_are_those_that_are_used(make: Any, lr: floa
     expected = [math.prod(factor for at, factor in decided if at <= step) for step in range(len(used.rates))]
     ratios = [ours / theirs for ours, theirs in zip(used.rates, asked.rates, strict=True)]
     different = [step for step in range(70, STEPS) if ratios[step] != pytest.approx(expected[step])]
-    assert set(different) <= {at - 1 for at, _ in decided}, "a check between validations is made at the next batch"
+    assert set(different) <= {at for at, _ in decided}, "the last step of an epoch is where loggers show its end"
     assert list(controller.scale.values()) == pytest.approx(expected[-1:])
 
 
@@ -413,6 +413,37 @@ def test_an_average_of_the_users_own_is_that_of_the_weights(first: str) -> None:
     torch.testing.assert_close(torch.cat([part.flatten() for part in average.shadow]), expected, rtol=1e-3, atol=1e-5)
 
 
+class SwappedIn(Callback):
+    """Far-away weights take the place of those that train, for as long as a validation lasts."""
+
+    def on_validation_start(self, trainer: Any, pl_module: Any) -> None:
+        self.kept = [weight.detach().clone() for weight in pl_module.parameters()]
+        write(pl_module, [torch.zeros_like(weight) for weight in self.kept])
+
+    def on_validation_end(self, trainer: Any, pl_module: Any) -> None:
+        write(pl_module, self.kept)
+
+
+class BestAtTheSixth(Regression):
+    checks = 0
+
+    def validation_step(self, batch: Any, batch_idx: int) -> None:
+        if batch_idx == 0:
+            self.checks += not self.trainer.sanity_checking
+        self.log("val_loss", 1.0 - 0.1 * min(self.checks, 6))
+
+
+@pytest.mark.parametrize("first", ["ours", "theirs"])
+def test_a_restore_is_of_the_weights_that_train_and_lasts(first: str) -> None:
+    """Averages are swapped in for a validation, and out in the very hook in which a check is made."""
+    controller, weights = lr_search(find_lr=False, anneal=False, patience=2), Weights()
+    callbacks = [controller, SwappedIn()] if first == "ours" else [SwappedIn(), controller]
+    fit(BestAtTheSixth(0.01), *callbacks, weights, max_epochs=4, val_check_interval=10)
+    restored = next(decision for decision in controller.decisions if decision.action == "restore")
+    assert restored.snapshot_check is not None
+    assert torch.equal(weights.after[restored.step + 1], weights.after[60])
+
+
 class Counts(torch.optim.SGD):
     """Keeps numbers of its own in its groups, as optimizers without a schedule do."""
 
@@ -501,7 +532,7 @@ class HarderAtTheEnd(Seen):
         return loss
 
 
-@pytest.mark.parametrize("steps", [2, 3, 8])
+@pytest.mark.parametrize("steps", [2, 3, 5])
 @pytest.mark.parametrize("monitor", ["val_loss", "train_loss"])
 def test_the_end_goes_back_to_nothing_that_was_not_measured(steps: int, monitor: str) -> None:
     """The loss of an epoch is that of the weights before its steps, and the snapshot holds those after them."""
