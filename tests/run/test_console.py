@@ -102,8 +102,7 @@ def test_a_run_from_its_first_line_to_its_last(fitted_run):
     control, _, printed = fitted_run
     first, *middle, last = printed
     assert first == (
-        "watches val_loss (min) · will restore, cut or raise if need be · no search (find_lr=False) · "
-        "no annealing (the rate is not checked)"
+        "watches val_loss (min) · will restore, cut or raise if need be, anneal at the end · no search (find_lr=False)"
     )
     changes = [line for line in middle if ": " in line and " helped: " not in line and " not help: " not in line]
     assert len(changes) == len(control.decisions) > 1  # one line each
