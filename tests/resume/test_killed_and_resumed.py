@@ -57,8 +57,10 @@ def test_as_if_never_killed(
     # An exception leaves the loader one batch ahead of the step that failed: only data of the step itself is the same.
     run = Run(tmp_path, halves, case, stateful=when.arguments is not None)
     expected = alone(replace(run, folder=tmp_path_factory.getbasetemp() / f"{case}-{halves}-{run.stateful}"))
-    assert expected.acts == ACTS
-    assert expected.restored == [1, 6, 11]
+    # ReduceLROnPlateau answers plateaus itself: ours are left to it.
+    first = int(case.needs_metric)
+    assert expected.acts == ACTS[first:]
+    assert expected.restored == [1, 6, 11][first:]
 
     checkpoint = killed(run, when, survive=6)
     assert torch.load(checkpoint, weights_only=True)["global_step"] == when.step
