@@ -60,7 +60,7 @@ MENU = {
         *("reference/index.md", "reference/controller.md", "reference/options.md", "reference/policies.md"),
         *("reference/layerwise.md", "reference/metrics.md", "reference/records.md", "reference/plot.md"),
         *("reference/errors.md", "reference/tensorboard-tags.md", "reference/journal.md", "command-line.md"),
-        *("loggers.md", "tensorboard-tab.md", "glossary.md"),
+        *("reference/*.md", "loggers.md", "tensorboard-tab.md", "glossary.md"),
     ],
     "Explanation": ["architecture.md", "detectors/index.md", "metrics/index.md", "*.md", "decisions/index.md"],
     "For people who change the package": ["api/index.rst"],
