@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torchmetrics import Metric
 
 
@@ -54,7 +55,7 @@ def without_logging(module: nn.Module) -> Iterator[None]:
     val_loss 2.0
     """
     metrics = [m for m in module.modules() if isinstance(m, Metric)]
-    kept = [(m, m._copy_state_dict(), m._update_count, m._computed) for m in metrics]
+    kept = [(m, _states_of(m), m._update_count, m._computed) for m in metrics]
     own: dict[str, Any] = {name: module.__dict__[name] for name in ("log", "log_dict") if name in module.__dict__}
     module.__dict__.update(log=_nothing, log_dict=_nothing)
     try:
@@ -67,6 +68,17 @@ def without_logging(module: nn.Module) -> Iterator[None]:
             for name, value in state.items():
                 setattr(metric, name, value)
             metric._update_count, metric._computed = count, computed
+
+
+def _states_of(metric: Metric) -> dict[str, Any]:
+    """A copy of what a metric has collected, a tensor or a list a state; torchmetrics 1.0 has no method for it."""
+    return {name: _copied(getattr(metric, name)) for name in metric._defaults}
+
+
+def _copied(value: Any) -> Any:
+    if isinstance(value, Tensor):
+        return value.detach().clone()
+    return [_copied(one) for one in value] if isinstance(value, list) else copy.deepcopy(value)
 
 
 def _nothing(*_: Any, **__: Any) -> None:
