@@ -64,7 +64,7 @@ def may_be_constant(module: nn.Module, begins: bool) -> dict[str, Tensor]:
         if not (begins and any(_is_twin(name, other) for other in trained.get(param.shape, ()))):
             found[name] = param
     buffers = () if begins else module.named_buffers()
-    return found | {name: one for name, one in buffers if _is_plain(one) and size_of([one]) > LARGE}
+    return found | {name: one for name, one in buffers if _is_plain(one) and bytes_of([one]) > LARGE}
 
 
 def unchanged(module: nn.Module, at_start: Mapping[str, int]) -> dict[str, int]:
@@ -86,6 +86,6 @@ def _is_twin(name: str, other: str) -> bool:
     return len(words) == 1 and shorter[-1] == longer[-1] and not any(word.isdigit() for word in words[0])
 
 
-def size_of(tensors: Iterable[Tensor]) -> int:
+def bytes_of(tensors: Iterable[Tensor]) -> int:
     """How many bytes they take."""
     return sum(tensor.numel() * tensor.element_size() for tensor in tensors)

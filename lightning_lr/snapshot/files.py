@@ -24,7 +24,7 @@ from typing import Any
 import torch
 
 from lightning_lr.errors import ArgumentError
-from lightning_lr.snapshot.constant import size_of
+from lightning_lr.snapshot.constant import bytes_of
 from lightning_lr.snapshot.snapshot import Snapshot
 
 SUFFIX = ".lr_snapshot"
@@ -148,7 +148,7 @@ class FilesBeside:
         if not held or held.get("snapshot") is None:
             return
         is_remote = "://" in str(path)
-        if not self.sharded and (is_remote or size_of(held["snapshot"]["tensors"]) <= LARGE):
+        if not self.sharded and (is_remote or bytes_of(held["snapshot"]["tensors"]) <= LARGE):
             return
         checkpoint[self.key] = {**held, "snapshot": None, "in_files": True}
         file = self.path(path)

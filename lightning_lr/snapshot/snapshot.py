@@ -24,7 +24,7 @@ from torch.optim import Optimizer
 
 from lightning_lr.errors import UnsupportedError
 from lightning_lr.snapshot.capture import Sources, describe_optimizer, to_host
-from lightning_lr.snapshot.constant import fingerprints, size_of
+from lightning_lr.snapshot.constant import bytes_of, fingerprints
 from lightning_lr.snapshot.numbers import Number, numbers_of, put_numbers
 from lightning_lr.snapshot.restore import Plan, joined_since
 from lightning_lr.snapshot.shards import local, named
@@ -152,7 +152,7 @@ class Snapshot:
     @property
     def nbytes(self) -> int:
         """How many bytes its tensors take."""
-        return size_of(self.tensors)
+        return bytes_of(self.tensors)
 
     @_outside_autograd
     def add_unfrozen(self, module: nn.Module) -> None:

@@ -7,6 +7,8 @@ from collections.abc import Iterable, Mapping, Sequence
 import torch
 from torch import Tensor
 
+from lightning_lr.snapshot.constant import bytes_of
+
 ON_THE_LINE = 0.02
 """How far from the line a tensor may lie, as a share of its distance from the start: less than rounding makes it."""
 
@@ -42,7 +44,7 @@ class FirstUpdate:
     @property
     def bytes(self) -> int:
         """Size of one copy."""
-        return sum(tensor.numel() * tensor.element_size() for tensor in self.all)
+        return bytes_of(self.all)
 
     @torch.no_grad()
     def before_step(self) -> None:

@@ -9,6 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from lightning_lr.snapshot.constant import bytes_of
+
 HELD_OUT = 2
 """Batches of validation among the fixed ones."""
 
@@ -52,7 +54,7 @@ def copied(batch: Any) -> Any:
         memo: dict[int, Any] = {}
         for tensor in _tensors(batch):
             memo[id(tensor)] = tensor.detach().clone().requires_grad_(tensor.requires_grad)
-        if sum(tensor.numel() * tensor.element_size() for tensor in memo.values()) > LARGEST:
+        if bytes_of(memo.values()) > LARGEST:
             raise ValueError(f"a batch is larger than {LARGEST // 2**20} MiB")
         return copy.deepcopy(batch, memo)
 

@@ -21,6 +21,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
+from lightning_lr.snapshot.constant import bytes_of
+
 PLAIN = (int, float, complex, str, bytes, type(None), type, Enum, types.ModuleType, types.BuiltinFunctionType)
 FOREIGN = ("torch", "lightning", "pytorch_lightning", "lightning_fabric", "lightning_utilities", "lightning_lr")
 """Packages whose objects are followed only if they are modules or containers (torchmetrics is another package)."""
@@ -89,7 +91,7 @@ class KeptState:
                 undo()
         for tensor, version in self._watched:
             if tensor._version != version:
-                raise CannotKeepError(f"training_step changes a tensor of {_size(tensor) // 2**20} MiB in place")
+                raise CannotKeepError(f"training_step changes a tensor of {bytes_of([tensor]) // 2**20} MiB in place")
 
     # --- taken --------------------------------------------------------------------------------------------------------
 
@@ -136,12 +138,12 @@ class KeptState:
 
     def _keep_tensor(self, tensor: Tensor) -> None:
         is_module_s = isinstance(tensor, nn.Parameter) or id(tensor) in self._buffers
-        if id(tensor) in self._constant or (not is_module_s and _size(tensor) > LARGEST):
+        if id(tensor) in self._constant or (not is_module_s and bytes_of([tensor]) > LARGEST):
             self._watched.append((tensor, tensor._version))
         elif not tensor.is_inference():
             try:
                 copy = tensor.detach().clone()
-            except (RuntimeError, NotImplementedError) as error:
+            except RuntimeError as error:
                 raise CannotKeepError(f"a tensor of the module cannot be copied ({error})") from error
             self._undo.append(lambda: tensor.detach().copy_(copy))
 
@@ -181,10 +183,6 @@ class KeptState:
 
 def _short(values: Sequence[Any]) -> Sequence[Any]:
     return values if len(values) <= LONGEST else ()
-
-
-def _size(tensor: Tensor) -> int:
-    return tensor.numel() * tensor.element_size()
 
 
 # --- put back: written only if it differs -----------------------------------------------------------------------------

@@ -11,6 +11,7 @@ from lightning_lr.run.lr_search.kept_state import KeptState
 from lightning_lr.run.lr_search.loss_reader import LossReader
 from lightning_lr.run.trainer.callback_kinds import is_a
 from lightning_lr.run.trainer.trainer_adapter import is_compiled
+from lightning_lr.snapshot.constant import bytes_of
 
 
 def reader_for(trainer: Any, module: Any, no_logger: Callable[[], Any], weights: Sequence[Tensor]) -> LossReader:
@@ -29,10 +30,6 @@ def reader_for(trainer: Any, module: Any, no_logger: Callable[[], Any], weights:
     frozen = [tensor for tensor in module.parameters() if id(tensor) not in moved]
     # An average of the weights, as large as they are at the most, may be changed by the step; a large frozen part of a
     # network is not, and a copy of it might not fit.
-    constant = frozen if sum(map(_size, frozen)) > sum(map(_size, weights)) else []
+    constant = frozen if bytes_of(frozen) > bytes_of(weights) else []
     kept = KeptState([module, *others], without=weights, constant=constant)
     return LossReader(trainer, module, no_logger, kept, is_compiled(module))
-
-
-def _size(tensor: Tensor) -> int:
-    return tensor.numel() * tensor.element_size()

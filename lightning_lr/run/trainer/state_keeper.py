@@ -11,7 +11,7 @@ from lightning_lr.errors import UnsupportedError
 from lightning_lr.run.distributed import Ranks
 from lightning_lr.run.trainer.averaged_models import averaged_models_of
 from lightning_lr.run.trainer.callback_kinds import reset_patience
-from lightning_lr.snapshot.constant import fingerprints, may_be_constant, size_of, unchanged
+from lightning_lr.snapshot.constant import bytes_of, fingerprints, may_be_constant, unchanged
 from lightning_lr.snapshot.files import SnapshotFile
 from lightning_lr.snapshot.host_memory import free_memory
 from lightning_lr.snapshot.numbers import Number, numbers_of
@@ -181,7 +181,7 @@ def _state_to_come(optimizer: Any) -> int:
     trained = [param for param in params(optimizer) if param.requires_grad and param not in optimizer.state]
     group = optimizer.param_groups[0] if optimizer.param_groups else {}
     copies = float(bool(group.get("momentum"))) if type(optimizer).__name__ == "SGD" else 2.0
-    return int(copies * size_of(trained))
+    return int(copies * bytes_of(trained))
 
 
 def _first_sentence(error: Exception) -> str:
