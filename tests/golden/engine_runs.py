@@ -382,12 +382,18 @@ def searches() -> EngineRun:
     return made
 
 
-@run
-def search_is_confirmed() -> EngineRun:
-    """A rate that was moved: the start stays at hand until the monitor is clearly better than before training."""
+def moved_and_wrecked() -> EngineRun:
+    """A rate that the search has moved, and a wreck after it."""
     made = EngineRun(budget=40)
     made.searched(SearchResult(READINGS, 20.0, 20.0, True, 0.85, 0.14, 40), val_loss=2.3)
     made.wrecked()
+    return made
+
+
+@run
+def search_is_confirmed() -> EngineRun:
+    """A rate that was moved: the start stays at hand until the monitor is clearly better than before training."""
+    made = moved_and_wrecked()
     made.feed([2.2, 1.88, 1.63, 1.4, 1.22])
     return made
 
@@ -395,9 +401,7 @@ def search_is_confirmed() -> EngineRun:
 @run
 def search_is_taken_back() -> EngineRun:
     """The training loss has promised what the monitor does not keep: the start and the rate of the user come back."""
-    made = EngineRun(budget=40)
-    made.searched(SearchResult(READINGS, 20.0, 20.0, True, 0.85, 0.14, 40), val_loss=2.3)
-    made.wrecked()
+    made = moved_and_wrecked()
     made.feed([2.25, 2.31, 2.35, 2.33])
     made.resume()
     made.feed([2.3, 2.36, 2.35, 2.2, 2.02])
