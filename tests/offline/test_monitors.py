@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from lightning_lr.engine.history.metric_names import validation_losses
 from lightning_lr.errors import MissingMetricError
 from lightning_lr.offline.logs.monitors import choose
 
@@ -15,6 +16,7 @@ TABLE = [
     (["Validation-Loss", "training_loss_epoch"], ("Validation-Loss",), "training_loss_epoch", None),
     (["val_loss", "val_loss_epoch", "val_loss_step"], ("val_loss",), None, None),
     (["val_loss_aux", "val_loss"], ("val_loss",), None, None),
+    (["val/loss", "val_loss"], ("val_loss",), None, None),
     (["val_loss_aux", "val_acc"], ("val_loss_aux",), None, None),
     (["val_acc", "val/loss/dataloader_idx_1", "val/loss/dataloader_idx_0"],
      ("val/loss/dataloader_idx_0", "val/loss/dataloader_idx_1"), None, None),
@@ -38,6 +40,7 @@ TABLE = [
 def test_the_rule(names, monitors, train, steps):
     choice = choose(names)
     assert (choice.monitors, choice.train, choice.train_steps) == (monitors, train, steps)
+    assert validation_losses(names) in (monitors, ())  # as a live run chooses
 
 
 def test_the_users_own_choice():

@@ -130,12 +130,13 @@ def test_what_a_change_brought_is_the_same_everywhere(fitted_run, capsys, monkey
 
 
 IN_A_TERMINAL = """
-import sys
+import logging, sys
 from lightning.pytorch.callbacks import RichProgressBar, TQDMProgressBar
 from lightning_lr import LearningRateController
 from tests.helpers.scripted import Scripted, data, trainer
 from tests.run.test_console import RISES
 bar = {"tqdm": TQDMProgressBar, "rich": RichProgressBar}[sys.argv[1]]()
+logging.getLogger("lightning.pytorch").addHandler(logging.FileHandler(sys.argv[3]))
 run = trainer([LearningRateController(find_lr=False), bar], sys.argv[2], max_epochs=12, enable_progress_bar=True)
 run.fit(Scripted({"val_loss": RISES}), data(), data())
 """
@@ -144,10 +145,10 @@ run.fit(Scripted({"val_loss": RISES}), data(), data())
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("bar", ["tqdm", "rich"])
 def test_no_line_is_glued_to_a_progress_bar(bar, tmp_path):
-    """In a real terminal: whatever stands on a line before one of ours has been erased."""
+    """In a real terminal: whatever stands on a line before one of ours has been erased. A log file has each too."""
     ours, theirs = pty.openpty()
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "TERM": "xterm", "COLUMNS": "150", "LINES": "50"}
-    command = [sys.executable, "-c", IN_A_TERMINAL, bar, str(tmp_path)]
+    command = [sys.executable, "-c", IN_A_TERMINAL, bar, str(tmp_path), str(tmp_path / "run.log")]
     with subprocess.Popen(command, stdin=theirs, stdout=theirs, stderr=theirs, env=environment) as process:
         os.close(theirs)
         shown = b""
@@ -163,6 +164,8 @@ def test_no_line_is_glued_to_a_progress_bar(bar, tmp_path):
     assert process.returncode == 0, shown.decode(errors="replace")
     before = [part.rpartition("\n")[2] for part in shown.decode().split("lightning_lr: ")[:-1]]
     assert len(before) >= 3  # start, decision, end
+    logged = [line for line in (tmp_path / "run.log").read_text().splitlines() if line.startswith("lightning_lr: ")]
+    assert len(logged) == len(before)
     left = [re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", re.split(r"\r|\x1b\[2K", line)[-1]) for line in before]
     assert left == [""] * len(before)
 
