@@ -86,7 +86,7 @@ def cut_control(folder: Path) -> LRScale:
     control = LRScale.of(optimizer)
     control.multiply("us", 0.5)
     optimizer.param_groups[0]["lr"] = 0.099  # a habit shows
-    control.notice()
+    control.take_notes()
     control.keep_alive = optimizer  # type: ignore[attr-defined]
     return control
 
