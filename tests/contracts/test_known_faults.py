@@ -186,7 +186,7 @@ def hears_nothing(ours: LearningRateController) -> Callback:
 
     class Deaf(Callback):
         def on_train_start(self, *_: Any) -> None:
-            core = ours._fit_run.core
+            core = ours._fit_run.engine
             replay = core.replay
 
             def held(*event: Any) -> Decision:
