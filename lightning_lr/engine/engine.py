@@ -161,7 +161,7 @@ class DecisionEngine:
         proposal = Proposal(reading, Condition.HEALTHY, "EarlyStopping" if early else "budget", subject)
         return self._without_metrics(replace(hold(proposal), action=Action.ANNEAL, steps=("anneal",)))
 
-    def replay(self, event: Event, reading: Reading, search: SearchResult | None = None) -> Decision:
+    def handle(self, event: Event, reading: Reading, search: SearchResult | None = None) -> Decision:
         """Decide at a recorded event: the method that was called then, with what was read at the end of a search."""
         if event is Event.SEARCH and search is not None:
             return self.search_ended(reading, search)

@@ -225,7 +225,7 @@ class FitRun:
     def _end_part(self, trainer_state: TrainerState, event: Event, search: SearchResult | None = None) -> Decision:
         """Decide as one part of the run ends; nothing in it differs between ranks, so every rank decides by itself."""
         reading = self._bare_reading(trainer_state, untrained=dict(self.untrained))
-        decision = self.engine.replay(event, reading, search)
+        decision = self.engine.handle(event, reading, search)
         self._write(event, reading, decision, self._apply(event, decision, reading), trainer_state, search)
         return decision
 
@@ -372,11 +372,11 @@ class FitRun:
             self.lr_schedule.adopt_budget(self.lr_schedule.own_budget())
             reading = replace(reading, **self._how_far())
         if self.ranks.alone:
-            return reading, self.engine.replay(event, reading)
+            return reading, self.engine.handle(event, reading)
         decision, codes, error = None, [reduction_format.FAILED] * reduction_format.CODES, None
         if self.ranks.rank == 0:
             try:
-                decision = self.engine.replay(event, reading)
+                decision = self.engine.handle(event, reading)
                 codes = reduction_format.pack_decision(decision, self.engine.conditions)
             except Exception as raised:  # the others wait for the broadcast: it comes first
                 error = raised
@@ -391,7 +391,7 @@ class FitRun:
             self.lr_schedule.adopt_budget(budget)
             values = self.reader.values(shared, event is Event.TRAIN_CHECK)
             reading = replace(reading, **values, **self._how_far())
-            alike = self.engine.replay(event, reading)
+            alike = self.engine.handle(event, reading)
             decision = reduction_format.adopt_decision(alike, codes, self.engine.conditions)
             if decision is not alike:
                 decision = replace(decision, new_lr=foretold(reading, decision.factor, self.settings))
