@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass, replace
 from functools import cached_property
 
-SHARE = 0.3
+ANNEAL_SHARE = 0.3
 """The last 30 % of the budget are annealed, linearly to zero. Half of it was 1 to 2 % worse up to 450 steps and equal
 at 1,000; the best tuned peer anneals the same share (docs/decisions/0014-first-update.md)."""
 
@@ -48,7 +48,7 @@ class Curve:
 
     first: int
     budget: int
-    share: float = SHARE
+    share: float = ANNEAL_SHARE
     warmup: float = WARMUP
     bend: tuple[int, float] | None = None
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lightning_lr.engine import schedule
-from lightning_lr.engine.schedule import SHARE, STAIR, Curve
+from lightning_lr.engine.schedule import ANNEAL_SHARE, STAIR, Curve
 
 budgets = st.integers(2, 10**7)
 shares = st.floats(0, 1)
@@ -18,7 +18,7 @@ shares = st.floats(0, 1)
 @given(budget=budgets, at=shares)
 def test_no_stair_is_higher_than_a_thousandth_of_the_rate(budget: int, at: float) -> None:
     curve, step = Curve(first=0, budget=budget, warmup=0.0), min(int(at * budget), budget - 1)
-    line = min(1.0, (budget - step) / max(1.0, SHARE * budget))
+    line = min(1.0, (budget - step) / max(1.0, ANNEAL_SHARE * budget))
     assert line * (1 - 1 / STAIR) <= curve.at(step) <= line * (1 + 1e-12)
 
 
