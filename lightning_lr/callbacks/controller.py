@@ -380,7 +380,7 @@ class LearningRateController(DualCallback):
             return
         # A monitor that no validation logs has its value here, and is looked at here.
         if self.checks_on_train_epoch_end or self._fit_run.reader.comes_at_epoch_end(trainer.callback_metrics):
-            self._fit_run.reader.fresh_metrics.look(trainer.callback_metrics)
+            self._fit_run.reader.fresh_metrics.note(trainer.callback_metrics)
             self._check(trainer, TrainerState.of(trainer, epoch_over=True))
 
     def on_train_end(self, trainer: Any, pl_module: Any) -> None:

@@ -311,7 +311,7 @@ class FitRun:
             if tuple(found) == self.settings.monitors:
                 return
             self.watch(found)
-            self.reader.fresh_metrics.look(trainer_state.logged)
+            self.reader.fresh_metrics.note(trainer_state.logged)
             if by_rule:
                 self.warn(chosen_by_rule(found))
             else:
