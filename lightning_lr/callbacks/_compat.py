@@ -16,7 +16,8 @@ from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.callbacks.progress.tqdm_progress import Tqdm
 from lightning.pytorch.loggers.logger import DummyLogger
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
-from lightning.pytorch.utilities.rank_zero import rank_zero_module
+
+rank_zero_module: Any = sys.modules[rank_zero_info.__module__]
 
 if TYPE_CHECKING:
     DualCallback = Callback

@@ -283,7 +283,7 @@ def test_a_paragraph_without_a_review_ends_with_its_reason(tmp_path, capsys, mon
             check, check, check, {"val_loss": 1.0} if check == 0 else {}, rates={"lr": Rate(0.1, 1.0, 0.1)}
         )
         event = Event.ANNEAL if check else Event.CHECK
-        lines.append(entry_line(engine.entry(event, reading, engine.replay(event, reading), Adjustment(reading.rates))))
+        lines.append(entry_line(engine.entry(event, reading, engine.handle(event, reading), Adjustment(reading.rates))))
     (tmp_path / "lr_journal.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
     monkeypatch.setattr(report, "WIDE", 500)
     assert main(["report", str(tmp_path)]) == 0

@@ -84,7 +84,7 @@ class Conclusion:
 def found_by_detectors(summary: RunSummary) -> list[Decision]:
     """What the detectors find at each check, in a run in which they change nothing."""
     engine = DecisionEngine(replace(summary.settings, policy=Policy("watches only")))
-    return [engine.replay(Event.CHECK, line.reading) for line in summary.lines]
+    return [engine.handle(Event.CHECK, line.reading) for line in summary.lines]
 
 
 def conclusion_of(summary: RunSummary, found: Sequence[Decision]) -> Conclusion:

@@ -18,7 +18,7 @@ from lightning_lr.offline.report.run_summary import HARM, RunSummary
 SOON = 5
 """Checks up to which an end in harm is laid to the rate: later, it had served well for a while."""
 
-SHARE = 0.1
+LEAST_GAIN = 0.1
 """Share of the whole run's progress that makes up for an end in harm."""
 
 
@@ -113,7 +113,7 @@ def tried_rates(summary: RunSummary) -> list[Tried]:
         one.gain += gain
         one.well |= gain > WELL * abs(best)
         if decision.condition in HARM and place in summary.changes:
-            one.harmed |= len(stretch) <= SOON or gain < SHARE * progress
+            one.harmed |= len(stretch) <= SOON or gain < LEAST_GAIN * progress
         best = newest
     return [tried[key] for key in sorted(tried)]
 
