@@ -33,6 +33,7 @@ TABLE = [
     (["train_loss", "test_loss"], ("test_loss",), "train_loss", None),
     (["train_loss", "test_loss", "val_acc"], ("val_acc",), "train_loss", None),
     (["loss", "val_lr", "val_time"], ("loss",), "loss", None),
+    (["acc", "epoch", "lr", "Wall time"], ("acc",), None, None),
 ]  # fmt: skip
 
 
@@ -51,10 +52,10 @@ def test_the_users_own_choice():
 
 MISSING = [
     (
-        ["acc", "epoch"],
+        ["acc", "iou", "epoch"],
         [],
         None,
-        "Expected a metric with a name like val_loss in run/ but it logged acc. Pass --monitor NAME.",
+        "Expected a metric with a name like val_loss in run/ but it logged acc, iou. Pass --monitor NAME.",
     ),
     (
         ["epoch", "step"],

@@ -5,7 +5,7 @@ A name is read word by word. One that ends in ``_step`` is a batch's value, neve
 **The monitor** is the validation loss, by the same rule as in a live run
 (:func:`~lightning_lr.engine.history.metric_names.validation_losses`). If none was logged, another validation metric is
 monitored: one that is meant to fall (``val_mse``), else one that is meant to rise (``val_acc``), else any; the same of
-a test set, if it was measured more than once. If there is none at all, the training loss is.
+a test set, if it was measured more than once. If there is none at all, the training loss is; or the only metric.
 
 **The training loss** is the mean over all steps that our own callback logged, if it was in the run; else the loss with
 the words train, training and trn, or with no word for data at all: of these the one that measures what the monitor
@@ -53,6 +53,7 @@ RULES = (
 """Kind of the monitor → the rule that chose it."""
 
 TRAINED = "rule: no validation metric is logged, so the training loss, a total before its parts"
+ALONE = "rule: the only metric that is logged"
 SAME = "rule: the training loss of the monitor's kind"
 OWN = "rule: the training loss, a total before its parts"
 ASKED = "as asked for"
@@ -103,14 +104,16 @@ def choose(
     quantity = bare_name(watched[0]) if watched else "loss"
     logged = train or _best(_trained(offered, quantity))
     per_step = _best(_trained(offered, quantity, steps=True))
-    chosen = watched or (() if logged is None else (logged,))
+    alone = [name for name in offered if not set(words(name)) & {"epoch", "step", "hp", *COSTS} and not is_lr(name)]
+    chosen = watched or (() if logged is None else (logged,)) or (tuple(alone) if len(alone) == 1 else ())
     # Our own callback logs the mean over all steps, also if the module logs one step in fifty, or none.
     gathered = (name for name in names if quantity_of(name) == "train")
     per_check = logged if logged is not None and logged in (train, *chosen) else next(gathered, logged)
     if not chosen:
         raise _missing("a metric with a name like val_loss", offered, where)
     loss = per_check or per_step
-    by = ASKED if monitors else RULES[_kind(words(chosen[0]))] if watched else TRAINED
+    trained = TRAINED if logged else ALONE
+    by = ASKED if monitors else RULES[_kind(words(chosen[0]))] if watched else trained
     said = f"monitor{plural(len(chosen))} {', '.join(chosen)} ({by})"
     if watched:
         own = ASKED if train else SAME if loss and bare_name(loss) == quantity else OWN
