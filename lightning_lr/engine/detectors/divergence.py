@@ -142,11 +142,12 @@ class DivergenceDetector(Detector):
         How far above counts in noise, and in what was gained meanwhile: a loss has no zero to measure it by.
         """
         late, noise = self._late(levels, window)
-        if not late or math.isnan(levels.start) or math.isnan(noise) or late[-1] < late[0] - 2 * noise:
-            return None  # what falls has had too large first steps, or a warm-up
+        if not late or math.isnan(levels.start) or math.isnan(noise):
+            return None
         level = min(late)
         rise, gain = level - levels.start, levels.start - levels.best
-        odds = rise / noise - self.clear
+        # What falls had too large first steps, or a warm-up.
+        odds = -math.inf if late[-1] < late[0] - 2 * noise else rise / noise - self.clear
         if gain > 3 * noise:
             odds = min(odds, 4 * (rise / gain - self.above))
         known = {"level": levels.shown(level), "start": levels.shown(levels.start), "above_start": 1.0}
