@@ -13,7 +13,7 @@ from typing import Any
 
 _seen = math.inf
 
-SHARE = 5
+FASTEST_PART = 5
 """Of the slices of a timed call, the fastest fifth is read: what another process takes away only adds."""
 
 
@@ -103,7 +103,7 @@ def undisturbed(seconds: Mapping[str, Sequence[float]], name: str) -> float:
 
 def typical(seconds: Sequence[float]) -> float:
     """The median of the fastest fifth."""
-    return median(sorted(seconds)[: max(1, len(seconds) // SHARE)])
+    return median(sorted(seconds)[: max(1, len(seconds) // FASTEST_PART)])
 
 
 def _fastest(yardsticks: Sequence[float]) -> float:

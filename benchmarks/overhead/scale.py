@@ -10,7 +10,7 @@ from time import perf_counter
 import torch
 import torch.distributed as dist
 
-from benchmarks.overhead.checks import Core
+from benchmarks.overhead.checks import FedEngine
 from benchmarks.overhead.figures import Figure, alternately, over, paired, shown, undisturbed, yardstick
 from lightning_lr.optim.controlled_groups import ControlledGroups
 from lightning_lr.run.distributed import Ranks
@@ -96,8 +96,8 @@ def _optimizers(rounds: int) -> Iterator[Figure]:
 
 
 def _monitors(rounds: int) -> Iterator[Figure]:
-    cores = {str(n): Core(tuple(f"val_loss/dataloader_idx_{i}" for i in range(n))).run(100) for n in MONITORS}
-    seconds = alternately({**{name: core.step for name, core in cores.items()}, "yardstick": yardstick}, rounds)
+    engines = {str(n): FedEngine(tuple(f"val_loss/dataloader_idx_{i}" for i in range(n))).run(100) for n in MONITORS}
+    seconds = alternately({**{name: fed.step for name, fed in engines.items()}, "yardstick": yardstick}, rounds)
     for count in MONITORS[1:]:
         ratio = paired(over(seconds, str(count), "1"))
         yield Figure(

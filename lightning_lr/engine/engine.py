@@ -96,7 +96,7 @@ class DecisionEngine:
         self.diagnosis = diagnosis = diagnose(findings, views, self._by_condition, self.settings.vote)
         self.failed_restores = 0 if self._new_best else self.failed_restores
         learned = self.gates.state.total_factor is None and has_surely_learned(views)
-        self.gates.look(reading, diagnosis, views.monitors[0], self._new_best, learned)
+        self.gates.update(reading, diagnosis, views.monitors[0], self._new_best, learned)
         self._count_review(views.monitors[0])
         undone = undo(self.review, reading)
         answer, searched = Verdict.UNDECIDED, ""
@@ -122,7 +122,7 @@ class DecisionEngine:
     def _look_at_objective(self, reading: Reading, train_only: bool) -> None:
         """Begin anew if the user says so, or both losses have jumped and stayed."""
         value, sign = reading.metrics.get(self.settings.monitors[0]), -1 if self.settings.mode is Mode.MAX else 1
-        verdict = self.objective.look(reading, None if value is None else sign * value, train_only)
+        verdict = self.objective.update(reading, None if value is None else sign * value, train_only)
         self.began_anew = reading.reset or (text.LOSSES_STAYED if verdict is Verdict.YES else "")
         if self.began_anew:
             self.history, self.objective = _history(self.settings), ObjectiveWatch()
@@ -161,7 +161,7 @@ class DecisionEngine:
         proposal = Proposal(reading, Condition.HEALTHY, "EarlyStopping" if early else "budget", subject)
         return self._without_metrics(replace(hold(proposal), action=Action.ANNEAL, steps=("anneal",)))
 
-    def replay(self, event: Event, reading: Reading, search: SearchResult | None = None) -> Decision:
+    def handle(self, event: Event, reading: Reading, search: SearchResult | None = None) -> Decision:
         """Decide at a recorded event: the method that was called then, with what was read at the end of a search."""
         if event is Event.SEARCH and search is not None:
             return self.search_ended(reading, search)

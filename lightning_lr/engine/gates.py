@@ -212,7 +212,7 @@ class Gates:
     >>> gates, answer = Gates(Settings()), Response(Action.REDUCE, 0.5, patience=3)
     >>> for check in range(3):
     ...     reading = Reading(check, check, check)
-    ...     gates.look(reading, plateau)
+    ...     gates.update(reading, plateau)
     ...     print(gates.decide(Proposal(reading, plateau.condition, "", "flat", answer, by_table=True)).reason)
     flat; 1 of 3 checks in a row
     flat; 2 of 3 checks in a row
@@ -223,7 +223,7 @@ class Gates:
         self.settings = settings
         self.state = GateState()
 
-    def look(
+    def update(
         self,
         reading: Reading,
         diagnosis: Diagnosis,

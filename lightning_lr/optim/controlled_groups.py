@@ -64,13 +64,13 @@ class ControlledGroups:
         self._parts = {}  # groups that are new are set with the next value
         for index, control in self._controls():
             self._watched.append((index, control))
-            notes += control.notice()
-            control.join(self.owner, *self._bounds(index))
+            notes += control.take_notes()
+            control.set_bounds(self.owner, *self._bounds(index))
             self.unhidden += control.attach(self._schedulers_of(self.optimizers[index]))
         return notes
 
     def before_step(self) -> None:
-        """Scale what others wrote since the last look: what is shown between two steps is what the next one uses."""
+        """Scale what others wrote since the last sync: what is shown between two steps is what the next one uses."""
         for _, control in self._watched:
             control.before_step()
 

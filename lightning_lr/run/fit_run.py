@@ -120,7 +120,7 @@ class FitRun:
     undo: ExitStack = field(default_factory=ExitStack)
 
     def __post_init__(self) -> None:
-        self.core = DecisionEngine(self.settings)
+        self.engine = DecisionEngine(self.settings)
         self.lr_schedule.budget_changed = self._set_check_interval
         self._set_check_interval()
 
@@ -192,7 +192,7 @@ class FitRun:
 
     def _is_wrecked(self, outputs: Any, divided: int, stepped: bool) -> bool:
         """Whether the losses since the search lie far above that before training; while the start can be restored."""
-        if self.loss_watch is None or self.snapshot_check != START or self.core.search.tries >= TRIES:
+        if self.loss_watch is None or self.snapshot_check != START or self.engine.search.tries >= TRIES:
             return False
         return self.loss_watch.after_batch(outputs, divided, stepped)
 
@@ -225,7 +225,7 @@ class FitRun:
     def _end_part(self, trainer_state: TrainerState, event: Event, search: SearchResult | None = None) -> Decision:
         """Decide as one part of the run ends; nothing in it differs between ranks, so every rank decides by itself."""
         reading = self._bare_reading(trainer_state, untrained=dict(self.untrained))
-        decision = self.core.replay(event, reading, search)
+        decision = self.engine.handle(event, reading, search)
         self._write(event, reading, decision, self._apply(event, decision, reading), trainer_state, search)
         return decision
 
@@ -311,7 +311,7 @@ class FitRun:
             if tuple(found) == self.settings.monitors:
                 return
             self.watch(found)
-            self.reader.fresh_metrics.look(trainer_state.logged)
+            self.reader.fresh_metrics.note(trainer_state.logged)
             if by_rule:
                 self.warn(chosen_by_rule(found))
             else:
@@ -326,9 +326,9 @@ class FitRun:
 
     def read_beside(self, loss: str, logged: Mapping[str, Any]) -> None:
         """From now on, this loss too; checks between two validations may have come before."""
-        state = self.core.state_dict()
+        state = self.engine.state_dict()
         self._settle(replace(self.settings, loss_beside=loss))
-        self.core.load_state_dict(state)
+        self.engine.load_state_dict(state)
         self.reader.read_beside(self.settings, logged)
 
     def watch(self, monitors: Sequence[str]) -> None:
@@ -354,9 +354,9 @@ class FitRun:
         self.reader.settings, self.reader.watches_training = self.settings, True  # the ranks still pack the same names
 
     def _settle(self, settings: Settings) -> None:
-        self.settings, search = settings, self.core.search
-        self.core = DecisionEngine(self.settings)
-        self.core.search = search
+        self.settings, search = settings, self.engine.search
+        self.engine = DecisionEngine(self.settings)
+        self.engine.search = search
         self.journal.header = header_line(settings, self.summary)
 
     def _forget_readings(self) -> None:
@@ -372,12 +372,12 @@ class FitRun:
             self.lr_schedule.adopt_budget(self.lr_schedule.own_budget())
             reading = replace(reading, **self._how_far())
         if self.ranks.alone:
-            return reading, self.core.replay(event, reading)
+            return reading, self.engine.handle(event, reading)
         decision, codes, error = None, [reduction_format.FAILED] * reduction_format.CODES, None
         if self.ranks.rank == 0:
             try:
-                decision = self.core.replay(event, reading)
-                codes = reduction_format.pack_decision(decision, self.core.conditions)
+                decision = self.engine.handle(event, reading)
+                codes = reduction_format.pack_decision(decision, self.engine.conditions)
             except Exception as raised:  # the others wait for the broadcast: it comes first
                 error = raised
         agreed = self.ranks.from_rank_zero([*totals, *codes, reduction_format.pack_budget(self.lr_schedule.budget)])
@@ -391,8 +391,8 @@ class FitRun:
             self.lr_schedule.adopt_budget(budget)
             values = self.reader.values(shared, event is Event.TRAIN_CHECK)
             reading = replace(reading, **values, **self._how_far())
-            alike = self.core.replay(event, reading)
-            decision = reduction_format.adopt_decision(alike, codes, self.core.conditions)
+            alike = self.engine.handle(event, reading)
+            decision = reduction_format.adopt_decision(alike, codes, self.engine.conditions)
             if decision is not alike:
                 decision = replace(decision, new_lr=foretold(reading, decision.factor, self.settings))
         return reading, decision
@@ -410,7 +410,7 @@ class FitRun:
             self.checked_at = self.lr_schedule.steps
             if event is not Event.TRAIN_CHECK:
                 self.reader.probes.restart()
-        if self.core.is_best:
+        if self.engine.is_best:
             self.keep_state(event)
         if self.options.dry_run:
             acts = decision.action is not Action.HOLD
@@ -420,7 +420,7 @@ class FitRun:
             self.groups.multiply(decision.factor)
         if decision.action is Action.ANNEAL and reading.planned_end_step is not None:
             self.lr_schedule.end_early(reading.planned_end_step)
-        if self.lr_schedule.checked and self.core.search.checked is False:
+        if self.lr_schedule.checked and self.engine.search.checked is False:
             self.lr_schedule.take_back()
         elif event is Event.WRECKED:
             self.lr_schedule.begin_anew()
@@ -487,7 +487,7 @@ class FitRun:
         trainer_state: TrainerState,
         search: SearchResult | None = None,
     ) -> None:
-        entry = self.core.entry(event, reading, decision, adjustment, search)
+        entry = self.engine.entry(event, reading, decision, adjustment, search)
         if self.options.dry_run:
             entry = replace(entry, review=None)  # what was never changed has brought nothing
         if entry.review is not None:
@@ -512,7 +512,7 @@ class FitRun:
         self.journal.flush()
         return {
             "version": 1,
-            "core": self.core.state_dict(),
+            "engine": self.engine.state_dict(),
             "groups": self.groups.state_dict(),
             "scale": {name: rate.scale for name, rate in self.groups.rates().items()},
             "checked_at": self.checked_at,
@@ -540,7 +540,7 @@ class FitRun:
             self.watch_training_alone()
         elif state["loss_beside"] is not None:
             self.read_beside(state["loss_beside"], {})
-        self.core.load_state_dict(state["core"])
+        self.engine.load_state_dict(state["engine"])
         self.reader.load_state_dict(state)
         self.lr_schedule.load_state_dict(state)
         self.untrained = dict(state["untrained"])
@@ -555,7 +555,7 @@ class FitRun:
 
     def say_how_it_went(self) -> None:
         """At the end of training, on the console."""
-        self.say(end_line(self.history, self.core.history.monitors[0], self.journal.path, self.options.dry_run))
+        self.say(end_line(self.history, self.engine.history.monitors[0], self.journal.path, self.options.dry_run))
 
     def end(self) -> None:
         """Undo what was done to the Trainer and the module; a second call does no harm."""

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from lightning_lr.engine.schedule import NEVER, WARMUP, Curve
+from lightning_lr.engine.schedule import NEVER, WARMUP, AnnealCurve
 from lightning_lr.engine.vocabulary import Event
 from lightning_lr.optim.controlled_groups import ControlledGroups
 from lightning_lr.run.distributed import Ranks
@@ -61,7 +61,7 @@ class LRSchedule:
     anneals: bool | None = False
     checked: bool = False
     moved: bool = False
-    curve: Curve | None = None
+    curve: AnnealCurve | None = None
     annealing: bool = False
     ends_at: int | None = None
     lowest: float = 1.0
@@ -103,7 +103,7 @@ class LRSchedule:
         if self.curve is not None:
             self.groups.set_part(CURVE, self._multiple(self.curve))
 
-    def _multiple(self, curve: Curve) -> float:
+    def _multiple(self, curve: AnnealCurve) -> float:
         multiple = curve.at(self.steps)
         if self.annealing and curve.has_risen(self.steps):
             # A curve with another end lies on other stairs, which may be higher by a thousandth.
@@ -163,7 +163,7 @@ class LRSchedule:
             warms_up: whether the rate rises first.
         """
         if self._anneals and self.budget is not None and self.curve is None and self.lr_search is None:
-            self.curve = Curve(first=self.steps, budget=self.budget, warmup=WARMUP if warms_up else 0.0)
+            self.curve = AnnealCurve(first=self.steps, budget=self.budget, warmup=WARMUP if warms_up else 0.0)
 
     @property
     def _anneals(self) -> bool:
@@ -172,7 +172,7 @@ class LRSchedule:
     def end_early(self, end: int) -> None:
         """From here on the rate falls to zero at that step, which is the new budget."""
         self.ends_at = self.budget = end
-        curve = self.curve or Curve(first=self.steps, budget=end, warmup=0.0)
+        curve = self.curve or AnnealCurve(first=self.steps, budget=end, warmup=0.0)
         self.curve, self.annealing = curve.ending(end, self.steps), True
         self.budget_changed()
 
@@ -243,7 +243,7 @@ class LRSchedule:
         self.budget = state["budget"]
         self.budget_known_at = state["budget_known_at"]
         self.checked, self.moved = state["checked"], state["moved"]
-        self.curve = Curve(**state["curve"]) if state["curve"] else None
+        self.curve = AnnealCurve(**state["curve"]) if state["curve"] else None
         self.annealing = state["annealing"]
         self.ends_at = state["ends_at"]
         self.lowest = state["lowest"]

@@ -98,7 +98,7 @@ def feed_gates(gates: Gates, reading: Reading) -> Decision:
     )
     cut = Response(Action.REDUCE, 0.05, 2, defer_to_scheduler=True, min_plateau_fraction=0.03)
     grow = Response(Action.RAISE, 2.0)
-    gates.look(reading, seen, new_best=reading.check % 4 == 1, learned=reading.check > 4)
+    gates.update(reading, seen, new_best=reading.check % 4 == 1, learned=reading.check > 4)
     if reading.check % 5 == 2:
         gates.raise_reviewed(helped=reading.check == 12)
     policy = Policy("table", {Condition.PLATEAU: grow if reading.check % 4 else cut})
@@ -114,7 +114,7 @@ def feed_layers(rule: LayerRule, value: float | None) -> object:
 
 
 def feed_objective(watch: ObjectiveWatch, reading: Reading) -> object:
-    return watch.look(reading, reading.metrics.get("val_loss"), train_only=reading.check % 7 == 3)
+    return watch.update(reading, reading.metrics.get("val_loss"), train_only=reading.check % 7 == 3)
 
 
 LEVELS = [2.0, 1.5, 1.2, 1.1, 1.05, 1.02, 1.0, 0.99, 1.9, 1.85, 1.8]

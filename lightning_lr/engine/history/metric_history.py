@@ -81,9 +81,9 @@ class MetricHistory:
         rel_delta: least change relative to |best| that counts as improvement, ≥ 0.
         ages: whether the ages of its lowest values are kept: they tell whether it has stalled.
 
-    >>> tracker = MetricHistory("val_acc", sign=-1)
+    >>> history = MetricHistory("val_acc", sign=-1)
     >>> for check, value in enumerate([0.5, 0.7, float("nan"), 0.69]):
-    ...     view = tracker.update(value, check)
+    ...     view = history.update(value, check)
     >>> view.shown(view.best), view.best_check, view.since_best
     (0.7, 1, 2)
     """

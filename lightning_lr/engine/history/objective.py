@@ -63,7 +63,7 @@ class ObjectiveWatch:
     >>> from lightning_lr.engine.records import TrainWindow
     >>> def looks(epoch, loss):
     ...     window = TrainWindow(loss, (loss + 0.001, loss, loss, loss - 0.001), steps=40)
-    ...     return str(watch.look(Reading(epoch, epoch, 40 * epoch, {}, window), loss, train_only=False))
+    ...     return str(watch.update(Reading(epoch, epoch, 40 * epoch, {}, window), loss, train_only=False))
     >>> [looks(epoch, loss) for epoch, loss in enumerate([2.3, 1.1, 0.9, 0.8, 0.75, 1.75, 1.7, 1.68])]
     ['no', 'no', 'no', 'no', 'no', 'undecided', 'yes', 'no']
     """
@@ -71,7 +71,7 @@ class ObjectiveWatch:
     def __init__(self) -> None:
         self.state = ObjectiveState()
 
-    def look(self, reading: Reading, monitor: float | None, train_only: bool) -> Verdict:
+    def update(self, reading: Reading, monitor: float | None, train_only: bool) -> Verdict:
         """Take in one reading.
 
         Args:
