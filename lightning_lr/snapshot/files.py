@@ -167,7 +167,7 @@ class FilesBeside:
         error = _written(payload, file, same) if self._writes else None
         if error is not None:
             self._warn(f"The snapshot cannot be written to {file} ({error}); a run resumed from here has none.")
-        return held["token"]
+        return list(held["token"])
 
     def load(self, checkpoint: dict[str, Any], path: Any) -> None:
         """Move the snapshot from the file to the checkpoint; if there is none of its name, the checkpoint has none."""
