@@ -73,9 +73,10 @@ class FitRun:
         say: prints a sentence, on rank 0.
         warn: warns with a sentence, on rank 0.
         states: takes and restores snapshots (``None`` if nothing is ever restored).
-        waits: whether a check after a validation leaves that to the next batch, when all hooks of the validation are
-            over: others may still exchange the weights there.
-        postponed: what is left to the next batch: "take" or "restore".
+        waits: whether a check within a validation leaves that to its end, when all its hooks are over: others may still
+            exchange the weights there.
+        in_validation: whether the present check is one of those.
+        postponed: what was left to its end: "take" or "restore".
         reset_because: why the objective is another one from the next check on; empty if it is not.
         reset_epoch: the last epoch at which the user let it begin anew beforehand.
         validation: steps from one validation to the next.
@@ -104,6 +105,7 @@ class FitRun:
     warn: Callable[[str], None]
     states: StateKeeper | None = None
     waits: bool = False
+    in_validation: bool = False
     postponed: str | None = None
     reset_because: str = ""
     reset_epoch: int = -1
@@ -263,6 +265,7 @@ class FitRun:
                 self.checked_at = self.lr_schedule.steps
             return None
         event = Event.TRAIN_CHECK if train_only else Event.CHECK
+        self.in_validation = self.waits and not (train_only or trainer_state.epoch_over)
         reading, decision = self._ask(event, reading, totals)
         self.reader.carry(reading, train_only)
         adjustment = self._apply(event, decision, reading)
@@ -429,7 +432,7 @@ class FitRun:
     def keep_state(self, event: Event | None = None) -> None:
         """Take the snapshot that a later restore brings back."""
         self.snapshot_check = self.checks - 1 if self.checks else START
-        if self.waits and event is Event.CHECK:
+        if self.in_validation and event is Event.CHECK:
             self.postponed = "take"
         elif self.states is not None:
             self._take()
@@ -453,7 +456,7 @@ class FitRun:
         if self.loss_watch is not None:
             self.loss_watch.begin()
         self.postponed = "restore"
-        if not (self.waits and event is Event.CHECK):
+        if not (self.in_validation and event is Event.CHECK):
             self.finish_postponed()
         return notes
 
