@@ -60,16 +60,16 @@ class Response:
         check_integer("patience", self.patience, 1)
         check_number("min_plateau_fraction", self.min_plateau_fraction)
 
-    def raised_further(self, room: float) -> Response:
-        """A raise by more octaves at once if there is room for them, three at the most.
+    def raised_further(self, margin: float) -> Response:
+        """A raise by more octaves at once if there is a margin for them, three at the most.
 
         Args:
-            room: how far the rate is beyond the threshold of being too low; an octave more for each doubling.
+            margin: how far the rate is beyond the threshold of being too low; an octave more for each doubling.
 
-        >>> [Response(Action.RAISE, 2.0).raised_further(room).factor for room in (1.0, 2.5, 4.0, 1000.0)]
+        >>> [Response(Action.RAISE, 2.0).raised_further(margin).factor for margin in (1.0, 2.5, 4.0, 1000.0)]
         [2.0, 4.0, 8.0, 8.0]
         """
-        octaves = 1 + math.floor(math.log2(min(max(room, 1.0), 2.0 ** (MOST_OCTAVES - 1))))
+        octaves = 1 + math.floor(math.log2(min(max(margin, 1.0), 2.0 ** (MOST_OCTAVES - 1))))
         return replace(self, factor=self.factor**octaves)
 
 
