@@ -1,4 +1,4 @@
-"""Line 2: a decision in the core, from the 10th to the 1,000,000th check, and what is kept of a run."""
+"""Line 2: a decision of the engine, from the 10th to the 1,000,000th check, and what is kept of a run."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ class FedEngine:
 
 
 def check_figures(quick: bool) -> Iterator[Figure]:
-    """A core in its prime and an old one side by side: does a check grow slower, or what is kept larger?"""
+    """An engine in its prime and an old one side by side: does a check grow slower, or what is kept larger?"""
     last = 20_000 if quick else 1_000_000
     full, old = FedEngine().run(1000), FedEngine().run(1000)
     # An old run, without living through it: the state of a run is plain, and only its counters know how long it was.
@@ -67,7 +67,7 @@ def check_figures(quick: bool) -> Iterator[Figure]:
     old.run(100)
     grown = grown_bytes(last)
     rounds = 30 if quick else 300
-    # The making of a reading is not the core's: its time is taken off.
+    # The making of a reading is not the engine's: its time is taken off.
     other = FedEngine()
     calls = {
         "yardstick": yardstick,
@@ -83,9 +83,9 @@ def check_figures(quick: bool) -> Iterator[Figure]:
     for name, said in (("full", ""), ("told", ", with its sentence and evidence")):
         took = undisturbed(net, name)
         yield Figure(
-            key=f"core/check/{name}",
+            key=f"engine/check/{name}",
             line=2,
-            what=f"a decision in the core, three monitors, all detectors, windows full{said}",
+            what=f"a decision of the engine, three monitors, all detectors, windows full{said}",
             over="a yardstick of plain Python",
             **paired(over(net, name, "yardstick")),
             here=shown(took),
@@ -94,7 +94,7 @@ def check_figures(quick: bool) -> Iterator[Figure]:
         )
     flat = paired(over(net, "old", "full"))
     yield Figure(
-        key="core/flat",
+        key="engine/flat",
         line=2,
         what=f"the {last:,}th check",
         over="the 1000th",
@@ -137,7 +137,7 @@ def _lived_through(quick: bool, monitors: int) -> Iterator[Figure]:
         fed.run(total // 10)
         sizes.append(weight(fed))
     yield Figure(
-        key=f"core/state/{monitors}",
+        key=f"engine/state/{monitors}",
         line=2,
         what=f"the callback's own state in a checkpoint, {monitors} monitors, {total:,} checks, "
         f"{len(fed.history):,} decisions",

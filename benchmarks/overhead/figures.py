@@ -7,7 +7,7 @@ import math
 import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from statistics import median, quantiles
+from statistics import median
 from time import thread_time
 from typing import Any
 
@@ -131,9 +131,3 @@ def yardstick() -> float:
     for number in range(1, 1201):
         total += math.sqrt(number) * 0.5
     return total
-
-
-def quartiles(values: Sequence[float]) -> tuple[float, float]:
-    """Where the middle half of the values lies."""
-    low, _, high = quantiles(values, n=4)
-    return low, high

@@ -300,7 +300,7 @@ class LearningRateController(DualCallback):
         A check between validations is made here: a validation that was due after the step before has come by now.
         """
         if self._fit_run is not None:
-            self._fit_run.settle()
+            self._fit_run.finish_postponed()
             if batch_idx == 0:
                 self._fit_run.rescan(trainer)
             if self._fit_run.train_check_is_due:
@@ -356,7 +356,6 @@ class LearningRateController(DualCallback):
     def on_train_epoch_end(self, trainer: Any, pl_module: Any) -> None:
         """Decide where a check is an epoch: before the checkpoint of this epoch is written."""
         if self._fit_run is not None:
-            self._fit_run.settle()
             self._fit_run.lr_schedule.epoch_ends()
             if not self._fit_run.reader.waits_for_epoch:
                 self._epoch_over(trainer)

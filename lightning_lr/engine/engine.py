@@ -89,7 +89,7 @@ class DecisionEngine:
         self.review: Review | None = None
 
     def check(self, reading: Reading, train_only: bool = False) -> Decision:
-        """Decide what to do after a validation; with ``train_only``, as :meth:`train_check`."""
+        """Decide what to do after a validation, or between two, with the training loss alone (``train_only``)."""
         self._look_at_objective(reading, train_only)
         self.views = views = self.history.update(reading, train_only)
         findings = [finding for detector in self.detectors for finding in findings_of(detector, views)]
@@ -129,10 +129,6 @@ class DecisionEngine:
             self.gates.begin_anew()
             self.pending, self.failed_restores = None, 0
         self.gates.state.losses_jumped = verdict is Verdict.UNDECIDED and not self.began_anew
-
-    def train_check(self, reading: Reading) -> Decision:
-        """Decide what to do between two validations, where the training loss alone is known."""
-        return self.check(reading, train_only=True)
 
     def search_ended(self, reading: Reading, result: SearchResult) -> Decision:
         """Decide which learning rate the run begins with; the reading has no metrics."""

@@ -1,9 +1,9 @@
 """Why no change was made at a check: every gate that may block one, in one ordered list.
 
 A change that the policy's table asks for has to pass :data:`GATES`, in that order; the first that blocks it is named
-in the decision (``blocked_by``) and in its sentence. Urgent conditions (divergence, values that are not finite) wait at
-none of the first three, and no reduction limit holds for them: each further step would be lost. Changes that are asked
-for by something else (the end of the budget, a review, a policy that counts epochs) have to pass the bounds alone.
+in the decision (``blocked_by``) and in its sentence. Urgent conditions (divergence, NaN or infinite losses) pass
+warm-up, cooldown, patience and the reduction limit: each further step would be lost. Changes that are asked for by
+something else (the end of the budget, a review, a policy that counts epochs) have to pass the bounds alone.
 
 The counters are all here too, one dataclass, saved whole.
 """

@@ -73,9 +73,10 @@ class FitRun:
         say: prints a sentence, on rank 0.
         warn: warns with a sentence, on rank 0.
         states: takes and restores snapshots (``None`` if nothing is ever restored).
-        waits: whether a check after a validation leaves that to the next batch, when all hooks of the validation are
-            over: others may still exchange the weights there.
-        owes: what was left to it: "take" or "restore".
+        waits: whether a check within a validation leaves that to its end, when all its hooks are over: others may still
+            exchange the weights there.
+        in_validation: whether the present check is one of those.
+        postponed: what was left to its end: "take" or "restore".
         reset_because: why the objective is another one from the next check on; empty if it is not.
         reset_epoch: the last epoch at which the user let it begin anew beforehand.
         validation: steps from one validation to the next.
@@ -104,7 +105,8 @@ class FitRun:
     warn: Callable[[str], None]
     states: StateKeeper | None = None
     waits: bool = False
-    owes: str | None = None
+    in_validation: bool = False
+    postponed: str | None = None
     reset_because: str = ""
     reset_epoch: int = -1
     validation: float = 0.0
@@ -263,6 +265,7 @@ class FitRun:
                 self.checked_at = self.lr_schedule.steps
             return None
         event = Event.TRAIN_CHECK if train_only else Event.CHECK
+        self.in_validation = self.waits and not (train_only or trainer_state.epoch_over)
         reading, decision = self._ask(event, reading, totals)
         self.reader.carry(reading, train_only)
         adjustment = self._apply(event, decision, reading)
@@ -327,13 +330,13 @@ class FitRun:
     def read_beside(self, loss: str, logged: Mapping[str, Any]) -> None:
         """From now on, this loss too; checks between two validations may have come before."""
         state = self.engine.state_dict()
-        self._settle(replace(self.settings, loss_beside=loss))
+        self._renew_engine(replace(self.settings, loss_beside=loss))
         self.engine.load_state_dict(state)
         self.reader.read_beside(self.settings, logged)
 
     def watch(self, monitors: Sequence[str]) -> None:
         """From now on, these; before the first decision."""
-        self._settle(replace(self.settings, monitors=tuple(monitors)))
+        self._renew_engine(replace(self.settings, monitors=tuple(monitors)))
         self.reader.watch(self.settings)
 
     def _replace_monitors(self, missing: Sequence[str]) -> None:
@@ -350,10 +353,10 @@ class FitRun:
 
     def watch_training_alone(self) -> None:
         """From the first check on, where no monitor can come: the training loss takes the monitors' place."""
-        self._settle(replace(self.settings, monitors=(TRAIN_LOSS,), mode=Mode.MIN, train_monitor=None))
+        self._renew_engine(replace(self.settings, monitors=(TRAIN_LOSS,), mode=Mode.MIN, train_monitor=None))
         self.reader.settings, self.reader.watches_training = self.settings, True  # the ranks still pack the same names
 
-    def _settle(self, settings: Settings) -> None:
+    def _renew_engine(self, settings: Settings) -> None:
         self.settings, search = settings, self.engine.search
         self.engine = DecisionEngine(self.settings)
         self.engine.search = search
@@ -429,8 +432,8 @@ class FitRun:
     def keep_state(self, event: Event | None = None) -> None:
         """Take the snapshot that a later restore brings back."""
         self.snapshot_check = self.checks - 1 if self.checks else START
-        if self.waits and event is Event.CHECK:
-            self.owes = "take"
+        if self.in_validation and event is Event.CHECK:
+            self.postponed = "take"
         elif self.states is not None:
             self._take()
 
@@ -452,26 +455,26 @@ class FitRun:
         self.reader.probes.forget()
         if self.loss_watch is not None:
             self.loss_watch.begin()
-        self.owes = "restore"
-        if not (self.waits and event is Event.CHECK):
-            self.settle()
+        self.postponed = "restore"
+        if not (self.in_validation and event is Event.CHECK):
+            self.finish_postponed()
         return notes
 
     def reset(self, reason: str) -> None:
         """From here on, the objective or the data are other ones: the best state is the present one."""
-        if self.owes == "restore":
-            self.settle()
+        if self.postponed == "restore":
+            self.finish_postponed()
         self.reset_because = reason
         self._forget_readings()
         self.snapshot_check = self.checks - 1 if self.checks else START
-        self.owes = "take"
+        self.postponed = "take"
 
-    def settle(self) -> None:
+    def finish_postponed(self) -> None:
         """Do what a check has left to a moment at which it lasts."""
-        owes, self.owes = self.owes, None
-        if owes is None or self.states is None:
+        postponed, self.postponed = self.postponed, None
+        if postponed is None or self.states is None:
             return
-        if owes == "take":
+        if postponed == "take":
             self._take()
         elif self.snapshot is not None:
             self.states.restore(self.snapshot)
@@ -519,7 +522,7 @@ class FitRun:
             "checks": self.checks,
             "history": self.history.state_dict(),
             "snapshot_check": self.snapshot_check,
-            "owes": self.owes,
+            "postponed": self.postponed,
             "reset_because": self.reset_because,
             "reset_epoch": self.reset_epoch,
             "untrained": self.untrained,
@@ -548,7 +551,11 @@ class FitRun:
             self.watch_losses(state["loss_limit"])
         self.checked_at = state["checked_at"]
         self.checks = state["checks"]
-        self.owes, self.reset_because, self.reset_epoch = state["owes"], state["reset_because"], state["reset_epoch"]
+        self.postponed, self.reset_because, self.reset_epoch = (
+            state["postponed"],
+            state["reset_because"],
+            state["reset_epoch"],
+        )
         self.history = DecisionHistory.from_state(state["history"])
         for note in self.groups.load_state_dict(state["groups"]):
             self.say(note)

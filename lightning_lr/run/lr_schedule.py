@@ -18,9 +18,6 @@ from lightning_lr.run.readings import reduction_format
 from lightning_lr.run.trainer.step_budget import StepBudget
 from lightning_lr.run.trainer.time_budget import TimeBudget
 
-CURVE = "curve"
-"""The scale of the curve over the budget stands beside that of the decisions."""
-
 
 @dataclass
 class LRSchedule:
@@ -101,7 +98,7 @@ class LRSchedule:
     def before_batch(self) -> None:
         """Set the rate of the coming step, where it changes from step to step."""
         if self.curve is not None:
-            self.groups.set_part(CURVE, self._multiple(self.curve))
+            self.groups.set_curve(self._multiple(self.curve))
 
     def _multiple(self, curve: AnnealCurve) -> float:
         multiple = curve.at(self.steps)
@@ -154,7 +151,7 @@ class LRSchedule:
         self.checked = self.moved = False
         if self.anneals is None and self.ends_at is None:
             self.curve, self.annealing, self.lowest = None, False, 1.0
-            self.groups.set_part(CURVE, 1.0)
+            self.groups.set_curve(1.0)
 
     def lay_curve(self, warms_up: bool = False) -> None:
         """From here to the end of the budget, if that is known and annealed, and there is no curve yet.

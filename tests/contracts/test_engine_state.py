@@ -25,7 +25,7 @@ from lightning_lr.engine.gates import Gates
 from lightning_lr.engine.history.metric_history import MetricHistory
 from lightning_lr.engine.history.objective import ObjectiveWatch
 from lightning_lr.engine.history.run_history import RunHistory
-from lightning_lr.engine.policies import PRESETS, AutoPolicy, Policy, Response
+from lightning_lr.engine.policies import AutoPolicy, Policy, Response
 from lightning_lr.engine.records import Decision, Diagnosis, Finding, MetricView, Rate, Reading
 from lightning_lr.engine.settings import Settings
 from lightning_lr.engine.vocabulary import Action, Condition, Mode, Verdict
@@ -304,15 +304,6 @@ def test_min_of_x_is_max_of_minus_x_for_a_controller(settings, readings):
 @given(settings_of(("val_score",)), reading_lists(("val_score",)))
 def test_min_of_x_is_max_of_minus_x_for_a_controller_with_a_training_metric(settings, readings):
     assert_mirrored(replace(settings, train_monitor="train_score"), [replace(r, train=None) for r in readings])
-
-
-@pytest.mark.parametrize("name", PRESETS)
-@pytest.mark.parametrize("monitor", ["val_score"])
-def test_min_of_x_is_max_of_minus_x_for_every_preset(name, monitor):
-    readings = [
-        Reading(check, check, check, {} if value is None else {monitor: value}) for check, value in enumerate(SERIES)
-    ]
-    assert_mirrored(Settings(monitors=(monitor,), policy=PRESETS[name]), readings)
 
 
 def assert_mirrored(settings: Settings, readings: Sequence[Reading]) -> None:

@@ -18,7 +18,6 @@ from lightning.pytorch import Callback
 import lightning_lr
 from lightning_lr import FabricLearningRateController, LearningRateController
 from lightning_lr.callbacks.layerwise import LayerwiseLearningRate
-from lightning_lr.engine.policies import ExponentialPolicy
 from lightning_lr.engine.records import Decision
 from lightning_lr.engine.schedule import AnnealCurve
 from lightning_lr.engine.settings import Settings
@@ -39,17 +38,9 @@ from lightning_lr.run.trainer.step_budget import StepBudget
 from lightning_lr.run.trainer.time_budget import TimeBudget
 from lightning_lr.snapshot.snapshot import Snapshot
 from tests.callbacks.test_fabric import FLAT, Loop
+from tests.contracts.test_known_faults import controller, plain_sgd
 from tests.helpers.recorded import Small, fit
 from tests.helpers.scripted import Scripted, data, trainer
-
-
-def controller(**arguments: Any) -> LearningRateController:
-    plain = {"policy": ExponentialPolicy(epochs=2, ratio=0.5), "verbose": False}
-    return LearningRateController("val_score", **{**plain, **arguments})
-
-
-def plain_sgd(module: Any) -> Any:
-    return torch.optim.SGD(module.parameters(), lr=0.1, momentum=0.9)
 
 
 @dataclass(frozen=True)

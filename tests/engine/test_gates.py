@@ -144,12 +144,6 @@ def test_between_validations_nothing_is_warmed_up_that_was_not_asked_to():
     assert asked(Gates(Settings()), diagnosis("y"), 1, train_only=True).action is Action.REDUCE
 
 
-def test_an_urgent_condition_waits_for_nothing():
-    gates = Gates(Settings(cooldown=5, policy=AutoPolicy(warmup_checks=5)))
-    asked(gates, diagnosis("!"))
-    assert asked(gates, diagnosis("!"), patience=9).action is Action.REDUCE
-
-
 @pytest.mark.parametrize("gate", GATES, ids=lambda gate: gate.__name__)
 def test_every_gate_says_what_it_is_for(gate):
     """A reader of ``blocked_by`` finds it by its name."""
