@@ -44,6 +44,8 @@ _PAIR = re.compile(
 )
 """A name and its number in a printed line."""
 
+_IS_JSON = re.compile(r'\s*(?:\{\s*["}]|\[\s*[\[{\]\d])')
+
 _EPOCH = re.compile(r"\bepoch\b\W{0,3}(\d+)", re.IGNORECASE)
 
 Row = Mapping[int, float]
@@ -82,7 +84,7 @@ def open_table(path: Path) -> Table:
     text = codecs.getincrementaldecoder(encoding)(errors="replace").decode(head)
     if len(list(_printed_records(text.splitlines()))) > 1:
         return _of_records(path, TEXT, list(_printed_records(_whole(path, encoding).splitlines())))
-    if text.lstrip()[:1] in ("{", "["):
+    if _IS_JSON.match(text):
         return _of_records(path, JSON, _json_records(path, _whole(path, encoding)))
     return _delimited(path, encoding, [line for line in text.splitlines() if line.strip()])
 
