@@ -27,7 +27,7 @@ CLEAR = 6.0
 """Deviations of a check by which both losses must jump."""
 
 PART = 0.2
-"""Share of its value by which the training loss must jump as well."""
+"""Share of all that the training loss has fallen by which it must jump as well."""
 
 RISES = 0.1
 """Share of the jump by which the loss may rise on afterwards."""
@@ -116,7 +116,7 @@ class ObjectiveWatch:
         third = max(1, len(blocks) // 3)
         return (
             min(blocks) > max(state.losses[-FEWEST:]) + CLEAR * robust_noise(state.losses)
-            and jump > PART * abs(before)
+            and jump > PART * (state.first - before)
             and monitor > max(state.monitor[-FEWEST:]) + CLEAR * robust_noise(state.monitor)
             and blocks[0] > loss - 0.25 * jump
             and mean(blocks[-third:]) < mean(blocks[:third]) + RISES * jump
