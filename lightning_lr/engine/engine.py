@@ -225,7 +225,7 @@ class DecisionEngine:
         """Whether the last reading was a new best of the first monitor: the state worth a snapshot.
 
         Not while a raise is to be reviewed, or a rate that the search chose is to be confirmed: the state before it
-        must stay at hand. The check that confirms it is worth one: else a restore would bring the start back.
+        must be kept. The check that confirms it is worth one: else a restore would restore the start.
         """
         if self.began_anew:
             return True

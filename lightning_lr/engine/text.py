@@ -250,7 +250,7 @@ def patience(seen: int, wanted: int) -> str:
 
 
 LOSSES_JUMPED = (
-    "both losses have jumped at the beginning of an epoch: the next check tells whether they mean something else"
+    "both losses have jumped at the beginning of an epoch: the next check shows whether they mean something else"
 )
 LOSSES_STAYED = "both losses jumped at the beginning of an epoch and stayed: they mean something else from here on"
 
@@ -268,8 +268,8 @@ def young_plateau(lasted: float, wanted: float) -> str:
     return f"left alone: it has lasted for {100 * lasted:.0f} % of the budget, of {100 * wanted:.0f} %"
 
 
-NOT_THE_BEST = "no raise: this state is not the best, and could not be brought back"
-LR_HAS_CHANGED = "no raise: the rate is on the move"
+NOT_THE_BEST = "raise skipped: the current weights are not the best snapshot, so the raise could not be undone"
+LR_HAS_CHANGED = "raise skipped: the learning rate has changed since the last check"
 
 
 def last_raise_failed(checks: int) -> str:
@@ -398,7 +398,7 @@ def search_seen(
     along = f"{readings} reading{plural(readings)} of the loss along the first update"
     along += f", worth {cost:.2g} step{plural(cost)}" if cost else ""
     if estimate is None:
-        return f"{along}: none is lower than before it, which tells nothing of the rate"
+        return f"{along}: none is lower than before it, so the best rate is not known"
     if not found:
         does = "still falls at the last" if estimate > 1 else "is higher than before it down to the last"
         return f"{along}: the loss {does}, at about {estimate:.2g} times the rate given"

@@ -1,4 +1,4 @@
-"""What the name of a metric tells: on which data it was measured, and whether more or less of it is better.
+"""What the name of a metric says: on which data it was measured, and whether more or less of it is better.
 
 A name is read word by word (``val/MSELoss_epoch``: val, mse, loss, epoch), never by what it happens to contain:
 ``val_constraint`` has nothing to do with training.
