@@ -140,7 +140,7 @@ def build_run(
         # Weights may be swapped during a validation, for an average of them, and are swapped back at its end.
         fit_run.waits = not checks_at_epoch_end(trainer)
         if fit_run.waits:
-            _settle_after_validation(fit_run, trainer)
+            _finish_after_validation(fit_run, trainer)
     _continue(fit_run, state, checkpointed, warn)
     if run_plan.ends_early and groups.rates() and not options.dry_run:
         anneal_before_stopping(fit_run, trainer)
@@ -225,19 +225,19 @@ def _continue(fit_run: FitRun, state: Mapping[str, Any], checkpointed: Mapping[s
         fit_run.keep_state()
 
 
-def _settle_after_validation(fit_run: FitRun, trainer: Any) -> None:
+def _finish_after_validation(fit_run: FitRun, trainer: Any) -> None:
     """Once all hooks of a validation are over, and before any of the training runs: others swap weights there too."""
     loop = getattr(trainer.fit_loop.epoch_loop, "val_loop", None)
     if loop is None:
         return  # of a Fabric loop
     run = loop.run
 
-    def validate_then_settle() -> Any:
+    def validate_then_finish() -> Any:
         logged = run()
-        fit_run.settle()
+        fit_run.finish_postponed()
         return logged
 
-    patch(loop, "run", validate_then_settle, fit_run.undo)
+    patch(loop, "run", validate_then_finish, fit_run.undo)
 
 
 def _hide_scale_in_module(fit_run: FitRun, module: Any) -> None:

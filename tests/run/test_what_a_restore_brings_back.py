@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
 from tests.helpers.scripted import Scripted, data, trainer
+from tests.helpers.versions import ANY_CHECKPOINT
 from tests.run.test_restores_that_cannot_be_made import controller
 
 LOSSES = [1.0, 0.9, 0.8, 0.7, 0.8, 0.6]
@@ -319,7 +320,7 @@ def test_a_checkpoint_of_that_validation_knows_what_is_owed(check: int, tmp_path
     path = tmp_path / f"step={2 * (check + 1)}.ckpt"
     module = Net()
     module.validations = check + 1
-    trainer(resumed, **options).fit(module, data(), data(1), ckpt_path=path, weights_only=False)
+    trainer(resumed, **options).fit(module, data(), data(1), ckpt_path=path, **ANY_CHECKPOINT)
     assert min(resumed[2].weights) == 2 * (check + 1)
     for step, weights in resumed[2].weights.items():
         assert torch.equal(weights, whole[2].weights[step]), step

@@ -24,6 +24,7 @@ from lightning_lr.snapshot.constant import fingerprints
 from lightning_lr.snapshot.host_memory import free_memory
 from tests.helpers.ranks import run_on_ranks
 from tests.helpers.scripted import data, trainer
+from tests.helpers.versions import ANY_CHECKPOINT
 from tests.run.test_restores_that_cannot_be_made import Net, controller
 
 MIB = 2**20
@@ -257,7 +258,7 @@ def saving(folder: Path) -> tuple[list[Any], dict[str, Any]]:
 
 def resume(ours: Any, module: Net, path: Path) -> None:
     fit = trainer([ours], max_epochs=5, num_sanity_val_steps=0)
-    fit.fit(module, data(), data(1), ckpt_path=path, weights_only=False)
+    fit.fit(module, data(), data(1), ckpt_path=path, **ANY_CHECKPOINT)
 
 
 class Written:
