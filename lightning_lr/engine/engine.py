@@ -66,7 +66,7 @@ class DecisionEngine:
     ...     decision = engine.check(Reading(check, epoch=check, step=check, metrics={"val_loss": loss}))
     ...     if decision.action != "hold":
     ...         print(decision)
-    check 12 · epoch 12 · plateau: stalled with probability 0.88: no new best of val_loss for 9 of 13 checks ...
+    check 12 · epoch 12 · plateau: no new best of val_loss for 9 of 13 checks (best ... at check 3); ...
     """
 
     def __init__(self, settings: Settings, detectors: Sequence[Detector] | None = None) -> None:
