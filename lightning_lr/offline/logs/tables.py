@@ -219,7 +219,7 @@ def _json_records(path: Path, text: str) -> list[Mapping[str, float]]:
 
 
 def _data_of(record: Mapping[str, Any]) -> str:
-    """On which data a record was measured, if it says so (OpenMMLab: ``"mode": "val"``)."""
+    """On which data a record was measured, if that is recorded (OpenMMLab: ``"mode": "val"``)."""
     return next((word for key in ("mode", "split", "phase") if (word := record.get(key)) in DATA), "")
 
 
