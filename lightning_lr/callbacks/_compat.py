@@ -8,15 +8,17 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
+import torch
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.callbacks.progress.tqdm_progress import Tqdm
 from lightning.pytorch.loggers.logger import DummyLogger
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 
+H = TypeVar("H", bound=Callable[..., None])
 rank_zero_module: Any = sys.modules[rank_zero_info.__module__]
 
 if TYPE_CHECKING:
@@ -85,4 +87,13 @@ def warn(sentence: str) -> None:
     rank_zero_warn(f"lightning_lr: {sentence}", stacklevel=3)
 
 
-__all__ = ["DualCallback", "DummyLogger", "say", "warn"]
+def not_traced(hook: H) -> H:
+    """A hook that runs as it is also within a compiled optimizer step, whose closure calls it.
+
+    Traced, it would be compiled anew at each change of the rate, if torch could do so at all.
+    """
+    disable: Any = torch.compiler.disable  # has no types
+    return cast("H", disable(hook))
+
+
+__all__ = ["DualCallback", "DummyLogger", "not_traced", "say", "warn"]

@@ -36,11 +36,14 @@ class Net(Scripted):
         super().__init__({"val_loss": LOSSES})
         self.drop = nn.Dropout(0.5)
         self.steps, self._seen, self.warm, self.kl_weight, self.drawn = 0, 0, False, 0.0, 0
+        self.terms, self.drop.seen = {"kl": 0.0, "name": "warm-up"}, {"batches": 0}
 
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
         self.steps += 1
         self._seen += len(batch[0])
         self.kl_weight += 0.125
+        self.terms["kl"] += 0.125
+        self.drop.seen["batches"] += 1
         self.warm = self.current_epoch >= LOST
         self.drop.p *= 0.75
         return super().training_step(batch, batch_idx) + (math.nan if self.current_epoch == LOST else 0.0)
@@ -143,6 +146,8 @@ NUMBERS: dict[str, Callable[[Any], Any]] = {
     "weight of a term": lambda module: module.kl_weight,
     "switch": lambda module: module.warm,
     "of a layer": lambda module: module.drop.p,
+    "in a dict": lambda module: module.terms["kl"],
+    "in a dict of a layer": lambda module: module.drop.seen["batches"],
     "count of the optimizer": lambda module: group_of(module)["k"],
     "sum of the optimizer": lambda module: group_of(module)["weight_sum"],
     "tensor of the optimizer": lambda module: float(group_of(module)["d"]),

@@ -219,7 +219,7 @@ def _json_records(path: Path, text: str) -> list[Mapping[str, float]]:
 
 
 def _data_of(record: Mapping[str, Any]) -> str:
-    """The data that a record names itself (OpenMMLab: ``"mode": "val"``); empty if it names none."""
+    """On which data a record was measured, if that is recorded (OpenMMLab: ``"mode": "val"``)."""
     return next((word for key in ("mode", "split", "phase") if (word := record.get(key)) in DATA), "")
 
 
