@@ -117,7 +117,7 @@ class LayerwiseLearningRate(DualCallback):
             self._last = ({}, {})
 
     def on_fit_start(self, trainer: Any, pl_module: Any) -> None:
-        """Split the groups before anybody looks at them; leave them as they are where an unsplit checkpoint comes."""
+        """Split the groups before they are read; leave them as they are if an unsplit checkpoint is loaded."""
         check_supported(trainer, pl_module)
         if self.dry_run or trainer.fast_dev_run:
             return

@@ -223,7 +223,7 @@ def _worded(numbers: Mapping[str, float]) -> dict[str, float | str]:
 
 
 def _view_numbers(views: MetricViews) -> dict[str, dict[str, float | str]]:
-    """The numbers of each series that a reader wants to see; the values themselves stand in the readings already."""
+    """The numbers of each series that a reader needs; the values themselves stand in the readings already."""
     series = [*views.monitors, *views.gaps.values(), *([views.train] if views.train else [])]
     return {
         s.name: _worded(
