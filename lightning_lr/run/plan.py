@@ -173,7 +173,7 @@ def _against_searching(trainer: Any, budget: int | None) -> str:
         return f"the run has {budget} steps, fewer than {FEWEST_STEPS}"
     if any(is_a(callback, "LearningRateFinder") for callback in trainer.callbacks):
         return "LearningRateFinder has chosen it already"
-    return "the run has begun before, without a search" if trainer.global_step else ""
+    return "the run has begun before" if trainer.global_step else ""
 
 
 def _unsupported(trainer: Any) -> str:
