@@ -197,7 +197,7 @@ def _unsupported(trainer: Any) -> str:
 
 def _exploration(budget: int | None) -> str:
     horizon = f"{budget} steps" if budget is not None else f"{UNKNOWN} steps, as the budget is unknown"
-    return f"the first update is read along by forward passes, for a rate for {horizon}"
+    return f"the loss is read along the first update, for the best rate over {horizon}"
 
 
 def _curve(run_plan: RunPlan, known: bool, learned: bool, against: str, stops: bool) -> str:

@@ -288,11 +288,11 @@ def test_where_it_steps_aside(options: dict, make: Any, trainer: dict, why: str,
     monkeypatch.setattr("lightning_lr.callbacks.controller.say", lambda _, sentence: said.append(sentence))
     module = make()
     fit(module, controller, **{"max_epochs": 2, **trainer})
-    assert why in summary["exploration"]
+    assert why in summary["search"]
     assert not {"explore", "anneal"} & {decision.action for decision in controller.decisions}
     assert set(module.rates) <= {0.01, 0.01 * 0.999}  # the latter by the user's own schedule
     (start,) = (sentence for sentence in said if sentence.startswith("watches "))
-    assert (f"({summary['exploration'][6:]})" in start) == (not controller.options.dry_run)
+    assert (f"({summary['search'][6:]})" in start) == (not controller.options.dry_run)
 
 
 def test_a_finder_before_us_is_respected(monkeypatch: Any) -> None:
