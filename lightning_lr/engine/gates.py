@@ -256,9 +256,9 @@ class Gates:
             state.cut_wait = max(0, state.cut_wait - 1)
             if math.isfinite(monitor.best):
                 state.best, state.gain = monitor.best, monitor.gain
-        asked = {finding.condition for finding in diagnosis.findings}
-        unasked = {name: seen for name, seen in state.streaks.items() if name not in asked}
-        state.streaks = unasked | {str(c): state.streaks.get(c, 0) + 1 for c in sorted(diagnosis.suspected)}
+        if state.streaks or diagnosis.suspected:
+            unasked = {name: seen for name, seen in state.streaks.items() if name not in diagnosis.asked}
+            state.streaks = unasked | {str(c): state.streaks.get(c, 0) + 1 for c in sorted(diagnosis.suspected)}
 
     def decide(self, proposal: Proposal) -> Decision:
         """Carry a proposal out, or hold because of the first gate that blocks it."""

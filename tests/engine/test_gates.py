@@ -32,7 +32,9 @@ def diagnosis(letter: str, condition: Condition = Condition.PLATEAU) -> Diagnosi
         return Diagnosis(Condition.HEALTHY, (), "nothing fresh")
     finding = Finding(condition, VERDICTS[letter], "val_loss", 0.0, 1.0, "flat")
     suspected = frozenset() if letter == "n" else frozenset({condition})
-    return Diagnosis(condition if letter == "y" else Condition.HEALTHY, (finding,), "flat", suspected)
+    return Diagnosis(
+        condition if letter == "y" else Condition.HEALTHY, (finding,), "flat", suspected, frozenset({condition})
+    )
 
 
 def asked(gates: Gates, seen: Diagnosis, patience: int = 1, train_only: bool = False) -> Decision:
