@@ -1,12 +1,13 @@
 """``python -m benchmarks.reactive``: train what has no line yet in results.jsonl, and write RESULTS.md.
 
-The lines of a task and a seed belong to a state of the engine: they are trained anew if it has changed.
+The lines of our policies belong to a state of the engine: they are trained anew if it has changed.
 """
 
 from __future__ import annotations
 
 import argparse
 import hashlib
+import itertools
 import json
 import math
 import time
@@ -17,6 +18,7 @@ import torch
 
 import lightning_lr
 from benchmarks.reactive.report import report
+from benchmarks.reactive.rules import OURS
 from benchmarks.reactive.run import trained
 from benchmarks.reactive.tasks import TASKS
 
@@ -47,25 +49,30 @@ def main() -> None:
     parser.add_argument("--results", type=Path, default=RESULTS)
     parser.add_argument("--report", type=Path, help="default: RESULTS.md beside the results")
     parser.add_argument("--report-only", action="store_true")
+    parser.add_argument("--peers-only", action="store_true")
+    parser.add_argument("--ours-only", action="store_true")
     given = parser.parse_args()
     torch.set_num_threads(1)
     begun, tag = time.monotonic(), engine_tag()
     lines = {(line["task"], line["seed"], line["rule"], line["start"]): line for line in read(given.results)}
-    known = {(task, seed) for (task, seed, *_), line in lines.items() if line["engine"] == tag}
-    for task in () if given.report_only else TASKS:
+    kinds: list[tuple[str, bool, tuple[str, ...]]] = [("", True, ()), (tag, False, OURS)]
+    for task, (code, peers, ours) in () if given.report_only else itertools.product(TASKS, kinds):
+        known = {(line["task"], line["seed"]) for line in lines.values() if line["engine"] == code}
         seeds = [seed for seed in given.seeds if (task.name, seed) not in known]
-        if task.name not in given.tasks or not seeds:
+        if task.name not in given.tasks or not seeds or (peers and given.ours_only) or (ours and given.peers_only):
             continue
-        for run in trained(task, seeds):
-            ended = {str(n): [plain(last), plain(best), made] for n, (last, best, made) in run.ended.items()}
+        for run in trained(task, seeds, peers, ours):
             key = task.name, run.seed, run.name, round(run.start, 4)
-            line = lines[key] = lines[key] if key in lines and lines[key]["engine"] == tag else {
-                "task": task.name, "seed": run.seed, "rule": run.name, "start": key[-1], "engine": tag, "ended": {}, "actions": {}
-            }
-            line["ended"] |= ended
+            if lines.get(key, {}).get("engine") != code:
+                names = dict(zip(("task", "seed", "rule", "start"), key, strict=True))
+                lines[key] = names | {"engine": code, "ended": {}, "actions": {}}
+            line = lines[key]
+            line["ended"] |= {str(n): [plain(last), plain(best), made] for n, (last, best, made) in run.ended.items()}
             line["actions"] |= {str(max(run.budgets)): run.actions} if run.actions else {}
         given.results.write_text("".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines.values()))
-        print(f"{time.monotonic() - begun:6.0f} s  {task.name}", flush=True)
+        print(f"{time.monotonic() - begun:6.0f} s  {task.name}  {' '.join(ours) or 'peers'}", flush=True)
+    if given.peers_only:
+        return
     target = given.report or given.results.with_name("RESULTS.md")
     target.write_text(report(list(lines.values())), encoding="utf-8")
     print(f"written: {target}")

@@ -59,9 +59,7 @@ class Plateau:
 
     def __init__(self, patience: int, factor: float, lr: float) -> None:
         self.optimizer = torch.optim.SGD([torch.zeros(1)], lr=lr)
-        self.scheduler = torch.optim.lr_scheduler.ReduceLROnPlateau(
-            self.optimizer, patience=patience, factor=factor
-        )
+        self.scheduler = torch.optim.lr_scheduler.ReduceLROnPlateau(self.optimizer, patience=patience, factor=factor)
 
     def look(self, epoch: int, losses: Sequence[float], validation: float, lr: float) -> Answer:
         """Step the scheduler."""

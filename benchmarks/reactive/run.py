@@ -53,13 +53,16 @@ class Run:
             self.ended[epochs] = last, self.best, sum(1 for epoch, _ in self.actions if epoch < epochs)
 
 
-def planned(task: Task, seeds: Sequence[int], steps: int, untrained: dict[int, float], ours: Any = OURS) -> Iterator[Run]:
-    """All runs of a task."""
+def planned(
+    task: Task, seeds: Sequence[int], steps: int, untrained: dict[int, float], peers: bool = True, ours: Any = OURS
+) -> Iterator[Run]:
+    """All runs of a task: those of the peers, of the policies, or of both."""
     for seed in seeds:
         for start in STARTS:
             lr = task.lr * start
-            yield Run(NOTHING, start, seed, EPOCHS, Nothing())
-            for patience in PATIENCES:
+            if peers:
+                yield Run(NOTHING, start, seed, EPOCHS, Nothing())
+            for patience in PATIENCES if peers else ():
                 yield Run(f"stop {patience}", start, seed, EPOCHS, Stopping(patience))
                 for factor in FACTORS:
                     yield Run(f"plateau {patience} × {factor}", start, seed, EPOCHS, Plateau(patience, factor, lr))
@@ -68,12 +71,12 @@ def planned(task: Task, seeds: Sequence[int], steps: int, untrained: dict[int, f
                     yield Run(str(policy), start, seed, (epochs,), Ours(policy, epochs, steps, lr, untrained[seed]))
 
 
-def trained(task: Task, seeds: Sequence[int], ours: Any = OURS) -> list[Run]:
-    """All runs of a task, done."""
+def trained(task: Task, seeds: Sequence[int], peers: bool = True, ours: Any = OURS) -> list[Run]:
+    """These runs, done."""
     data = task.data(None)
     first = Crowd(task, data, list(seeds), [task.lr] * len(seeds))
     untrained = dict(zip(seeds, first.evaluate(data.validation), strict=True))
-    runs = list(planned(task, seeds, len(first.order(seeds[0], 0)), untrained, ours))
+    runs = list(planned(task, seeds, len(first.order(seeds[0], 0)), untrained, peers, ours))
     crowd = Crowd(task, data, [run.seed for run in runs], [task.lr * run.start for run in runs])
     there = list(runs)
     for index, run in enumerate(there):
@@ -89,7 +92,9 @@ def trained(task: Task, seeds: Sequence[int], ours: Any = OURS) -> list[Run]:
             if validation[index] < run.lowest:
                 run.lowest, run.best = validation[index], tests[index]
             _apply(crowd, index, run, answer, epoch)
-        for run, test in zip([r for r, a in zip(there, answers, strict=True) if a.restores], _again(crowd, data, answers), strict=True):
+        for run, test in zip(
+            [r for r, a in zip(there, answers, strict=True) if a.restores], _again(crowd, data, answers), strict=True
+        ):
             run.last = test
         for run in there:
             run.at_budget(epoch + 1)

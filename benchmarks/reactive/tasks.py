@@ -1,4 +1,4 @@
-"""The tasks: nothing to download, an epoch takes milliseconds, and all three fates occur (learns on, stalls, overfits)."""
+"""The tasks: nothing to download, an epoch takes milliseconds; some runs learn on, some stall, some overfit."""
 
 from __future__ import annotations
 

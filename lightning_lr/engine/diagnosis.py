@@ -92,8 +92,11 @@ def diagnose(
         named = [f.condition for f in found]
         return frozenset(c for c in named if not detectors[c].votes or named.count(c) >= needed)
 
-    lazy = isinstance(findings, Findings)
-    possible = findings.possible if lazy else [f for f in findings if f.verdict is not Verdict.NO]
+    if isinstance(findings, Findings):
+        possible, asked = findings.possible, frozenset(findings.asked)
+    else:
+        findings, asked = tuple(findings), frozenset(f.condition for f in findings)
+        possible = [f for f in findings if f.verdict is not Verdict.NO]
     ayes = [f for f in possible if f.verdict is Verdict.YES]
     holding = carried(ayes)
     condition = min(holding, key=lambda c: (detectors[c].precedence, c), default=Condition.HEALTHY)
@@ -113,8 +116,8 @@ def diagnose(
 
     return Diagnosis(
         condition=condition,
-        findings=findings if lazy else tuple(findings),
-        asked=frozenset(findings.asked if lazy else (f.condition for f in findings)),
+        findings=findings,
+        asked=asked,
         sentence=sentence,
         suspected=carried(possible) if possible else frozenset(),
         urgent=condition in detectors and detectors[condition].urgent,

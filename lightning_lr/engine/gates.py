@@ -122,8 +122,14 @@ def patience(asked: Proposal, state: GateState, settings: Settings) -> str:
 
 
 def scheduler_changes_lr(asked: Proposal, state: GateState, settings: Settings) -> str:
-    """The user's schedule is changing the rate, which may end the plateau; a cut in its midst would stay for ever."""
-    return text.SCHEDULER_CHANGES_LR if asked.response.defer_to_scheduler and state.schedule_changes else ""
+    """The user's schedule is changing the rate, which may end the plateau; a cut in its midst would stay for ever.
+
+    A stall that is overfitting by its larger part alone is half a plateau: there overfitting itself must be probable.
+    """
+    overfits = asked.probabilities.get(asked.condition) if asked.condition is Condition.OVERFITTING else None
+    doubtful = overfits is not None and overfits < settings.policy.min_probability
+    defers = asked.response.defer_to_scheduler or doubtful
+    return text.SCHEDULER_CHANGES_LR if defers and state.schedule_changes else ""
 
 
 def young_plateau(asked: Proposal, state: GateState, settings: Settings) -> str:

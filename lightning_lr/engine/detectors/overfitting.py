@@ -22,8 +22,8 @@ class OverfittingDetector(Detector):
     * the *rise* of the monitor: how far the median of its newest values lies above the mean of its two lowest, in
       deviations of one value, less what luck explains (the lowest of n values of a level lies √(2 ln n) below it);
       unless the training loss does not fall over the same checks. Without a training series it decides alone.
-    * soon after the best, when no rise is beyond luck yet: the same, and the rank trend of the values since, if training
-      has *learned on*: what it has gained since the monitor was at its best is a good part of all.
+    * soon after the best, when no rise is beyond luck yet: the rise and the rank trend of the values since together, if
+      training has *learned on*: what it has gained since is a good part of all.
 
     The verdict is that of a :mod:`plateau <lightning_lr.engine.detectors.plateau>`, if the larger part is overfitting;
     else no. So it names a stall, and finds none by itself: rules that did were hasty on logs of others (decision 15).
