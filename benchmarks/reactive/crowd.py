@@ -87,7 +87,7 @@ class Crowd:
     def evaluate(self, split: Any, of: Sequence[int] | None = None) -> list[float]:
         """The loss of each model, or of some, on a split."""
         chosen = self.parameters if of is None else {name: part[list(of)] for name, part in self.parameters.items()}
-        return vmap(self._loss, in_dims=(0, None, None))(chosen, *split.columns).tolist()  # type: ignore[no-any-return]
+        return list(vmap(self._loss, in_dims=(0, None, None))(chosen, *split.columns).tolist())
 
     def state(self, index: int) -> list[Tensor]:
         """Weights and memory of one model, copied."""

@@ -21,7 +21,9 @@ def _rows(features: Any, targets: Any, train: int, validation: int, classes: int
     parts = data._shuffled(len(features), train, validation)
     inputs = data._standard(features, parts[0])
     outputs = torch.tensor(targets) if classes else data._standard(targets, parts[0])
-    return data._cut((inputs, outputs), parts, features=inputs.shape[1], **({"classes": classes} if classes else {}))
+    cut = data._cut((inputs, outputs), parts, features=inputs.shape[1])
+    cut.summary |= {"classes": classes} if classes else {}
+    return cut
 
 
 def diabetes(folder: Path | None) -> Data:
@@ -29,36 +31,36 @@ def diabetes(folder: Path | None) -> Data:
     from sklearn.datasets import load_diabetes
 
     source = load_diabetes()
-    return _rows(source.data, source.target, 200, 100)
+    return _rows(source.data, source.target, train=200, validation=100)
 
 
 def friedman(folder: Path | None) -> Data:
     """A smooth function of five of ten inputs, with noise."""
     from sklearn.datasets import make_friedman1
 
-    return _rows(*make_friedman1(2400, noise=1.0, random_state=0), 400, 1000)
+    features, targets = make_friedman1(2400, noise=1.0, random_state=0)
+    return _rows(features, targets, train=400, validation=1000)
 
 
 def flipped(folder: Path | None) -> Data:
     """Four classes in clusters, a tenth of the labels at random, in all splits."""
     from sklearn.datasets import make_classification
 
-    made = make_classification(
+    features, targets = make_classification(
         2600, 20, n_informative=8, n_classes=4, n_clusters_per_class=2, flip_y=0.1, random_state=0
     )
-    return _rows(*made, 600, 1000, classes=4)
+    return _rows(features, targets, train=600, validation=1000, classes=4)
 
 
 def images(folder: Path | None) -> Data:
     """The digits as images, 400 of them to train on."""
     whole = data.digits(folder)
-    splits = [data.Rows(part.columns[0].unflatten(-1, (1, 8, 8)), part.columns[1]) for part in _splits(whole)]
-    splits[0] = data.Rows(*(column[:400] for column in splits[0].columns))
-    return Data(*splits, {"classes": 10})
+    train, validation, test = (_as_images(part) for part in (whole.train, whole.validation, whole.test))
+    return Data(data.Rows(*(column[:400] for column in train.columns)), validation, test, {"classes": 10})
 
 
-def _splits(whole: Data) -> list[Any]:
-    return [whole.train, whole.validation, whole.test]
+def _as_images(part: Any) -> data.Rows:
+    return data.Rows(part.columns[0].unflatten(-1, (1, 8, 8)), part.columns[1])
 
 
 def narrow(loaded: Data) -> nn.Module:

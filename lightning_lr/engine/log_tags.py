@@ -1,4 +1,4 @@
-"""What this package's numbers are called in a logger: the live side writes these names, the offline side reads them.
+"""What this package's numbers are called in a logger: `loggers` writes these names, `offline` reads them.
 
 ``lr_controller/<quantity>``; a controller that has a name of its own, where a Trainer has two, writes
 ``lr_controller/<name>/<quantity>``. A name holds no slash, so that the quantity can be told from it.
@@ -45,7 +45,7 @@ def is_ours(tag: str) -> bool:
 
 
 def quantity_of(tag: str) -> str | None:
-    """What a tag of ours tells, whoever's name it bears; ``None`` for one that is not ours or is not read back.
+    """The quantity of a tag of ours, with or without a name; ``None`` for one that is not ours or is not read back.
 
     >>> quantity_of("lr_controller/head/lr/lr-SGD"), quantity_of("lr_controller/scale"), quantity_of("val/scale")
     ('lr/lr-SGD', 'scale', None)

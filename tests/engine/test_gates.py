@@ -13,11 +13,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lightning_lr.engine.decisions import from_table
+from lightning_lr.engine.decisions import from_table, Proposal
 from lightning_lr.engine.engine import DecisionEngine
 from lightning_lr.engine.gates import GATES, Gates
 from lightning_lr.engine.policies import PRESETS, AutoPolicy, Policy, Response
-from lightning_lr.engine.records import Decision, Diagnosis, Finding, Reading
+from lightning_lr.engine.records import Decision, Diagnosis, Finding, Rate, Reading
 from lightning_lr.engine.settings import Settings
 from lightning_lr.engine.vocabulary import Action, Condition, Verdict
 from tests.helpers.readings import Run, Says
@@ -42,7 +42,7 @@ def asked(gates: Gates, seen: Diagnosis, patience: int = 1, train_only: bool = F
     cut = Response(Action.REDUCE, 0.5, patience)
     policy = Policy("table", {Condition.PLATEAU: cut, Condition.DIVERGENCE: cut, Condition.OVERFITTING: cut})
     reading = Reading(0, 0, 0)
-    gates.look(reading, seen)
+    gates.update(reading, seen)
     decision = gates.decide(from_table(reading, seen, policy, 0, may_anneal=False, train_only=train_only))
     gates.decided(decision, train_only)
     return decision
@@ -125,10 +125,10 @@ def test_a_hold_says_what_it_waits_for(settings, patience, why):
 def test_conditions_are_counted_apart():
     gates = Gates(Settings())
     both = frozenset({Condition.PLATEAU, Condition.OVERFITTING})
-    gates.look(Reading(0, 0, 0), Diagnosis(Condition.OVERFITTING, (), "", both))
-    gates.look(Reading(1, 0, 0), diagnosis("y"))
+    gates.update(Reading(0, 0, 0), Diagnosis(Condition.OVERFITTING, (), "", both))
+    gates.update(Reading(1, 0, 0), diagnosis("y"))
     assert gates.state.streaks == {"plateau": 2, "overfitting": 1}, "no detector looked for overfitting again"
-    gates.look(Reading(2, 0, 0), diagnosis("n"))
+    gates.update(Reading(2, 0, 0), diagnosis("n"))
     assert gates.state.streaks == {"overfitting": 1}
 
 
@@ -144,12 +144,6 @@ def test_waiting_is_counted_in_validations():
 
 def test_between_validations_nothing_is_warmed_up_that_was_not_asked_to():
     assert asked(Gates(Settings()), diagnosis("y"), 1, train_only=True).action is Action.REDUCE
-
-
-def test_an_urgent_condition_waits_for_nothing():
-    gates = Gates(Settings(cooldown=5, policy=AutoPolicy(warmup_checks=5)))
-    asked(gates, diagnosis("!"))
-    assert asked(gates, diagnosis("!"), patience=9).action is Action.REDUCE
 
 
 @pytest.mark.parametrize("gate", GATES, ids=lambda gate: gate.__name__)
@@ -231,6 +225,26 @@ def test_what_loses_ground_never_waits_for_a_schedule(condition):
     for name in ("auto", "conservative"):
         response = PRESETS[name].responses[condition]
         assert (response.defer_to_scheduler, response.min_plateau_fraction) == (False, 0.0)
+
+
+@pytest.mark.parametrize(
+    ("why", "probability", "lr", "blocked"),
+    [
+        ("half of the stall is a plateau, which is left to the schedule", 0.6, 0.05, "scheduler_changes_lr"),
+        ("overfitting itself is probable", 0.95, 0.05, None),
+        ("its detector states no probability", None, 0.05, None),
+        ("the schedule holds still", 0.6, 0.1, None),
+    ],
+)
+def test_overfitting_waits_for_a_schedule_that_moves_if_it_is_doubtful(why, probability, lr, blocked):
+    gates, condition = Gates(Settings(policy=PRESETS["conservative"])), C.OVERFITTING
+    overfits = Diagnosis(condition, (), "risen", frozenset({condition}), frozenset({condition}))
+    for check, rate in enumerate((0.1, lr)):
+        reading = Reading(check, check, check, rates={"lr": Rate(rate, 1.0, rate)})
+        gates.look(reading, overfits)
+    response, stated = PRESETS["conservative"].responses[condition], {str(condition): probability}
+    asked = Proposal(reading, condition, "", "risen", response, by_table=True, probabilities=stated)
+    assert gates.decide(asked).blocked_by == blocked, why
 
 
 def test_a_budget_that_grew_makes_nobody_wait_for_what_has_passed():

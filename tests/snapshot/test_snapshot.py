@@ -297,6 +297,46 @@ def test_nested_and_aliased_state(through: Callable[[Snapshot], Snapshot], later
     assert entry["weight"] is net.weight
 
 
+class TwoModes(torch.optim.SGD):
+    """Has other weights in evaluation than in training, and knows in which mode it is, as ScheduleFree does."""
+
+    def __init__(self, params: Any, lr: float) -> None:
+        super().__init__(params, lr=lr)
+        self.param_groups[0]["train_mode"] = False
+
+    def train(self) -> None:
+        self._to(True)
+
+    def eval(self) -> None:
+        self._to(False)
+
+    @torch.no_grad()
+    def _to(self, trains: bool) -> None:
+        (group,) = self.param_groups
+        if group["train_mode"] != trains:
+            group["train_mode"] = trains
+            for param in group["params"]:
+                param.mul_(2.0 if trains else 0.5)
+
+
+@pytest.mark.parametrize("taken", ["train", "eval"])
+@pytest.mark.parametrize("restored", ["train", "eval"])
+def test_an_optimizer_with_two_modes_stays_in_its_own(taken: str, restored: str) -> None:
+    """The user switches it at a time of their own, and not because of a restore."""
+    net = nn.Linear(2, 2)
+    optimizer = TwoModes(net.parameters(), lr=0.1)
+    getattr(optimizer, taken)()
+    snapshot, then = Snapshot.take(net, [optimizer]), everything(net)
+    optimizer.train()
+    net(torch.ones(1, 2)).sum().backward()
+    optimizer.step()
+    getattr(optimizer, restored)()
+    snapshot.restore(net, [optimizer])
+    assert optimizer.param_groups[0]["train_mode"] is (restored == "train")
+    getattr(optimizer, taken)()
+    assert everything(net) == then
+
+
 def test_tensors_that_became_one_are_parted_again() -> None:
     net = nn.Linear(1, 1, bias=False)
     optimizer = torch.optim.SGD(net.parameters(), lr=0.1)

@@ -22,7 +22,7 @@ RESPONSES: Mapping[Condition, Response] = {
 
 @dataclass(frozen=True)
 class ConservativePolicy(Policy):
-    """Only ever reduces the rate, by half (on overfitting to a tenth), and asks for a higher probability than ``auto``.
+    """Only ever reduces the rate, by half (on overfitting to a tenth), at a higher probability than ``auto`` requires.
 
     Arguments and attributes are those of :class:`~lightning_lr.engine.policies.policy.Policy`, with other defaults.
 

@@ -111,7 +111,7 @@ def find_runs(path: Path) -> list[Found]:
     Raises:
         LogError: if there is none.
     """
-    formats = ", ".join(f"{reader.KIND} ({', '.join(reader.FILES)})" for reader in READERS)
+    formats = ", ".join(f"{r.KIND} ({r.FILES[0]}{' …' if len(r.FILES) > 1 else ''})" for r in READERS)
     if path.is_file():
         found: Reader | None = next((reader for reader in READERS if reader.recognizes(path)), None)
         if found is None and path.suffix in csv_logs.SUFFIXES:
