@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lightning_lr.engine.decisions import from_table, Proposal
+from lightning_lr.engine.decisions import Proposal, from_table
 from lightning_lr.engine.engine import DecisionEngine
 from lightning_lr.engine.gates import GATES, Gates
 from lightning_lr.engine.policies import PRESETS, AutoPolicy, Policy, Response
