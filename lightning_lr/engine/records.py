@@ -387,14 +387,16 @@ class Diagnosis:
         findings: every finding of the check.
         sentence: of the finding that decided; or what writes it.
         suspected: conditions that are not ruled out (yes or undecided); patience counts on these.
+        asked: conditions that were looked for.
         urgent: whether it is to be acted on at once.
         enough: votes that carry a condition.
     """
 
     condition: Condition
-    findings: tuple[Finding, ...]
+    findings: Sequence[Finding]
     sentence: str | Callable[[Diagnosis], str] = field(compare=False, repr=False)
     suspected: frozenset[Condition] = frozenset()
+    asked: frozenset[Condition] = frozenset()
     urgent: bool = False
     enough: int = 1
 
