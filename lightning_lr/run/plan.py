@@ -290,8 +290,10 @@ def _search(
     assert kind is not None
     assert horizon is not None
     lowest, highest = _factors(fit_run)
+    given = max(rate.applied for rate in fit_run.groups.rates().values())
+    usual = kind.usual / given if kind.usual is not None and given > 0 else None
     return LRSearch(
-        Finder(kind, horizon, lowest, highest),
+        Finder(kind, horizon, lowest, highest, usual),
         fit_run.groups,
         fit_run.ranks,
         fit_run.settings.monitors,

@@ -24,7 +24,7 @@ from lightning_lr.optim.controlled_groups import ControlledGroups
 from lightning_lr.run.distributed import Ranks
 from lightning_lr.run.lr_search.before_training import known, mean_over_ranks
 from lightning_lr.run.lr_search.first_update import FirstUpdate
-from lightning_lr.run.lr_search.fixed_batches import HELD_OUT, Unit
+from lightning_lr.run.lr_search.fixed_batches import HELD_OUT, Unit, joined
 from lightning_lr.run.lr_search.free_memory import free_bytes
 from lightning_lr.run.lr_search.kept_state import CannotKeepError
 from lightning_lr.run.lr_search.loss_reader import LossReader, NotReadableError
@@ -192,15 +192,24 @@ class LRSearch:
                 self._against = said(error)
         here = [bool(self._next.batches), *(len(self._held_out) > place for place in range(HELD_OUT))]
         whole = self._own.examples if self.cuts else 0
-        share = examples(self.finder.horizon, whole) / whole if whole else 1.0
-        failed, shares, *everywhere = self.ranks.sum([float(bool(self._against)), share, *map(float, here)])
+        count = examples(self.finder.horizon, whole) if whole else 0
+        share = count / whole if whole else 1.0
+        cut = [unit.cut(count) if whole else unit for unit in (self._own, self._next, *self._held_out) if unit.batches]
+        pairs = [joined(cut[:2]), joined(cut[2:])] if whole >= 2 * count and all(here) else []
+        failed, shares, joins, *everywhere = self.ranks.sum(
+            [float(bool(self._against)), share, float(bool(pairs) and None not in pairs), *map(float, here)]
+        )
         self._share = shares / self._world  # of a batch that is read: every rank says the same
         if failed:
             raise NotReadableError(self._against or ELSEWHERE)
-        others = zip((self._next, *self._held_out, Unit(), Unit()), everywhere, strict=False)
-        units = [self._own, *(unit for unit, ranks in others if ranks == self._world)]
-        self._of_training = 2 if everywhere[0] == self._world else 1
-        return [unit.cut(examples(self.finder.horizon, whole)) for unit in units] if whole else units
+        if joins == self._world:
+            self._of_training, self._share = 1, 2 * self._share
+            return [pair for pair in pairs if pair is not None]
+        present = [True, *(ranks == self._world for ranks in everywhere)]
+        self._of_training = 1 + present[1]
+        have = iter(cut)
+        found = [next(have, None) if here_too else None for here_too in (True, *here)]
+        return [unit for unit, ranks in zip(found, present, strict=True) if ranks and unit is not None]
 
     def _losses_at(self, multiple: float, units: list[Unit]) -> list[float | None]:
         """The loss of each batch, mean over the ranks; ``None`` if it is not finite on one of them."""

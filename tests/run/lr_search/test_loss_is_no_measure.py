@@ -96,15 +96,8 @@ def score(module: Base, callbacks: list[Any], seed: int) -> float:
     return float(fit.callback_metrics["val_score"])
 
 
-MISLED = pytest.mark.xfail(
-    strict=False, reason="a monitor that is better than before training confirms a rate that is far too high"
-)
-
-
 @pytest.mark.parametrize("seed", range(2))
-@pytest.mark.parametrize(
-    "make", [pytest.param(PolicyGradient, marks=MISLED), pytest.param(Unbounded, marks=MISLED), Bootstrapped]
-)
+@pytest.mark.parametrize("make", [PolicyGradient, Unbounded, Bootstrapped])
 def test_what_the_user_measures_is_no_worse_for_the_search(make: type[Base], seed: int) -> None:
     """The default call."""
     found = []
