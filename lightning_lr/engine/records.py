@@ -74,12 +74,13 @@ class TrainWindow:
 
 
 SHORT_RUN = 150
+"""Steps of a run below which the rate that is usual for an optimizer is not annealed: there is nothing to gain."""
 
 
 def low_enough(horizon: int) -> float:
     """By how much a rate may lie below the estimate and still be annealed: the longer the run, the less it loses by it.
 
-    A run that is too slow loses by a rate that falls; only in a short one is there much to lose.
+    What is too slow loses by a rate that falls, and the more, the shorter the run is.
 
     >>> low_enough(80), low_enough(1500)
     (2.0, 10.0)
@@ -129,7 +130,7 @@ class SearchResult:
         """Whether the rate that it leads to may be annealed: one that stays too low would lose by it."""
         if not self.checked or self.estimate is None:
             return False
-        return self.factor > 1 or self.factor * low_enough(self.horizon) >= self.estimate
+        return self.factor != 1 or low_enough(self.horizon) >= self.estimate
 
     def __str__(self) -> str:
         seen = self.against, len(self.readings), self.before, self.estimate, self.horizon, self.checked, self.cost

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field, replace
 from statistics import fmean, stdev
 
 from lightning_lr.engine.lr_search.optimizer_kind import FADING, OptimizerKind
-from lightning_lr.engine.records import SearchResult, low_enough
+from lightning_lr.engine.records import SHORT_RUN, SearchResult, low_enough
 
 KEEP, KEEP_SGD = 2.5, 4.0
 """A rate is lowered if it lies above the estimate by this factor; the second one is for updates that are proportional
@@ -27,9 +27,10 @@ correction alone."""
 
 OUTSIDE, CAP = 5.0, 10.0
 """The size of an adaptive update does not depend on that of the loss, so the rate that is usual for its optimizer says
-something of any task. A rate is raised only from below a fifth of it, if the estimate is five times as high, and to ten
-times the usual rate at the most (for 100 steps; for more, less: ``HORIZON``). At and above it the estimate is true of
-the training loss alone: small sets that were learned by heart ended up to twice worse."""
+something of any task. A rate is raised only from below a fifth of it, if the estimate is five times as high, and any
+rate that is moved goes to ten times the usual one at the most (for 100 steps; for more, less: ``HORIZON``). At and
+above the usual rate the estimate is true of the training loss alone: small sets that were learned by heart ended up to
+twice worse."""
 
 RAISE = 10.0
 """Without a usual rate (SGD, whose update is as large as the loss makes it) a rate is raised only if the estimate is
@@ -148,6 +149,11 @@ class Finder:
         within = min(max(multiple, self._nearest), self._farthest)
         return None if within in self.readings else within
 
+    @property
+    def best(self) -> float | None:
+        """The multiple at which the loss was read lowest; ``None`` if that is the start."""
+        return self._lowest() if len(self.readings) > 1 else None
+
     # --- the answer ---------------------------------------------------------------------------------------------------
 
     def result(self) -> SearchResult:
@@ -164,7 +170,7 @@ class Finder:
         edge = self._edge()
         estimate = self._constant * self._minimum() * edge
         too_high = estimate / math.sqrt(edge) < 1 / (KEEP_SGD if self.kind.proportional else KEEP)
-        target = max(min(estimate, max(1.0, self._cap)), self.lowest, 1 / self.most)
+        target = max(min(estimate, self._cap), self.lowest, 1 / self.most)
         return replace(
             result,
             factor=min(target, self.highest, self.most) if too_high or self._raises(estimate) else 1.0,
@@ -223,8 +229,10 @@ class Finder:
 
     @property
     def _farthest(self) -> float:
-        """The greatest one, likewise; where no rate is raised, no more than tells whether it may be annealed."""
-        enough = max(1.0, low_enough(self.horizon) / GRID) if self._stays else math.inf
+        """The greatest one; for a rate that is not raised, what tells whether to anneal it, in a short run nothing."""
+        enough = math.inf
+        if self._stays:
+            enough = 1 / GRID if self.horizon < SHORT_RUN else max(1.0, low_enough(self.horizon) / GRID)
         return min(self.highest, enough) * GRID / self._constant
 
     def _edge(self) -> float:

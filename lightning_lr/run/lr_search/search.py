@@ -15,9 +15,10 @@ from typing import Any
 
 from torch import Tensor
 
+from lightning_lr.engine.history.metric_names import is_loss
 from lightning_lr.engine.history.run_history import TRAIN_LOSS
 from lightning_lr.engine.lr_search.finder import Finder
-from lightning_lr.engine.lr_search.guard import UNCONFIRMED
+from lightning_lr.engine.lr_search.guard import UNCONFIRMED, was_moved
 from lightning_lr.engine.lr_search.plan import examples
 from lightning_lr.engine.records import SearchResult
 from lightning_lr.optim.controlled_groups import ControlledGroups
@@ -55,6 +56,8 @@ class LRSearch:
         make_reader: makes what reads the loss; called with the weights that are moved.
         held_out: batches of validation.
         cuts: whether a few examples of a batch may stand for it.
+        insists: whether the loss alone decides, whatever the monitor says.
+        sign: −1 if a higher monitor is better, else 1.
 
     Attributes:
         update: the first update.
@@ -71,10 +74,13 @@ class LRSearch:
         make_reader: Callable[[Sequence[Tensor]], LossReader],
         held_out: Callable[[], Sequence[Unit]],
         cuts: bool = True,
+        insists: bool = False,
+        sign: int = 1,
     ) -> None:
         self.finder, self.groups, self.ranks = finder, groups, ranks
         self.monitors, self.untrained = monitors, untrained
         self.make_reader, self.held_out, self.cuts = make_reader, held_out, cuts
+        self.insists, self.sign = insists, sign
         self.update = FirstUpdate(groups.parameters())
         self.stepped = False
         self._own, self._next = Unit(), Unit()
@@ -138,7 +144,12 @@ class LRSearch:
         """Read the loss along the first update; the weights are afterwards those after the step."""
         try:
             self._read()
-            return replace(self.finder.result(), cost=round(self._cost, 2))
+            result = self.finder.result()
+            against = "" if self.insists else self._said_otherwise(result.factor)
+            cost = round(self._cost, 2)
+            if against:
+                return SearchResult(horizon=self.finder.horizon, cost=cost, against=against)
+            return replace(result, cost=cost)
         except NotReadableError as error:
             return SearchResult(horizon=self.finder.horizon, against=str(error))
         finally:
@@ -180,6 +191,38 @@ class LRSearch:
                 measured = {}
             self.untrained.update(mean_over_ranks(measured, self.monitors, self.ranks))
         self.finder.most = math.inf if known(self.monitors[:1], self.untrained) else UNCONFIRMED
+
+    def _said_otherwise(self, factor: float) -> str:
+        """What speaks against a rate that is to be moved: the loss may be no measure of what the monitor measures.
+
+        A monitor that is no loss is read where the loss is lowest, and where the step at the user's own rate has led
+        to. A move is refused if it is worse on each batch of validation, and one far upward if it is not better.
+        """
+        names, best = known(self.monitors[:1], self.untrained), self.finder.best
+        if not (names and best and was_moved(factor)) or is_loss(names[0]):
+            return ""
+        try:
+            there, here = ([found.get(names[0]) for found in self._logged_at(at)] for at in (best, 1.0))
+        except CannotKeepError as error:
+            self._against, there, here = said(error), [], []
+        except Exception:  # a step that cannot be called by itself measures nothing
+            there, here = [], []
+        pairs = zip(there, here, strict=False)
+        rises = [self.sign * (one - other) for one, other in pairs if one is not None and other is not None]
+        says = [bool(self._against), bool(rises), bool(rises) and min(rises) > 0, sum(rises) < 0]
+        failed, measured, worse_on, better_on = self.ranks.sum([float(each) for each in says])
+        if failed:
+            raise NotReadableError(self._against or ELSEWHERE)
+        unlike = worse_on == self._world or (factor > UNCONFIRMED and better_on < self._world / 2)
+        if measured < self._world or not unlike:
+            return ""
+        return f"`{names[0]}` does not get better where the loss is lowest; find_lr=True goes by the loss alone"
+
+    def _logged_at(self, multiple: float) -> list[dict[str, float]]:
+        """What ``validation_step`` logs of each batch of validation at a multiple of the update."""
+        self.update.move_to(multiple)
+        self._cost += len(self._held_out) / 3
+        return [self._reader.logged([unit]) for unit in self._held_out] if self._reader is not None else []
 
     def _prepared(self) -> list[Unit]:
         """The batches that every rank has, in one order."""
