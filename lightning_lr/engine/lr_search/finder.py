@@ -169,7 +169,7 @@ class Finder:
             return replace(result, factor=end, estimate=self.lowest) if uphill else result
         edge = self._edge()
         estimate = self._constant * self._minimum() * edge
-        too_high = estimate / math.sqrt(edge) < 1 / (KEEP_SGD if self.kind.proportional else KEEP)
+        too_high = estimate / math.sqrt(edge) < 1 / self._keep
         target = max(min(estimate, self._cap), self.lowest, 1 / self.most)
         return replace(
             result,
@@ -190,7 +190,7 @@ class Finder:
     @property
     def _unit(self) -> float:
         """The first reading: the multiple at which the user's rate, or one that is nearer the usual, would be right."""
-        far = self.usual is not None and not 1 / (2 * CAP) <= self.usual <= OUTSIDE
+        far = self._beyond or (self.usual is not None and self.usual > OUTSIDE)
         rate = self._cap / math.sqrt(CAP) if far else 1.0
         return min(max(rate, self.lowest), self.highest) / self._constant
 
@@ -207,6 +207,16 @@ class Finder:
     @property
     def _cap(self) -> float:
         return math.inf if self.usual is None else CAP * self.usual * self._shorter
+
+    @property
+    def _beyond(self) -> bool:
+        """Whether the rate is far above any that is usual."""
+        return self.usual is not None and self.usual < 1 / (2 * CAP)
+
+    @property
+    def _keep(self) -> float:
+        """How far above the estimate a rate is kept; beyond what is usual it is enough that it lies above."""
+        return KEEP_SGD if self.kind.proportional else 1.0 if self._beyond else KEEP
 
     @property
     def _stays(self) -> bool:

@@ -195,21 +195,24 @@ class LRSearch:
     def _said_otherwise(self, factor: float) -> str:
         """What speaks against a rate that is to be moved: the loss may be no measure of what the monitor measures.
 
-        A monitor that is no loss is read where the loss is lowest, and where the step at the user's own rate has led
-        to. A move is refused if it is worse on each batch of validation, and one far upward if it is not better.
+        A monitor that is no loss is read where the loss is lowest, and before training. A move is refused if it is
+        worse on each batch of validation, by more than these differ, and one far upward if it is not better. (It is not
+        compared with the step at the user's own rate: an accuracy does not see that weights have grown a thousandfold.)
         """
         names, best = known(self.monitors[:1], self.untrained), self.finder.best
         if not (names and best and was_moved(factor)) or is_loss(names[0]):
             return ""
         try:
-            there, here = ([found.get(names[0]) for found in self._logged_at(at)] for at in (best, 1.0))
+            there, here = ([found.get(names[0]) for found in self._logged_at(at)] for at in (best, 0.0))
         except CannotKeepError as error:
             self._against, there, here = said(error), [], []
         except Exception:  # a step that cannot be called by itself measures nothing
             there, here = [], []
         pairs = zip(there, here, strict=False)
-        rises = [self.sign * (one - other) for one, other in pairs if one is not None and other is not None]
-        says = [bool(self._against), bool(rises), bool(rises) and min(rises) > 0, sum(rises) < 0]
+        both = [(one, other) for one, other in pairs if one is not None and other is not None]
+        rises, before = [self.sign * (one - other) for one, other in both], [other for _, other in both]
+        worse = bool(both) and min(rises) > max(before) - min(before)
+        says = [bool(self._against), bool(both), worse, sum(rises) < 0]
         failed, measured, worse_on, better_on = self.ranks.sum([float(each) for each in says])
         if failed:
             raise NotReadableError(self._against or ELSEWHERE)

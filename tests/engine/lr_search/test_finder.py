@@ -65,7 +65,8 @@ def test_a_rate_near_the_estimate_is_kept(times: float, anneals: bool) -> None:
         (0.1, 0.4, 100, 0.1),  # not by a factor of four;
         (1.0, 0.1, 100, 0.1),  # and it is lowered as far as the estimate says.
         (100.0, 0.3, 100, 0.3),
-        (100.0, 30.0, 100, CAP),  # whatever is moved goes no further than that
+        (100.0, 30.0, 100, CAP),  # whatever is moved goes no further than that,
+        (100.0, 70.0, 100, CAP),  # and far above the usual rate there is no margin.
     ],
 )
 def test_the_usual_rate_of_an_optimizer_limits_what_is_raised(
