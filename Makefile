@@ -101,7 +101,7 @@ check: test lint types docs  ## all that CI runs
 bench-detection: $(VENV)/.stamp-dev  ## delay, misses and false alarms of the detectors
 	$(BIN)/python -m benchmarks.detection $(ARGS)
 
-bench-overhead: $(VENV)/.stamp-dev  ## what the callback costs: a step, a check, memory, import, scale, replay (half an hour)
+bench-overhead: $(VENV)/.stamp-dev  ## what the callback costs: a step, a check, snapshots, replay (half an hour)
 	$(BIN)/python -m benchmarks.overhead $(ARGS)
 
 bench-metrics: $(VENV)/.stamp-dev  ## what the probes bring, from the recorded runs: the table and its figure

@@ -396,6 +396,20 @@ def test_no_folder_is_crowded():
     assert crowded(path.relative_to(ROOT) for path in (ROOT / PACKAGE).rglob("*.py")) == {}
 
 
+def missing_paths(text: str) -> list[str]:
+    """Files and folders of the package that a text names in backticks, and that are not there."""
+    named = re.findall(r"`([a-z_0-9]+(?:/[a-z_0-9]+)*(?:/|\.py))`", text)
+    return [name for name in named if not (ROOT / PACKAGE / name).exists() and not (ROOT / name).exists()]
+
+
+def test_the_architecture_page_names_files_that_exist():
+    assert missing_paths("`engine/gates.py`, `engine/gate.py`, `run/lr_search/`, `run/search/`") == [
+        "engine/gate.py",
+        "run/search/",
+    ]
+    assert missing_paths((ROOT / "docs/architecture.md").read_text(encoding="utf-8")) == []
+
+
 def test_all_is_sorted():
     """Sorted as ruff's RUF022 does not insist on: plainly, capitals first."""
     for module in package_modules():

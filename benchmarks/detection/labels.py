@@ -20,15 +20,11 @@ model − the minimum of the smoothed test loss. The first rule that is met coun
 
 from __future__ import annotations
 
-import gzip
-import json
 import math
 from collections.abc import Sequence
-from pathlib import Path
 from statistics import fmean
 
 from lightning_lr.engine.vocabulary import Condition
-from lightning_lr.offline.curves import Curve, readings_of
 
 
 def smoothed(values: Sequence[float], around: int = 2) -> list[float]:
@@ -81,20 +77,6 @@ def still_falling(test: Sequence[float], start: float) -> tuple[Condition, None]
     loss = smoothed(test)
     fallen = loss[3 * len(loss) // 4] - loss[-1]
     return (Condition.HEALTHY, None) if fallen > 0.03 * (start - min(loss)) else None
-
-
-def recorded_curves(path: Path) -> list[Curve]:
-    """The recorded runs that a rule labels, as curves; the seed stands at the end of each name."""
-    curves = []
-    with gzip.open(path, "rt") as file:
-        for line in map(json.loads, file):
-            val, test = (numbers(line[key]) for key in ("val", "test"))
-            blocks = [numbers(block) for block in line["blocks"]]
-            train = [fmean(block) for block in blocks]
-            found = label(test, train, line["start"])
-            if found is not None:
-                curves.append(Curve(line["name"], *found, readings_of(val, blocks)))
-    return curves
 
 
 def numbers(values: Sequence[float | None]) -> list[float]:

@@ -7,25 +7,18 @@ import time
 from pathlib import Path
 
 from benchmarks.overhead.checks import check_figures
-from benchmarks.overhead.compiled import compile_figures
 from benchmarks.overhead.figures import Figure
-from benchmarks.overhead.imports import import_figures
 from benchmarks.overhead.lanes import quiet
 from benchmarks.overhead.replays import replay_figures
-from benchmarks.overhead.scale import scale_figures
 from benchmarks.overhead.snapshots import snapshot_figures
 from benchmarks.overhead.steps import hook_figures, step_figures
 from benchmarks.overhead.table import changes, load, report, save
 
 HERE = Path(__file__).parent
-# The processes of `scale` are forked, which is safe before any Trainer has started a thread: it comes first.
 PARTS = {
-    "scale": scale_figures,
-    "imports": import_figures,
     "checks": check_figures,
     "replay": replay_figures,
     "snapshots": snapshot_figures,
-    "compiled": compile_figures,
     "hooks": hook_figures,
     "steps": step_figures,
 }

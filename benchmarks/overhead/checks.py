@@ -1,4 +1,4 @@
-"""Line 2: a decision in the core, from the 10th to the 1,000,000th check, and what is kept of a run."""
+"""Line 2: a decision of the engine, from the 10th to the 1,000,000th check, and what is kept of a run."""
 
 from __future__ import annotations
 
@@ -24,12 +24,14 @@ BLOCKS = 32
 LIMIT = 64 * 1024
 
 
-class Core:
-    """A core that is fed: a noisy descent to a floor, of all detectors' windows full, and decisions now and then."""
+class FedEngine:
+    """An engine that is fed: a noisy descent to a floor, of all detectors' windows full, and decisions now and then."""
 
     def __init__(self, monitors: tuple[str, ...] = MONITORS, patience: int = 50) -> None:
         self.monitors = monitors
-        self.core = DecisionEngine(settings_from(monitor=list(monitors), mode="min", policy="auto", patience=patience))
+        self.engine = DecisionEngine(
+            settings_from(monitor=list(monitors), mode="min", policy="auto", patience=patience)
+        )
         self.chance, self.check = random.Random(0), 0
         self.history = DecisionHistory()
 
@@ -45,11 +47,11 @@ class Core:
 
     def step(self) -> None:
         """One check."""
-        decision = self.core.check(self.reading())
+        decision = self.engine.check(self.reading())
         if decision.action != "hold":
             self.history.add(decision)
 
-    def run(self, checks: int) -> Core:
+    def run(self, checks: int) -> FedEngine:
         """Several."""
         for _ in range(checks):
             self.step()
@@ -57,22 +59,22 @@ class Core:
 
 
 def check_figures(quick: bool) -> Iterator[Figure]:
-    """A core in its prime and an old one side by side: does a check grow slower, or what is kept larger?"""
+    """An engine in its prime and an old one side by side: does a check grow slower, or what is kept larger?"""
     last = 20_000 if quick else 1_000_000
-    full, old = Core().run(1000), Core().run(1000)
+    full, old = FedEngine().run(1000), FedEngine().run(1000)
     # An old run, without living through it: the state of a run is plain, and only its counters know how long it was.
     old.check = last
     old.run(100)
     grown = grown_bytes(last)
     rounds = 30 if quick else 300
-    # The making of a reading is not the core's: its time is taken off.
-    other = Core()
+    # The making of a reading is not the engine's: its time is taken off.
+    other = FedEngine()
     calls = {
         "yardstick": yardstick,
         "reading": other.reading,
         "full": full.step,
         "old": old.step,
-        "told": partial(_told, Core().run(1000)),
+        "told": partial(_told, FedEngine().run(1000)),
     }
     seconds = alternately(calls, rounds)
     timed = ("full", "old", "told")
@@ -81,9 +83,9 @@ def check_figures(quick: bool) -> Iterator[Figure]:
     for name, said in (("full", ""), ("told", ", with its sentence and evidence")):
         took = undisturbed(net, name)
         yield Figure(
-            key=f"core/check/{name}",
+            key=f"engine/check/{name}",
             line=2,
-            what=f"a decision in the core, three monitors, all detectors, windows full{said}",
+            what=f"a decision of the engine, three monitors, all detectors, windows full{said}",
             over="a yardstick of plain Python",
             **paired(over(net, name, "yardstick")),
             here=shown(took),
@@ -92,7 +94,7 @@ def check_figures(quick: bool) -> Iterator[Figure]:
         )
     flat = paired(over(net, "old", "full"))
     yield Figure(
-        key="core/flat",
+        key="engine/flat",
         line=2,
         what=f"the {last:,}th check",
         over="the 1000th",
@@ -107,51 +109,51 @@ def check_figures(quick: bool) -> Iterator[Figure]:
 
 def grown_bytes(check: int, checks: int = 2000) -> int:
     """By how much memory grows over so many checks, that late in a run. Without decisions: they empty the windows."""
-    core = Core(patience=10**9).run(200)
-    core.check = check
+    fed = FedEngine(patience=10**9).run(200)
+    fed.check = check
     tracemalloc.start()
     try:
-        core.run(650)  # what fills windows and caches was then made while it is watched
+        fed.run(650)  # what fills windows and caches was then made while it is watched
         gc.collect()
         before = tracemalloc.get_traced_memory()[0]
-        core.run(checks)
+        fed.run(checks)
         gc.collect()
         return tracemalloc.get_traced_memory()[0] - before
     finally:
         tracemalloc.stop()
 
 
-def _told(core: Core) -> str:
+def _told(fed: FedEngine) -> str:
     """A check whose decision somebody reads: sentence and evidence too."""
-    return core.core.check(core.reading()).reason
+    return fed.engine.check(fed.reading()).reason
 
 
 def _lived_through(quick: bool, monitors: int) -> Iterator[Figure]:
     """A run that really makes all its checks; state and history weighed on the way."""
     names = tuple(f"val_loss/dataloader_idx_{number}" for number in range(monitors))
-    core, sizes = Core(names, patience=3), []
+    fed, sizes = FedEngine(names, patience=3), []
     total = (2_000 if quick else 30_000) * len(MONITORS) // monitors
     for _ in range(10):
-        core.run(total // 10)
-        sizes.append(weight(core))
+        fed.run(total // 10)
+        sizes.append(weight(fed))
     yield Figure(
-        key=f"core/state/{monitors}",
+        key=f"engine/state/{monitors}",
         line=2,
         what=f"the callback's own state in a checkpoint, {monitors} monitors, {total:,} checks, "
-        f"{len(core.history):,} decisions",
+        f"{len(fed.history):,} decisions",
         over="64 KB",
         ratio=median(sizes) / LIMIT,
         low=min(sizes) / LIMIT,
         high=max(sizes) / LIMIT,
         pairs=len(sizes),
-        here=f"{max(sizes):,} bytes at the most; {len(core.history.kept)} decisions in memory",
+        here=f"{max(sizes):,} bytes at the most; {len(fed.history.kept)} decisions in memory",
         target="< 64 KB",
         met=max(sizes) < LIMIT,
     )
 
 
-def weight(core: Core) -> int:
+def weight(fed: FedEngine) -> int:
     """Bytes of the state in a checkpoint."""
     file = io.BytesIO()
-    torch.save({"core": core.core.state_dict(), "history": core.history.state_dict()}, file)
+    torch.save({"engine": fed.engine.state_dict(), "history": fed.history.state_dict()}, file)
     return file.tell() + 4096  # and the groups, the window and the counters of the session

@@ -15,7 +15,7 @@ from pathlib import Path
 from time import thread_time
 from typing import Any
 
-from benchmarks.overhead.checks import Core
+from benchmarks.overhead.checks import FedEngine
 from benchmarks.overhead.figures import Figure, paired, shown
 from lightning_lr.engine.journal import entry_line, header_line
 from lightning_lr.engine.records import Adjustment, JournalEntry
@@ -76,15 +76,15 @@ def write_events(folder: Path, checks: int) -> Path:
 
 def write_journal(folder: Path, checks: int) -> Path:
     """Ours, of one monitor and a training loss of 32 blocks a check."""
-    core, path = Core(("val_loss",), patience=10**9), folder / "lr_journal.jsonl"
+    fed, path = FedEngine(("val_loss",), patience=10**9), folder / "lr_journal.jsonl"
     with path.open("w", encoding="utf-8") as file:
-        file.write(header_line(core.core.settings, {}) + "\n")
+        file.write(header_line(fed.engine.settings, {}) + "\n")
         for _ in range(checks):
-            reading = core.reading()
-            decision, done = core.core.check(reading), Adjustment(reading.rates)
-            assert core.core.views is not None
-            assert core.core.diagnosis is not None
-            entry = JournalEntry(reading, core.core.views, core.core.diagnosis, decision, done)
+            reading = fed.reading()
+            decision, done = fed.engine.check(reading), Adjustment(reading.rates)
+            assert fed.engine.views is not None
+            assert fed.engine.diagnosis is not None
+            entry = JournalEntry(reading, fed.engine.views, fed.engine.diagnosis, decision, done)
             file.write(entry_line(entry) + "\n")
     return path
 

@@ -16,10 +16,7 @@ from benchmarks.overhead.figures import Figure
 LINES = {
     1: "A step",
     2: "A check",
-    3: "Synchronization and compilation",
     4: "Snapshots",
-    5: "Import",
-    6: "Scale",
     7: "Replay",
 }
 
@@ -28,8 +25,8 @@ PREFACE = """\
 
 Written by `make bench-overhead`; the notes at the end stand in `notes.md`.
 
-- Each row is a ratio of two times that were measured in turn, block by block, in one process (imports: process by
-  process): the median of the paired ratios, and in brackets where that median lies with 95 % confidence.
+- Each row is a ratio of two times that were measured in turn, block by block, in one process: the median of
+  the paired ratios, and in brackets where that median lies with 95 % confidence.
 - Times are CPU time of the thread that works, so that others on the machine count for little. *Here* is the same on
   this machine: for microseconds the ratio to a fixed piece of plain Python, at the fastest that this one ran.
 - Steps and checks: each run goes with the callback and, in every other turn, with an empty one in its place; a row is
@@ -45,7 +42,7 @@ def report(figures: Sequence[Figure], notes: str) -> str:
     for line, title in LINES.items():
         rows = [figure for figure in figures if figure.line == line]
         if rows:
-            parts += [f"## {line} · {title}", "", *_table(rows), ""]
+            parts += [f"## {title}", "", *_table(rows), ""]
     return "\n".join([*parts, notes])
 
 

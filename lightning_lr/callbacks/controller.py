@@ -187,7 +187,7 @@ class LearningRateController(DualCallback):
         self._history = DecisionHistory()
         self._state: dict[str, Any] = {}
         self._checkpointed: dict[str, Any] = {}
-        self._owes_check = False
+        self._epoch_check_missing = False
         self._before_training: BeforeTraining | None = None
 
     @property
@@ -258,7 +258,7 @@ class LearningRateController(DualCallback):
         from lightning_lr.run.setup import build_run
 
         self.checks_on_train_epoch_end = checks_at_epoch_end(trainer)
-        self._owes_check = bool(self._state) and self.checks_on_train_epoch_end
+        self._epoch_check_missing = bool(self._state) and self.checks_on_train_epoch_end
         if not trainer.fast_dev_run:
             self._fit_run = build_run(
                 self.options,
@@ -274,13 +274,13 @@ class LearningRateController(DualCallback):
             )
             self._checkpointed, self._before_training = {}, None
             if self._fit_run.reader.waits_for_epoch:
-                self._follow_epoch_end(trainer, pl_module)
+                self._check_after_module_hook(trainer, pl_module)
 
     def on_train_epoch_start(self, trainer: Any, pl_module: Any) -> None:
         """Look again: other callbacks exchange schedulers and add parameter groups between epochs."""
         if self._fit_run is not None:
             self._fit_run.rescan(trainer)
-            self._make_up(trainer)
+            self._check_missed_epoch(trainer)
             if self._fit_run.reader.waits_for_epoch and not self.checks_on_train_epoch_end:
                 self._fit_run.reader.fresh_metrics.pass_over(trainer.callback_metrics)
             epoch = trainer.current_epoch
@@ -300,7 +300,7 @@ class LearningRateController(DualCallback):
         A check between validations is made here: a validation that was due after the step before has come by now.
         """
         if self._fit_run is not None:
-            self._fit_run.settle()
+            self._fit_run.finish_postponed()
             if batch_idx == 0:
                 self._fit_run.rescan(trainer)
             if self._fit_run.train_check_is_due:
@@ -356,12 +356,11 @@ class LearningRateController(DualCallback):
     def on_train_epoch_end(self, trainer: Any, pl_module: Any) -> None:
         """Decide where a check is an epoch: before the checkpoint of this epoch is written."""
         if self._fit_run is not None:
-            self._fit_run.settle()
             self._fit_run.lr_schedule.epoch_ends()
             if not self._fit_run.reader.waits_for_epoch:
                 self._epoch_over(trainer)
 
-    def _follow_epoch_end(self, trainer: Any, module: Any) -> None:
+    def _check_after_module_hook(self, trainer: Any, module: Any) -> None:
         """Decide once the module's own hook has logged what it logs: Lightning calls it after those of callbacks."""
         assert self._fit_run is not None
         log = module.on_train_epoch_end
@@ -380,23 +379,23 @@ class LearningRateController(DualCallback):
             return
         # A monitor that no validation logs has its value here, and is looked at here.
         if self.checks_on_train_epoch_end or self._fit_run.reader.comes_at_epoch_end(trainer.callback_metrics):
-            self._fit_run.reader.fresh_metrics.look(trainer.callback_metrics)
+            self._fit_run.reader.fresh_metrics.note(trainer.callback_metrics)
             self._check(trainer, TrainerState.of(trainer, epoch_over=True))
 
     def on_train_end(self, trainer: Any, pl_module: Any) -> None:
         """Say how it went, and leave nothing of ours behind."""
         if self._fit_run is not None and (is_finished(trainer) or self._fit_run.history.ends_with_stop):
             self._fit_run.journal.end()
-        self._keep(together=True)
+        self._keep_result(together=True)
         if self._fit_run is not None:
             self._fit_run.say_how_it_went()
-        self._end()
+        self._end_run()
 
     def on_exception(self, trainer: Any, pl_module: Any, exception: BaseException) -> None:
         """Leave nothing of ours behind either: after an exception no other hook is called."""
         with suppress(Exception):  # a broken device cannot be read, and the user's own error is the one to see
-            self._keep(together=False)
-        self._end()
+            self._keep_result(together=False)
+        self._end_run()
 
     def _seen_before_training(self) -> BeforeTraining:
         from lightning_lr.run.lr_search.before_training import BeforeTraining
@@ -406,21 +405,21 @@ class LearningRateController(DualCallback):
 
     def _check(self, trainer: Any, trainer_state: TrainerState, train_only: bool = False) -> None:
         assert self._fit_run is not None
-        self._owes_check = False
+        self._epoch_check_missing = False
         with defer_signals():
             decision = self._fit_run.check(trainer_state, train_only)
             if decision is not None and decision.action == "stop" and not self.options.dry_run:
                 trainer.should_stop = True
 
-    def _make_up(self, trainer: Any) -> None:
+    def _check_missed_epoch(self, trainer: Any) -> None:
         """After a resume: the check of the former epoch, where a callback before ours wrote the checkpoint."""
         assert self._fit_run is not None
-        if self._owes_check and not self._fit_run.reader.watches_training:
+        if self._epoch_check_missing and not self._fit_run.reader.watches_training:
             trainer_state = TrainerState.of(trainer, epoch_over=True)
             self._check(trainer, replace(trainer_state, epoch=trainer_state.epoch - 1))
-        self._owes_check = False
+        self._epoch_check_missing = False
 
-    def _keep(self, together: bool) -> None:
+    def _keep_result(self, together: bool) -> None:
         """What is asked for after the fit: Lightning, or the user, may write one more checkpoint then."""
         if self._fit_run is not None:
             # The whole history: a checkpoint has no room for more than some fifty.
@@ -432,7 +431,7 @@ class LearningRateController(DualCallback):
 
         return to_checkpoint(fit_run, self.options, together)
 
-    def _end(self) -> None:
+    def _end_run(self) -> None:
         if self._fit_run is not None:
             self._fit_run.end()
             self._fit_run = None
@@ -483,7 +482,7 @@ class LearningRateController(DualCallback):
 
     _OWN = frozenset(
         {"options", "log", "log_dict"}
-        | {"_fit_run", "_history", "_checkpointed", "_before_training", "_owes_check", "_stage"}
+        | {"_fit_run", "_history", "_checkpointed", "_before_training", "_epoch_check_missing", "_stage"}
     )
     """Attributes that are made anew: by the constructor, or by Lightning, which hangs methods of the module on them."""
 

@@ -191,15 +191,15 @@ class LayerwiseLearningRate(DualCallback):
         """Leave nothing behind but the groups, which stay split, and the rates in them."""
         if self._fit_run is not None and is_finished(trainer):
             self._fit_run.record.end()
-        self._end()
+        self._end_run()
 
     def on_exception(self, trainer: Any, pl_module: Any, exception: BaseException) -> None:
         """Likewise: after an exception no other hook is called."""
         with suppress(Exception):  # the user's own error is the one to see
-            self._end()
+            self._end_run()
         self._fit_run = None
 
-    def _end(self) -> None:
+    def _end_run(self) -> None:
         if self._fit_run is not None:
             self._last = (self._fit_run.rule.multipliers, self._fit_run.changes)
             self._state = self._fit_run.state_dict()

@@ -1,6 +1,6 @@
 """From the scheduled rate to the applied rate: the scale, within ``min_lr`` and ``max_lr``.
 
-The policy uses it to foretell a rate and the live side to write it, so the journal never promises what is not done.
+`decisions` foretells a rate with it and `optim` writes it with it, so the journal never promises what is not done.
 """
 
 from __future__ import annotations

@@ -125,7 +125,7 @@ def from_table(
     if response is not HOLD and _is_above_start(diagnosis):
         response = replace(response, factor=min(response.factor, policy.factor_above_start))
     if response.action is Action.RAISE and diagnosis.condition is Condition.SLOW_PROGRESS:
-        response = response.raised_further(diagnosis.room)
+        response = response.raised_further(diagnosis.margin)
     elif may_anneal and response is not HOLD and diagnosis.condition is Condition.PLATEAU and policy.anneal_on_plateau:
         # A plateau at a high rate says that noise has caught up with progress, and a falling rate is the cure. With a
         # known budget it falls in time by itself; see docs/decisions/0011-unknown-budget.md.
@@ -245,7 +245,7 @@ def carry_out(proposal: Proposal, settings: Settings) -> Decision:
 
 
 def foretold(reading: Reading, factor: float, settings: Settings) -> dict[str, float]:
-    """The applied rate of each group after a factor, by the same formula that the live side writes it with."""
+    """The applied rate of each group after a factor, by the same formula that `optim` writes it with."""
     return {
         name: bounded(rate.scheduled, rate.scale * factor, *settings.bounds(group))
         for group, (name, rate) in enumerate(reading.rates.items())

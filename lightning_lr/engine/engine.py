@@ -89,14 +89,14 @@ class DecisionEngine:
         self.review: Review | None = None
 
     def check(self, reading: Reading, train_only: bool = False) -> Decision:
-        """Decide what to do after a validation; with ``train_only``, as :meth:`train_check`."""
+        """Decide what to do after a validation, or between two, with the training loss alone (``train_only``)."""
         self._look_at_objective(reading, train_only)
         self.views = views = self.history.update(reading, train_only)
         findings = [finding for detector in self.detectors for finding in findings_of(detector, views)]
         self.diagnosis = diagnosis = diagnose(findings, views, self._by_condition, self.settings.vote)
         self.failed_restores = 0 if self._new_best else self.failed_restores
         learned = self.gates.state.total_factor is None and has_surely_learned(views)
-        self.gates.look(reading, diagnosis, views.monitors[0], self._new_best, learned)
+        self.gates.update(reading, diagnosis, views.monitors[0], self._new_best, learned)
         self._count_review(views.monitors[0])
         undone = undo(self.review, reading)
         answer, searched = Verdict.UNDECIDED, ""
@@ -122,17 +122,13 @@ class DecisionEngine:
     def _look_at_objective(self, reading: Reading, train_only: bool) -> None:
         """Begin anew if the user says so, or both losses have jumped and stayed."""
         value, sign = reading.metrics.get(self.settings.monitors[0]), -1 if self.settings.mode is Mode.MAX else 1
-        verdict = self.objective.look(reading, None if value is None else sign * value, train_only)
+        verdict = self.objective.update(reading, None if value is None else sign * value, train_only)
         self.began_anew = reading.reset or (text.LOSSES_STAYED if verdict is Verdict.YES else "")
         if self.began_anew:
             self.history, self.objective = _history(self.settings), ObjectiveWatch()
             self.gates.begin_anew()
             self.pending, self.failed_restores = None, 0
         self.gates.state.losses_jumped = verdict is Verdict.UNDECIDED and not self.began_anew
-
-    def train_check(self, reading: Reading) -> Decision:
-        """Decide what to do between two validations, where the training loss alone is known."""
-        return self.check(reading, train_only=True)
 
     def search_ended(self, reading: Reading, result: SearchResult) -> Decision:
         """Decide which learning rate the run begins with; the reading has no metrics."""
@@ -161,7 +157,7 @@ class DecisionEngine:
         proposal = Proposal(reading, Condition.HEALTHY, "EarlyStopping" if early else "budget", subject)
         return self._without_metrics(replace(hold(proposal), action=Action.ANNEAL, steps=("anneal",)))
 
-    def replay(self, event: Event, reading: Reading, search: SearchResult | None = None) -> Decision:
+    def handle(self, event: Event, reading: Reading, search: SearchResult | None = None) -> Decision:
         """Decide at a recorded event: the method that was called then, with what was read at the end of a search."""
         if event is Event.SEARCH and search is not None:
             return self.search_ended(reading, search)

@@ -1,9 +1,9 @@
 """Why no change was made at a check: every gate that may block one, in one ordered list.
 
 A change that the policy's table asks for has to pass :data:`GATES`, in that order; the first that blocks it is named
-in the decision (``blocked_by``) and in its sentence. Urgent conditions (divergence, values that are not finite) wait at
-none of the first three, and no reduction limit holds for them: each further step would be lost. Changes that are asked
-for by something else (the end of the budget, a review, a policy that counts epochs) have to pass the bounds alone.
+in the decision (``blocked_by``) and in its sentence. Urgent conditions (divergence, NaN or infinite losses) pass
+warm-up, cooldown, patience and the reduction limit: each further step would be lost. Changes that are asked for by
+something else (the end of the budget, a review, a policy that counts epochs) have to pass the bounds alone.
 
 The counters are all here too, one dataclass, saved whole.
 """
@@ -212,7 +212,7 @@ class Gates:
     >>> gates, answer = Gates(Settings()), Response(Action.REDUCE, 0.5, patience=3)
     >>> for check in range(3):
     ...     reading = Reading(check, check, check)
-    ...     gates.look(reading, plateau)
+    ...     gates.update(reading, plateau)
     ...     print(gates.decide(Proposal(reading, plateau.condition, "", "flat", answer, by_table=True)).reason)
     flat; 1 of 3 checks in a row
     flat; 2 of 3 checks in a row
@@ -223,7 +223,7 @@ class Gates:
         self.settings = settings
         self.state = GateState()
 
-    def look(
+    def update(
         self,
         reading: Reading,
         diagnosis: Diagnosis,

@@ -61,7 +61,7 @@ class JournalLine:
 
 
 def header_line(settings: Settings, run: Mapping[str, Any]) -> str:
-    """The first line: the settings of the core, and whatever else describes the run (versions, schedulers, names).
+    """The first line: the settings of the engine, and whatever else describes the run (versions, schedulers, names).
 
     >>> read_header(header_line(Settings(monitors=("val/loss",)), {"world_size": 2}))[0].monitors
     ('val/loss',)
@@ -82,7 +82,7 @@ def entry_line(entry: JournalEntry) -> str:
             **({"review": plain(entry.review)} if entry.review else {}),
             "decision": {**_opened(entry.decision), "evidence": _worded(entry.decision.evidence)},
             "adjustment": entry.adjustment,
-            "views": _signal_numbers(entry.views),
+            "views": _view_numbers(entry.views),
             "suspected": sorted(entry.diagnosis.suspected),
         }
     )
@@ -222,8 +222,8 @@ def _worded(numbers: Mapping[str, float]) -> dict[str, float | str]:
     return {name: number if math.isfinite(number) else str(number) for name, number in numbers.items()}
 
 
-def _signal_numbers(views: MetricViews) -> dict[str, dict[str, float | str]]:
-    """The numbers of each signal that a reader wants to see; the values themselves stand in the readings already."""
+def _view_numbers(views: MetricViews) -> dict[str, dict[str, float | str]]:
+    """The numbers of each series that a reader wants to see; the values themselves stand in the readings already."""
     series = [*views.monitors, *views.gaps.values(), *([views.train] if views.train else [])]
     return {
         s.name: _worded(

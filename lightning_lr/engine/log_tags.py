@@ -1,4 +1,4 @@
-"""What this package's numbers are called in a logger: the live side writes these names, the offline side reads them.
+"""What this package's numbers are called in a logger: `loggers` writes these names, `offline` reads them.
 
 ``lr_controller/<quantity>``; a controller that has a name of its own, where a Trainer has two, writes
 ``lr_controller/<name>/<quantity>``. A name holds no slash, so that the quantity can be told from it.

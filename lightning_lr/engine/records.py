@@ -313,7 +313,7 @@ class MetricViews:
 
     Attributes:
         check: number of the check, from 0.
-        monitors: one signal for each monitor, in the order in which the user named them.
+        monitors: one series for each monitor, in the order in which the user named them.
         train: training loss a check, or the values of ``train_monitor``; ``None`` where there is neither.
         gaps: monitor → generalization gap (monitor − training value, oriented: growing is worse), for those
             monitors that measure the same quantity as ``train``.
@@ -429,7 +429,7 @@ class Diagnosis:
         return {name: _agreed(found, self.enough) for name, found in stated.items()}
 
     @property
-    def room(self) -> float:
+    def margin(self) -> float:
         """How many times its threshold the condition's clearest finding is: 1 or more where it holds."""
         return max((f.score / f.threshold for f in self.findings if f.condition is self.condition), default=1.0)
 

@@ -115,10 +115,15 @@ def continued(gains: Sequence[float]) -> float:
     """
     average = max(0.0, sum(gains)) / max(1, len(gains))
     if len(gains) < 2 or min(gains) <= 0:
-        return round(average, 15)
+        return _without_rounding(average)
     ratio = math.exp(min(0.0, math.log(gains[-1]) - math.log(gains[0])) / (len(gains) - 1))
     ahead = sum(gains[-1] * ratio**check for check in range(1, REVIEW_CHECKS + 1)) / REVIEW_CHECKS
-    return round(min(average, ahead), 15)
+    return _without_rounding(min(average, ahead))
+
+
+def _without_rounding(gain: float) -> float:
+    """Twelve digits, whatever the unit: equal gains are then equal."""
+    return float(f"{gain:.12g}")
 
 
 def undo(review: Review | None, reading: Reading) -> Proposal | None:

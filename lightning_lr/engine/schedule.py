@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass, replace
 from functools import cached_property
 
-SHARE = 0.3
+ANNEAL_SHARE = 0.3
 """The last 30 % of the budget are annealed, linearly to zero. Half of it was 1 to 2 % worse up to 450 steps and equal
 at 1,000; the best tuned peer anneals the same share (docs/decisions/0014-first-update.md)."""
 
@@ -30,7 +30,7 @@ NEVER = 2**50
 
 
 @dataclass(frozen=True)
-class Curve:
+class AnnealCurve:
     """The learning rate over a budget, as a multiple of its level.
 
     Attributes:
@@ -41,14 +41,14 @@ class Curve:
         bend: step at which the end was moved while the rate fell (a time limit is a budget that is estimated anew at
             each check), and the multiple there: from it the rate falls linearly to zero at the new end.
 
-    >>> curve = Curve(first=0, budget=100)
+    >>> curve = AnnealCurve(first=0, budget=100)
     >>> [round(curve.at(step), 2) for step in (0, 1, 2, 50, 75, 99)]
     [0.5, 1.0, 1.0, 1.0, 0.83, 0.03]
     """
 
     first: int
     budget: int
-    share: float = SHARE
+    share: float = ANNEAL_SHARE
     warmup: float = WARMUP
     bend: tuple[int, float] | None = None
 
@@ -84,10 +84,10 @@ class Curve:
         # A run that goes on beyond its budget keeps the last step's rate: zero would be a stop that nobody decided.
         return min(1.0, top * (left if left > 1 else 1.0) / (length if length > 1 else 1.0))
 
-    def moved_to(self, budget: int, step: int) -> Curve:
+    def moved_to(self, budget: int, step: int) -> AnnealCurve:
         """The curve with another end: as if it had always been there while the rate is held, bent where it falls.
 
-        >>> curve = Curve(first=0, budget=100).moved_to(200, step=40)
+        >>> curve = AnnealCurve(first=0, budget=100).moved_to(200, step=40)
         >>> curve.anneals_from, curve.moved_to(300, step=170).at(235)
         (140.0, 0.25)
         """
@@ -97,10 +97,10 @@ class Curve:
             return moved
         return replace(moved, bend=self._bent_at(step))
 
-    def ending(self, budget: int, step: int) -> Curve:
+    def ending(self, budget: int, step: int) -> AnnealCurve:
         """The curve that from this step on falls linearly to zero at another end.
 
-        >>> curve = Curve(first=0, budget=100).ending(60, step=40)
+        >>> curve = AnnealCurve(first=0, budget=100).ending(60, step=40)
         >>> curve.at(39), curve.at(50), curve.at(59)
         (1.0, 0.5, 0.05)
         """

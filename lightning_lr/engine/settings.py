@@ -24,7 +24,7 @@ W = TypeVar("W", bound=Enum)
 
 @dataclass(frozen=True)
 class Settings:
-    """Settings of the core, already checked and in their final types.
+    """Settings of the engine, already checked and in their final types.
 
     Attributes:
         monitors: metric names; the first one's best state is what a restore brings back.

@@ -27,26 +27,20 @@ def arrow(old: float, new: float, digits: int = 4) -> str:
     return f"{old:.{digits}g} → {new:.{digits}g}"
 
 
-def lr_changes(old: Mapping[str, float], new: Mapping[str, float], most: int = 3) -> str:
+SHOWN = 3
+"""Parameter groups that a sentence names."""
+
+
+def lr_changes(old: Mapping[str, float], new: Mapping[str, float]) -> str:
     """Old → new learning rate of each group; of the first few if there are many.
 
     >>> lr_changes({"lr-SGD": 0.1}, {"lr-SGD": 0.05})
     'lr-SGD 0.1 → 0.05'
     """
-    changes = [f"{name} {arrow(old[name], new[name])}" for name in list(new)[:most]]
-    if len(new) > most:
-        changes.append(f"and {len(new) - most} more")
+    changes = [f"{name} {arrow(old[name], new[name])}" for name in list(new)[:SHOWN]]
+    if len(new) > SHOWN:
+        changes.append(f"and {len(new) - SHOWN} more")
     return ", ".join(changes)
-
-
-def rate_changes(old: Mapping[str, float], new: Mapping[str, float], most: int = 3) -> str:
-    """The same in brackets; nothing if nothing changed.
-
-    >>> rate_changes({}, {})
-    ''
-    """
-    changes = lr_changes(old, new, most)
-    return f" ({changes})" if changes else ""
 
 
 def kind(condition: str, action: str) -> str:
@@ -108,7 +102,8 @@ def restored(check: int) -> str:
 
 def scaled(factor: float, old: Mapping[str, float], new: Mapping[str, float], within_bounds: bool) -> str:
     """The step that changes the learning rate."""
-    return f"learning rate × {factor:.3g}{' within its bounds' if within_bounds else ''}{rate_changes(old, new)}"
+    changes = f" ({lr_changes(old, new)})" if new else ""
+    return f"learning rate × {factor:.3g}{' within its bounds' if within_bounds else ''}{changes}"
 
 
 def annealed(end: int | None) -> str:

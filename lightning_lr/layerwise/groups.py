@@ -35,7 +35,7 @@ def split_groups(optimizer: Any, layers: Mapping[str, Sequence[nn.Parameter]], s
     """
     optimizer = innermost(optimizer)
     control = LRScale.of(optimizer)
-    control.notice()  # before the groups change, so that what others wrote is taken for what it is
+    control.take_notes()  # before the groups change, so that what others wrote is taken for what it is
     layer_of = {id(one): name for name, parameters in layers.items() for one in parameters}
     groups, count = optimizer.param_groups, len(optimizer.param_groups)
     several = count > 1
@@ -50,7 +50,7 @@ def split_groups(optimizer: Any, layers: Mapping[str, Sequence[nn.Parameter]], s
         elif new and LAYER not in groups[index]:
             groups[index].update(new[0])
     for scheduler in schedulers:
-        _follow(scheduler, count, parents)
+        _extend_scheduler(scheduler, count, parents)
     control.follow_split(parents)
     return bool(parents)
 
@@ -75,7 +75,7 @@ def _part(group: Mapping[str, Any], index: int, positions: Sequence[int], layer:
     return part
 
 
-def _follow(scheduler: Any, count: int, parents: Sequence[int]) -> None:
+def _extend_scheduler(scheduler: Any, count: int, parents: Sequence[int]) -> None:
     """Lengthen a scheduler's lists, and those of the schedulers in it."""
     held = getattr(scheduler, "__dict__", {})
     for name in LISTS:
@@ -83,4 +83,4 @@ def _follow(scheduler: Any, count: int, parents: Sequence[int]) -> None:
         if isinstance(one, list) and len(one) == count:
             one += [one[parent] for parent in parents]
     for inner in held.get("_schedulers", ()):
-        _follow(inner, count, parents)
+        _extend_scheduler(inner, count, parents)

@@ -77,8 +77,12 @@ class LocalFile:
         self.path = path
 
     def reserve(self) -> None:
-        """Made at once: two runs that start side by side in one folder must not choose the same name."""
-        path = Path(self.path)
+        """Made at once: two runs that start side by side in one folder must not choose the same name.
+
+        Raises:
+            OSError: if it is a device: a file beside ``/dev/null`` is not what was asked for.
+        """
+        path = self._no_device()
         path.parent.mkdir(parents=True, exist_ok=True)
         number, free = 1, path
         while True:
@@ -93,12 +97,9 @@ class LocalFile:
         """Its first line, or the begin of it if that is very long.
 
         Raises:
-            OSError: if it is no regular file: a device would never end.
+            OSError: if it is a device, which would never end.
         """
-        path = Path(self.path)
-        if path.exists() and not path.is_file() and not path.is_dir():
-            raise OSError("it is no regular file")
-        with path.open("rb") as file:
+        with self._no_device().open("rb") as file:
             return file.readline(LONGEST_LINE)
 
     def read(self) -> bytes:
@@ -124,6 +125,12 @@ class LocalFile:
 
     def flush(self) -> None:
         """Nothing is held back."""
+
+    def _no_device(self) -> Path:
+        path = Path(self.path)
+        if path.exists() and not path.is_file() and not path.is_dir():
+            raise OSError("it is no regular file")
+        return path
 
 
 class RemoteFile:

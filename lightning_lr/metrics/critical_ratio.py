@@ -61,10 +61,6 @@ class CriticalRatio(StepProbe):
         """
         self.losses += torch.as_tensor(losses).to(self.losses)
 
-    def compute(self) -> dict[str, Tensor]:
-        """``critical_ratio``, a scalar from 0 to 200; empty where no loss was finite or none was given."""
-        return {name: torch.tensor(value) for name, value in self.readings(self.totals()).items()}
-
     # --- as a probe -----------------------------------------------------------------------------------------------
 
     def attach(self, module: nn.Module, parameters: Sequence[Named]) -> None:

@@ -69,10 +69,6 @@ class GradientDisparity(StepProbe):
         for one, other in combinations([list(map(local, each)) for each in gradients], 2):
             self._measure(one, other)
 
-    def compute(self) -> dict[str, Tensor]:
-        """``gradient_disparity`` and ``relative_disparity``, each a scalar; empty before the first pair."""
-        return {name: torch.tensor(value) for name, value in self.readings(self.totals()).items()}
-
     # --- as a probe -----------------------------------------------------------------------------------------------
 
     def attach(self, module: nn.Module, parameters: Sequence[Named]) -> None:

@@ -103,10 +103,6 @@ class NeuronCoherence(Probe):
         with isolated(network), self.watching(batch, index):
             self.forward_on(network, batch)
 
-    def compute(self) -> dict[str, Tensor]:
-        """Quantity → scalar; no flip rate before there was something to compare with."""
-        return {name: torch.tensor(value) for name, value in self.readings(self.totals()).items()}
-
     @contextmanager
     def watching(self, batch: Any = None, index: int = 0) -> Iterator[None]:
         """While this lasts, the network may be run once on the batch, and is looked at.

@@ -35,6 +35,10 @@ class Probe(Metric):
         """A copy, or a pickle, is of the probe alone, without the network that it is attached to."""
         return {**super().__getstate__(), **self.unattached()}
 
+    def compute(self) -> dict[str, Tensor]:
+        """Quantity → scalar, of what could be measured."""
+        return {name: torch.tensor(value) for name, value in self.readings(self.totals()).items()}
+
     def unattached(self) -> dict[str, Any]:
         """The attributes that hold on to the network, as they are without one."""
         return {}

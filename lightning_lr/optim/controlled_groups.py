@@ -11,7 +11,7 @@ from lightning_lr.errors import ArgumentError
 from lightning_lr.optim.lr_names import rate_names
 from lightning_lr.optim.lr_scale import LRScale
 from lightning_lr.optim.param_group_lrs import ORIGIN, innermost, rated_groups, read
-from lightning_lr.optim.scales import PARTS
+from lightning_lr.optim.scales import CURVE
 
 
 class ControlledGroups:
@@ -45,7 +45,7 @@ class ControlledGroups:
         self.read_only = read_only
         self.unhidden: list[Any] = []
         self._watched: list[tuple[int, LRScale]] = []
-        self._parts: dict[str, float] = {}
+        self._multiple: float | None = None
 
     def scan(self, optimizers: Sequence[Any], configs: Sequence[Any]) -> list[str]:
         """Look at the Trainer's optimizers and schedulers anew, and say what others changed.
@@ -61,16 +61,16 @@ class ControlledGroups:
         notes: list[str] = []
         self.unhidden = []
         self._watched = []
-        self._parts = {}  # groups that are new are set with the next value
+        self._multiple = None  # groups that are new are set with the next value
         for index, control in self._controls():
             self._watched.append((index, control))
-            notes += control.notice()
-            control.join(self.owner, *self._bounds(index))
+            notes += control.take_notes()
+            control.set_bounds(self.owner, *self._bounds(index))
             self.unhidden += control.attach(self._schedulers_of(self.optimizers[index]))
         return notes
 
     def before_step(self) -> None:
-        """Scale what others wrote since the last look: what is shown between two steps is what the next one uses."""
+        """Scale what others wrote since the last sync: what is shown between two steps is what the next one uses."""
         for _, control in self._watched:
             control.before_step()
 
@@ -110,13 +110,13 @@ class ControlledGroups:
         for index, control in self._controls():
             control.multiply(self.owner, factor, [group for group, chosen in enumerate(self._mine(index)) if chosen])
 
-    def set_part(self, part: str, scale: float) -> None:
-        """Set a scale of every controlled group that stands beside the decisions' own, and is multiplied with it."""
-        if self._parts.get(part) == scale:
-            return  # called at every step of a sweep or a curve
-        self._parts[part] = scale
+    def set_curve(self, multiple: float) -> None:
+        """Set the multiple of the curve over the budget, which stands beside the decisions' own scale."""
+        if self._multiple == multiple:
+            return  # called at every step
+        self._multiple = multiple
         for index, control in self._watched:
-            control.set_scale(f"{self.owner}/{part}", [scale if chosen else 1.0 for chosen in self._mine(index)])
+            control.set_scale(self.owner + CURVE, [multiple if chosen else 1.0 for chosen in self._mine(index)])
 
     def detach(self) -> None:
         """Give every scheduler back as it was; the groups keep their rates."""
@@ -128,16 +128,15 @@ class ControlledGroups:
         """Scale and rates of every controlled optimizer, as plain values."""
         if self.read_only:
             return []
-        return [{owner: control.state(owner) for owner in self._owners()} for _, control in self._controls()]
+        return [
+            {own: control.state(own) for own in (self.owner, self.owner + CURVE)} for _, control in self._controls()
+        ]
 
     def load_state_dict(self, state: Sequence[Mapping[str, Any]]) -> list[str]:
         """Continue after the optimizers' own state was restored, and say what differs from what was saved."""
         pairs = [] if self.read_only else zip(self._controls(), state, strict=False)
         notes = [note for (_, control), saved in pairs for owner in saved for note in control.load(owner, saved[owner])]
         return list(dict.fromkeys(notes))
-
-    def _owners(self) -> list[str]:
-        return [self.owner, *(f"{self.owner}/{part}" for part in PARTS)]
 
     def _controls(self) -> list[tuple[int, LRScale]]:
         return [(index, LRScale.of(one)) for index, one in enumerate(self.optimizers) if any(self._mine(index))]

@@ -76,24 +76,24 @@ class LRScale:
 
     # What callbacks ask for.
 
-    def join(
+    def set_bounds(
         self, owner: str, min_lr: float | Sequence[float] = 0.0, max_lr: float | Sequence[float] | None = None
     ) -> None:
         """Set the bounds of an owner, one number or one per group. Where owners differ, the narrowest bound holds."""
-        self.look()
+        self.sync()
         self._scales.bound(owner, min_lr, max_lr)
         self.apply()
 
     def set_scale(self, owner: str, scales: float | Sequence[float]) -> None:
         """Replace the scale of an owner: one number, or one per group."""
-        self.look()
+        self.sync()
         self._scales.set(owner, scales)
         self.apply()
 
     def multiply(self, owner: str, factor: float, groups: Iterable[int] | None = None) -> None:
         """Multiply the scale of an owner, in all groups or in those given by index."""
         check_scale(factor)
-        self.look()
+        self.sync()
         self._restored = None
         self._scales.multiply(owner, factor, groups)
         self.apply()
@@ -103,7 +103,7 @@ class LRScale:
         return self._scales.of(owner)
 
     def rates(self) -> list[Rate]:
-        """What every group is scheduled for and holds, as of the last look or write."""
+        """What every group is scheduled for and holds, as of the last sync or write."""
         return [Rate(*rate) for rate in zip(self._scheduled, self._scales.product, self._written, strict=True)]
 
     def apply(self) -> None:
@@ -169,7 +169,7 @@ class LRScale:
         May be nested: only the outermost counts.
         """
         if self._depth == 0:
-            self.look()
+            self.sync()
             self._restored = None
             self._fill(self._scheduled)
         self._depth += 1
@@ -178,7 +178,7 @@ class LRScale:
         finally:
             self._depth -= 1
             if self._depth == 0:
-                self._adopt()
+                self._adopt_schedule()
 
     def around(self, step: Callable[..., Any]) -> Callable[..., Any]:
         """``step``, with the scheduled rates visible while it runs: for ``pl_module.lr_scheduler_step``."""
@@ -190,20 +190,20 @@ class LRScale:
 
         return wrapped
 
-    def _adopt(self) -> None:
+    def _adopt_schedule(self) -> None:
         """Take what the groups hold after a step as the new schedule, and apply the scales to it."""
         found = read(self._groups())
         known = min(len(found), len(self._scheduled))
         self._scheduled[:known] = self._written[:known] = found[:known]
         self._remember()
         self.apply()
-        self.look()  # the step may also have added groups
+        self.sync()  # the step may also have added groups
 
     # What others do.
 
-    def notice(self) -> list[str]:
-        """Take in what others did to the groups since the last look, and say so; ``[]`` where nothing happened."""
-        self.look()
+    def take_notes(self) -> list[str]:
+        """Take in what others did to the groups since the last sync, and say so; ``[]`` where nothing happened."""
+        self.sync()
         notes = list(self._notes)
         self._notes.clear()
         return notes
@@ -213,26 +213,26 @@ class LRScale:
             self.before_step()
 
     def before_step(self) -> None:
-        """Scale what others wrote since the last look, before the optimizer uses it."""
+        """Scale what others wrote since the last sync, before the optimizer uses it."""
         # ``torch.distributed.checkpoint`` steps with rates of 0 to see which state an optimizer has: no rate to follow.
         if not self._scales.neutral and not self._unchanged() and any(read(self._groups())):
-            self.look()
+            self.sync()
 
-    def look(self) -> None:
+    def sync(self) -> None:
         """Compare the groups with what was written; follow outside writes and new groups."""
         if self._depth or self._unchanged() or self._optimizer() is None:
             return  # inside a step the groups hold the scheduled rates; without an optimizer the last rates stand
         groups = self._groups()
         found = read(groups)
         if found != self._written:
-            self._let_go(len(found))
-            self._follow(found)
-            self._let_join(groups, found)
+            self._drop_groups(len(found))
+            self._adopt_outside_rates(found)
+            self._add_groups(groups, found)
             self.apply()
         self._remember()
 
     def _unchanged(self) -> bool:
-        """Whether nothing was written since the last look or write of ours; reads no tensor."""
+        """Whether nothing was written since the last sync or write of ours; reads no tensor."""
         groups = self._groups()
         return len(groups) == len(self._written) and versions(groups) == self._seen
 
@@ -241,7 +241,7 @@ class LRScale:
         self._seen = versions(groups)
         self._alive = [group["lr"] for group in groups]  # so that no other tensor gets the id of one of these
 
-    def _let_go(self, count: int) -> None:
+    def _drop_groups(self, count: int) -> None:
         """Forget groups that are gone."""
         lost = len(self._written) - count
         if lost > 0:
@@ -251,7 +251,7 @@ class LRScale:
             self._habits = {group: habit for group, habit in self._habits.items() if group < count}
             self._reported = {group for group in self._reported if group < count}
 
-    def _follow(self, found: Sequence[float]) -> None:
+    def _adopt_outside_rates(self, found: Sequence[float]) -> None:
         """Take over rates that others wrote."""
         changed = [i for i, held in enumerate(self._written) if not external_lr_changes.same(found[i], held)]
         kept = {rate for rate, held in zip(found, self._written, strict=False) if rate == held}
@@ -274,7 +274,7 @@ class LRScale:
                 external_lr_changes.changed_outside(changed, self._written[i], found[i], self._scheduled[i])
             )
 
-    def _let_join(self, groups: Sequence[Group], found: Sequence[float]) -> None:
+    def _add_groups(self, groups: Sequence[Group], found: Sequence[float]) -> None:
         """Take in groups that were added.
 
         They start from their own rate: what was decided before concerned other layers. (A rate in the very tensor that
@@ -305,7 +305,7 @@ class LRScale:
 
     def state(self, owner: str) -> dict[str, Any]:
         """What an owner saves in its checkpoint: plain numbers."""
-        self.look()  # else an outside write of a moment ago would look like a change between the two runs
+        self.sync()  # else an outside write of a moment ago would look like a change between the two runs
         scheduled, written = list(self._scheduled), list(self._written)
         state = {"version": 1, "scale": self.scale(owner), "scheduled": scheduled, "written": written}
         habits = [self._habits.get(group) for group in range(len(scheduled))]
@@ -328,7 +328,7 @@ class LRScale:
         groups = self._groups()
         found = read(groups)
         if self._restored is None or found != self._written or len(found) != len(self._restored):
-            self._let_go(len(found))
-            self._let_join(groups, found)
+            self._drop_groups(len(found))
+            self._add_groups(groups, found)
             self._restored = found
         return self._restored

@@ -14,12 +14,12 @@ from operator import mul
 from lightning_lr.engine.bounds import bounded, check_bounds, check_scale
 from lightning_lr.errors import ArgumentError
 
-PARTS = ("curve",)
-"""Scales of a callback beside that of its decisions: of the curve over the budget; ``owner/part``."""
+CURVE = "/curve"
+"""Ends the name of the owner that is a callback's curve over the budget, beside that of its decisions."""
 
 
 @dataclass
-class Share:
+class OwnerScale:
     """Scale and bounds of one owner, per group; at first, nothing that changes anything."""
 
     scale: list[float]
@@ -43,19 +43,19 @@ class Scales:
 
     def __init__(self, count: int) -> None:
         self._count = count
-        self._shares: dict[str, Share] = {}
+        self._owners: dict[str, OwnerScale] = {}
         self._combine()
 
     def of(self, owner: str) -> list[float]:
         """The scale of one owner; 1 if it never set one."""
-        return list(self._shares[owner].scale) if owner in self._shares else [1.0] * self._count
+        return list(self._owners[owner].scale) if owner in self._owners else [1.0] * self._count
 
     def set(self, owner: str, scales: float | Sequence[float]) -> None:
         """Replace the scale of one owner."""
         wanted = self._per_group(scales, "scales")
         for scale in {*wanted}:
             check_scale(scale)
-        self._share(owner).scale = wanted
+        self._owned(owner).scale = wanted
         self._combine()
 
     def multiply(self, owner: str, factor: float, groups: Iterable[int] | None = None) -> None:
@@ -73,28 +73,28 @@ class Scales:
         upper = self._per_group(math.inf if max_lr is None else max_lr, "max_lr")
         for low, high in zip(lower, upper, strict=True):
             check_bounds(low, None if max_lr is None else high)
-        share = self._share(owner)
-        share.lower, share.upper = lower, upper
+        own = self._owned(owner)
+        own.lower, own.upper = lower, upper
         self._combine()
 
     def grow(self, likes: Sequence[int | None]) -> None:
         """Add groups, each with the scales of the group named, or with 1 for ``None``; bounds as the last group's.
 
-        If all of them follow a curve, or a sweep, a new one does as well.
+        If all of them follow a curve, a new one does as well.
         """
-        for owner, share in self._shares.items():
-            follows = owner.rpartition("/")[2] in PARTS and len({*share.scale}) == 1
-            shared = share.scale[0] if follows else 1.0
-            share.scale += [shared if like is None else share.scale[like] for like in likes]
-            share.lower += (share.lower[-1:] or [0.0]) * len(likes)
-            share.upper += (share.upper[-1:] or [math.inf]) * len(likes)
+        for owner, own in self._owners.items():
+            follows = owner.endswith(CURVE) and len({*own.scale}) == 1
+            common = own.scale[0] if follows else 1.0
+            own.scale += [common if like is None else own.scale[like] for like in likes]
+            own.lower += (own.lower[-1:] or [0.0]) * len(likes)
+            own.upper += (own.upper[-1:] or [math.inf]) * len(likes)
         self._count += len(likes)
         self._combine()
 
     def shrink(self, count: int) -> None:
         """Forget all groups but the first ``count``."""
-        for share in self._shares.values():
-            del share.scale[count:], share.lower[count:], share.upper[count:]
+        for own in self._owners.values():
+            del own.scale[count:], own.lower[count:], own.upper[count:]
         self._count = count
         self._combine()
 
@@ -106,18 +106,18 @@ class Scales:
         """The product of all scales, and the narrowest of all bounds."""
         self.product = [1.0] * self._count
         self._lower, self._upper = [0.0] * self._count, [math.inf] * self._count
-        for share in self._shares.values():
-            self.product = [*map(mul, self.product, share.scale)]
-            self._lower, self._upper = [*map(max, self._lower, share.lower)], [*map(min, self._upper, share.upper)]
+        for own in self._owners.values():
+            self.product = [*map(mul, self.product, own.scale)]
+            self._lower, self._upper = [*map(max, self._lower, own.lower)], [*map(min, self._upper, own.upper)]
         self.neutral = self.product.count(1.0) == self._upper.count(math.inf) == self._count
 
-    def _share(self, owner: str) -> Share:
-        if owner not in self._shares:
+    def _owned(self, owner: str) -> OwnerScale:
+        if owner not in self._owners:
             count = self._count
-            self._shares[owner] = Share([1.0] * count, [0.0] * count, [math.inf] * count)
+            self._owners[owner] = OwnerScale([1.0] * count, [0.0] * count, [math.inf] * count)
             # In an order that a resumed run repeats: a product of floats depends on it.
-            self._shares = {name: self._shares[name] for name in sorted(self._shares)}
-        return self._shares[owner]
+            self._owners = {name: self._owners[name] for name in sorted(self._owners)}
+        return self._owners[owner]
 
     def _per_group(self, value: float | Sequence[float], name: str) -> list[float]:
         """One number for every group, from one or from as many."""

@@ -1,4 +1,4 @@
 """One fit: what is planned, set up, read at each check, and undone at the end.
 
-May import engine, optim, snapshot, loggers, metrics; never Lightning. Imported by `callbacks` and `layerwise`.
+May import engine, optim, snapshot, loggers, metrics; never Lightning. Imported by `callbacks`.
 """

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-SHARE = 20
+CHECKS_PER_RUN = 20
 """Checks that a run should have at least. Weights that became NaN then cost a twentieth of the budget at the most."""
 
 SHORTEST, LONGEST = 100, 1000
@@ -29,7 +29,7 @@ def steps_between_checks(asked: int | None, budget: int | None, validation: floa
     """
     if asked is not None:
         return asked if 0 < asked < validation else None
-    wished = LONGEST if budget is None else min(LONGEST, max(SHORTEST, budget // SHARE))
+    wished = LONGEST if budget is None else min(LONGEST, max(SHORTEST, budget // CHECKS_PER_RUN))
     if math.isinf(validation):
         return wished
     parts = int(validation // wished)

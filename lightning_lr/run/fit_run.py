@@ -73,9 +73,10 @@ class FitRun:
         say: prints a sentence, on rank 0.
         warn: warns with a sentence, on rank 0.
         states: takes and restores snapshots (``None`` if nothing is ever restored).
-        waits: whether a check after a validation leaves that to the next batch, when all hooks of the validation are
-            over: others may still exchange the weights there.
-        owes: what was left to it: "take" or "restore".
+        waits: whether a check within a validation leaves that to its end, when all its hooks are over: others may still
+            exchange the weights there.
+        in_validation: whether the present check is one of those.
+        postponed: what was left to its end: "take" or "restore".
         reset_because: why the objective is another one from the next check on; empty if it is not.
         reset_epoch: the last epoch at which the user let it begin anew beforehand.
         validation: steps from one validation to the next.
@@ -104,7 +105,8 @@ class FitRun:
     warn: Callable[[str], None]
     states: StateKeeper | None = None
     waits: bool = False
-    owes: str | None = None
+    in_validation: bool = False
+    postponed: str | None = None
     reset_because: str = ""
     reset_epoch: int = -1
     validation: float = 0.0
@@ -120,7 +122,7 @@ class FitRun:
     undo: ExitStack = field(default_factory=ExitStack)
 
     def __post_init__(self) -> None:
-        self.core = DecisionEngine(self.settings)
+        self.engine = DecisionEngine(self.settings)
         self.lr_schedule.budget_changed = self._set_check_interval
         self._set_check_interval()
 
@@ -192,7 +194,7 @@ class FitRun:
 
     def _is_wrecked(self, outputs: Any, divided: int, stepped: bool) -> bool:
         """Whether the losses since the search lie far above that before training; while the start can be restored."""
-        if self.loss_watch is None or self.snapshot_check != START or self.core.search.tries >= TRIES:
+        if self.loss_watch is None or self.snapshot_check != START or self.engine.search.tries >= TRIES:
             return False
         return self.loss_watch.after_batch(outputs, divided, stepped)
 
@@ -225,7 +227,7 @@ class FitRun:
     def _end_part(self, trainer_state: TrainerState, event: Event, search: SearchResult | None = None) -> Decision:
         """Decide as one part of the run ends; nothing in it differs between ranks, so every rank decides by itself."""
         reading = self._bare_reading(trainer_state, untrained=dict(self.untrained))
-        decision = self.core.replay(event, reading, search)
+        decision = self.engine.handle(event, reading, search)
         self._write(event, reading, decision, self._apply(event, decision, reading), trainer_state, search)
         return decision
 
@@ -263,6 +265,7 @@ class FitRun:
                 self.checked_at = self.lr_schedule.steps
             return None
         event = Event.TRAIN_CHECK if train_only else Event.CHECK
+        self.in_validation = self.waits and not (train_only or trainer_state.epoch_over)
         reading, decision = self._ask(event, reading, totals)
         self.reader.carry(reading, train_only)
         adjustment = self._apply(event, decision, reading)
@@ -311,7 +314,7 @@ class FitRun:
             if tuple(found) == self.settings.monitors:
                 return
             self.watch(found)
-            self.reader.fresh_metrics.look(trainer_state.logged)
+            self.reader.fresh_metrics.note(trainer_state.logged)
             if by_rule:
                 self.warn(chosen_by_rule(found))
             else:
@@ -326,14 +329,14 @@ class FitRun:
 
     def read_beside(self, loss: str, logged: Mapping[str, Any]) -> None:
         """From now on, this loss too; checks between two validations may have come before."""
-        state = self.core.state_dict()
-        self._settle(replace(self.settings, loss_beside=loss))
-        self.core.load_state_dict(state)
+        state = self.engine.state_dict()
+        self._renew_engine(replace(self.settings, loss_beside=loss))
+        self.engine.load_state_dict(state)
         self.reader.read_beside(self.settings, logged)
 
     def watch(self, monitors: Sequence[str]) -> None:
         """From now on, these; before the first decision."""
-        self._settle(replace(self.settings, monitors=tuple(monitors)))
+        self._renew_engine(replace(self.settings, monitors=tuple(monitors)))
         self.reader.watch(self.settings)
 
     def _replace_monitors(self, missing: Sequence[str]) -> None:
@@ -350,13 +353,13 @@ class FitRun:
 
     def watch_training_alone(self) -> None:
         """From the first check on, where no monitor can come: the training loss takes the monitors' place."""
-        self._settle(replace(self.settings, monitors=(TRAIN_LOSS,), mode=Mode.MIN, train_monitor=None))
+        self._renew_engine(replace(self.settings, monitors=(TRAIN_LOSS,), mode=Mode.MIN, train_monitor=None))
         self.reader.settings, self.reader.watches_training = self.settings, True  # the ranks still pack the same names
 
-    def _settle(self, settings: Settings) -> None:
-        self.settings, search = settings, self.core.search
-        self.core = DecisionEngine(self.settings)
-        self.core.search = search
+    def _renew_engine(self, settings: Settings) -> None:
+        self.settings, search = settings, self.engine.search
+        self.engine = DecisionEngine(self.settings)
+        self.engine.search = search
         self.journal.header = header_line(settings, self.summary)
 
     def _forget_readings(self) -> None:
@@ -372,12 +375,12 @@ class FitRun:
             self.lr_schedule.adopt_budget(self.lr_schedule.own_budget())
             reading = replace(reading, **self._how_far())
         if self.ranks.alone:
-            return reading, self.core.replay(event, reading)
+            return reading, self.engine.handle(event, reading)
         decision, codes, error = None, [reduction_format.FAILED] * reduction_format.CODES, None
         if self.ranks.rank == 0:
             try:
-                decision = self.core.replay(event, reading)
-                codes = reduction_format.pack_decision(decision, self.core.conditions)
+                decision = self.engine.handle(event, reading)
+                codes = reduction_format.pack_decision(decision, self.engine.conditions)
             except Exception as raised:  # the others wait for the broadcast: it comes first
                 error = raised
         agreed = self.ranks.from_rank_zero([*totals, *codes, reduction_format.pack_budget(self.lr_schedule.budget)])
@@ -391,8 +394,8 @@ class FitRun:
             self.lr_schedule.adopt_budget(budget)
             values = self.reader.values(shared, event is Event.TRAIN_CHECK)
             reading = replace(reading, **values, **self._how_far())
-            alike = self.core.replay(event, reading)
-            decision = reduction_format.adopt_decision(alike, codes, self.core.conditions)
+            alike = self.engine.handle(event, reading)
+            decision = reduction_format.adopt_decision(alike, codes, self.engine.conditions)
             if decision is not alike:
                 decision = replace(decision, new_lr=foretold(reading, decision.factor, self.settings))
         return reading, decision
@@ -410,7 +413,7 @@ class FitRun:
             self.checked_at = self.lr_schedule.steps
             if event is not Event.TRAIN_CHECK:
                 self.reader.probes.restart()
-        if self.core.is_best:
+        if self.engine.is_best:
             self.keep_state(event)
         if self.options.dry_run:
             acts = decision.action is not Action.HOLD
@@ -420,7 +423,7 @@ class FitRun:
             self.groups.multiply(decision.factor)
         if decision.action is Action.ANNEAL and reading.planned_end_step is not None:
             self.lr_schedule.end_early(reading.planned_end_step)
-        if self.lr_schedule.checked and self.core.search.checked is False:
+        if self.lr_schedule.checked and self.engine.search.checked is False:
             self.lr_schedule.take_back()
         elif event is Event.WRECKED:
             self.lr_schedule.begin_anew()
@@ -429,8 +432,8 @@ class FitRun:
     def keep_state(self, event: Event | None = None) -> None:
         """Take the snapshot that a later restore brings back."""
         self.snapshot_check = self.checks - 1 if self.checks else START
-        if self.waits and event is Event.CHECK:
-            self.owes = "take"
+        if self.in_validation and event is Event.CHECK:
+            self.postponed = "take"
         elif self.states is not None:
             self._take()
 
@@ -452,26 +455,26 @@ class FitRun:
         self.reader.probes.forget()
         if self.loss_watch is not None:
             self.loss_watch.begin()
-        self.owes = "restore"
-        if not (self.waits and event is Event.CHECK):
-            self.settle()
+        self.postponed = "restore"
+        if not (self.in_validation and event is Event.CHECK):
+            self.finish_postponed()
         return notes
 
     def reset(self, reason: str) -> None:
         """From here on, the objective or the data are other ones: the best state is the present one."""
-        if self.owes == "restore":
-            self.settle()
+        if self.postponed == "restore":
+            self.finish_postponed()
         self.reset_because = reason
         self._forget_readings()
         self.snapshot_check = self.checks - 1 if self.checks else START
-        self.owes = "take"
+        self.postponed = "take"
 
-    def settle(self) -> None:
+    def finish_postponed(self) -> None:
         """Do what a check has left to a moment at which it lasts."""
-        owes, self.owes = self.owes, None
-        if owes is None or self.states is None:
+        postponed, self.postponed = self.postponed, None
+        if postponed is None or self.states is None:
             return
-        if owes == "take":
+        if postponed == "take":
             self._take()
         elif self.snapshot is not None:
             self.states.restore(self.snapshot)
@@ -487,7 +490,7 @@ class FitRun:
         trainer_state: TrainerState,
         search: SearchResult | None = None,
     ) -> None:
-        entry = self.core.entry(event, reading, decision, adjustment, search)
+        entry = self.engine.entry(event, reading, decision, adjustment, search)
         if self.options.dry_run:
             entry = replace(entry, review=None)  # what was never changed has brought nothing
         if entry.review is not None:
@@ -512,14 +515,14 @@ class FitRun:
         self.journal.flush()
         return {
             "version": 1,
-            "core": self.core.state_dict(),
+            "engine": self.engine.state_dict(),
             "groups": self.groups.state_dict(),
             "scale": {name: rate.scale for name, rate in self.groups.rates().items()},
             "checked_at": self.checked_at,
             "checks": self.checks,
             "history": self.history.state_dict(),
             "snapshot_check": self.snapshot_check,
-            "owes": self.owes,
+            "postponed": self.postponed,
             "reset_because": self.reset_because,
             "reset_epoch": self.reset_epoch,
             "untrained": self.untrained,
@@ -540,7 +543,7 @@ class FitRun:
             self.watch_training_alone()
         elif state["loss_beside"] is not None:
             self.read_beside(state["loss_beside"], {})
-        self.core.load_state_dict(state["core"])
+        self.engine.load_state_dict(state["engine"])
         self.reader.load_state_dict(state)
         self.lr_schedule.load_state_dict(state)
         self.untrained = dict(state["untrained"])
@@ -548,14 +551,18 @@ class FitRun:
             self.watch_losses(state["loss_limit"])
         self.checked_at = state["checked_at"]
         self.checks = state["checks"]
-        self.owes, self.reset_because, self.reset_epoch = state["owes"], state["reset_because"], state["reset_epoch"]
+        self.postponed, self.reset_because, self.reset_epoch = (
+            state["postponed"],
+            state["reset_because"],
+            state["reset_epoch"],
+        )
         self.history = DecisionHistory.from_state(state["history"])
         for note in self.groups.load_state_dict(state["groups"]):
             self.say(note)
 
     def say_how_it_went(self) -> None:
         """At the end of training, on the console."""
-        self.say(end_line(self.history, self.core.history.monitors[0], self.journal.path, self.options.dry_run))
+        self.say(end_line(self.history, self.engine.history.monitors[0], self.journal.path, self.options.dry_run))
 
     def end(self) -> None:
         """Undo what was done to the Trainer and the module; a second call does no harm."""

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from lightning_lr.engine.schedule import NEVER, WARMUP, Curve
+from lightning_lr.engine.schedule import NEVER, WARMUP, AnnealCurve
 from lightning_lr.engine.vocabulary import Event
 from lightning_lr.optim.controlled_groups import ControlledGroups
 from lightning_lr.run.distributed import Ranks
@@ -17,9 +17,6 @@ from lightning_lr.run.lr_search.search import LRSearch
 from lightning_lr.run.readings import reduction_format
 from lightning_lr.run.trainer.step_budget import StepBudget
 from lightning_lr.run.trainer.time_budget import TimeBudget
-
-CURVE = "curve"
-"""The scale of the curve over the budget stands beside that of the decisions."""
 
 
 @dataclass
@@ -61,7 +58,7 @@ class LRSchedule:
     anneals: bool | None = False
     checked: bool = False
     moved: bool = False
-    curve: Curve | None = None
+    curve: AnnealCurve | None = None
     annealing: bool = False
     ends_at: int | None = None
     lowest: float = 1.0
@@ -101,9 +98,9 @@ class LRSchedule:
     def before_batch(self) -> None:
         """Set the rate of the coming step, where it changes from step to step."""
         if self.curve is not None:
-            self.groups.set_part(CURVE, self._multiple(self.curve))
+            self.groups.set_curve(self._multiple(self.curve))
 
-    def _multiple(self, curve: Curve) -> float:
+    def _multiple(self, curve: AnnealCurve) -> float:
         multiple = curve.at(self.steps)
         if self.annealing and curve.has_risen(self.steps):
             # A curve with another end lies on other stairs, which may be higher by a thousandth.
@@ -154,7 +151,7 @@ class LRSchedule:
         self.checked = self.moved = False
         if self.anneals is None and self.ends_at is None:
             self.curve, self.annealing, self.lowest = None, False, 1.0
-            self.groups.set_part(CURVE, 1.0)
+            self.groups.set_curve(1.0)
 
     def lay_curve(self, warms_up: bool = False) -> None:
         """From here to the end of the budget, if that is known and annealed, and there is no curve yet.
@@ -163,7 +160,7 @@ class LRSchedule:
             warms_up: whether the rate rises first.
         """
         if self._anneals and self.budget is not None and self.curve is None and self.lr_search is None:
-            self.curve = Curve(first=self.steps, budget=self.budget, warmup=WARMUP if warms_up else 0.0)
+            self.curve = AnnealCurve(first=self.steps, budget=self.budget, warmup=WARMUP if warms_up else 0.0)
 
     @property
     def _anneals(self) -> bool:
@@ -172,7 +169,7 @@ class LRSchedule:
     def end_early(self, end: int) -> None:
         """From here on the rate falls to zero at that step, which is the new budget."""
         self.ends_at = self.budget = end
-        curve = self.curve or Curve(first=self.steps, budget=end, warmup=0.0)
+        curve = self.curve or AnnealCurve(first=self.steps, budget=end, warmup=0.0)
         self.curve, self.annealing = curve.ending(end, self.steps), True
         self.budget_changed()
 
@@ -243,7 +240,7 @@ class LRSchedule:
         self.budget = state["budget"]
         self.budget_known_at = state["budget_known_at"]
         self.checked, self.moved = state["checked"], state["moved"]
-        self.curve = Curve(**state["curve"]) if state["curve"] else None
+        self.curve = AnnealCurve(**state["curve"]) if state["curve"] else None
         self.annealing = state["annealing"]
         self.ends_at = state["ends_at"]
         self.lowest = state["lowest"]

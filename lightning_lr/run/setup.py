@@ -139,6 +139,8 @@ def build_run(
         fit_run.states = StateKeeper(module, trainer, ranks, file, given.limit, asked, warn)
         # Weights may be swapped during a validation, for an average of them, and are swapped back at its end.
         fit_run.waits = not checks_at_epoch_end(trainer)
+        if fit_run.waits:
+            _finish_after_validation(fit_run, trainer)
     _continue(fit_run, state, checkpointed, warn)
     if run_plan.ends_early and groups.rates() and not options.dry_run:
         anneal_before_stopping(fit_run, trainer)
@@ -157,10 +159,11 @@ def to_checkpoint(fit_run: FitRun, options: ControllerOptions, together: bool = 
         together: whether all ranks are here; after an exception they are not, and no rank may wait for them.
     """
     carries = options.snapshots is not None and options.snapshots.in_checkpoint
-    snapshot = fit_run.snapshot.payload() if carries and fit_run.snapshot is not None else None
+    snapshot = fit_run.snapshot if carries else None
     return {
         "readings": fit_run.reader.of_ranks() if together else [],
-        "snapshot": snapshot,
+        "snapshot": snapshot.payload() if snapshot is not None else None,
+        **({"file": str(snapshot.file)} if snapshot is not None and snapshot.file is not None else {}),
         # Which of several files belongs to this checkpoint.
         "token": [fit_run.lr_schedule.steps, fit_run.snapshot_check],
         "probes": memory_of_ranks(fit_run.reader.probes, fit_run.ranks) if together else [],
@@ -220,6 +223,21 @@ def _continue(fit_run: FitRun, state: Mapping[str, Any], checkpointed: Mapping[s
             warn("The checkpoint carries no snapshot: until the next best, a restore will be a cut without restore.")
     elif fit_run.settings.policy.restores or fit_run.states is not None:
         fit_run.keep_state()
+
+
+def _finish_after_validation(fit_run: FitRun, trainer: Any) -> None:
+    """Once all hooks of a validation are over, and before any of the training runs: others swap weights there too."""
+    loop = getattr(trainer.fit_loop.epoch_loop, "val_loop", None)
+    if loop is None:
+        return  # of a Fabric loop
+    run = loop.run
+
+    def validate_then_finish() -> Any:
+        logged = run()
+        fit_run.finish_postponed()
+        return logged
+
+    patch(loop, "run", validate_then_finish, fit_run.undo)
 
 
 def _hide_scale_in_module(fit_run: FitRun, module: Any) -> None:

@@ -6,18 +6,21 @@
 - :class:`FilesBeside`: beside a checkpoint, ``<checkpoint>.lr_snapshot/``. For snapshots of more than :data:`LARGE`
   bytes, since Lightning builds a checkpoint in memory before it writes it, where the snapshot would be held twice; and
   for sharded models, of which Lightning keeps rank 0's part of a checkpoint alone, beside the weights and the optimizer
-  state. Written before the checkpoint: one that is whole has its files. Files that belong together bear the same token;
-  a file of another checkpoint, rank or number of ranks is not taken.
+  state. Written before the checkpoint: one that is whole has its files. The name of a file says which checkpoint, rank
+  and number of ranks it belongs to; no other one is taken. A snapshot that lies in a file is linked or copied as a
+  file, so that none of it is read into memory.
 """
 
 from __future__ import annotations
 
 import os
 import pickle
+import shutil
 import tempfile
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -70,7 +73,8 @@ class SnapshotFile:
         if error is not None:
             self._warn(f"The snapshot cannot be written to {self.path} ({error}): this one is kept in memory.")
             return snapshot.copied()
-        return Snapshot.from_payload(torch.load(self.path, map_location="cpu", mmap=True, weights_only=True))
+        mapped = Snapshot.from_payload(torch.load(self.path, map_location="cpu", mmap=True, weights_only=True))
+        return replace(mapped, file=self.path)
 
     def remove(self) -> None:
         """Remove the file; calling it twice does no harm. A snapshot that is mapped from it stays readable."""
@@ -85,7 +89,8 @@ def keep_beside(strategy: Any, key: str, sharded: bool, warn: Callable[[str], No
 
     Args:
         strategy: of the Trainer.
-        key: where the checkpoint holds our part: a dict whose ``"snapshot"`` is moved to the files, and back.
+        key: where the checkpoint holds our part: a dict whose ``"snapshot"`` is moved to the files, and back, with a
+            ``"token"`` for their names, and the ``"file"`` that holds the same already, or ``None``.
         sharded: whether each rank has a snapshot of its own.
         warn: called with a sentence if a file cannot be written.
     """
@@ -100,8 +105,10 @@ def keep_beside(strategy: Any, key: str, sharded: bool, warn: Callable[[str], No
 
     def save_checkpoint(checkpoint: dict[str, Any], filepath: Any, *args: Any, **options: Any) -> Any:
         filepath = files.agreed(filepath)
-        files.save(checkpoint, filepath)
-        return save(checkpoint, filepath, *args, **options)
+        token = files.save(checkpoint, filepath)
+        saved = save(checkpoint, filepath, *args, **options)
+        files.remove(filepath, but=token)  # those of a checkpoint that had this name before
+        return saved
 
     def load_checkpoint(checkpoint_path: Any, *args: Any, **options: Any) -> Any:
         checkpoint = load(checkpoint_path, *args, **options)
@@ -127,61 +134,92 @@ class FilesBeside:
     """
 
     def __init__(self, key: str, strategy: Any, sharded: bool, warn: Callable[[str], None]) -> None:
-        rank, world_size = getattr(strategy, "global_rank", 0), getattr(strategy, "world_size", 1)
+        rank = getattr(strategy, "global_rank", 0)
         self.key, self.strategy, self.sharded = key, strategy, sharded
-        self.place = {"rank": rank, "world_size": world_size} if sharded else {}
         self._writes, self._warn = sharded or rank == 0, warn
         # The key has characters that no file may have.
-        self._name = f"{zlib.crc32(key.encode()):08x}{f'-rank{rank}' if sharded else ''}.pt"
+        self._name = f"{zlib.crc32(key.encode()):08x}"
+        if sharded:
+            self._name += f"-rank{rank}of{getattr(strategy, 'world_size', 1)}"
 
     def agreed(self, path: Any) -> Any:
         """Rank 0's path, as strategies with shards themselves do it."""
         return self.strategy.broadcast(path) if self.sharded else path
 
-    def path(self, checkpoint: Any) -> Path:
+    def path(self, checkpoint: Any, token: Sequence[Any]) -> Path:
         """Where this rank's part of a checkpoint lies; a link to the checkpoint has no files of its own."""
-        return Path(os.path.realpath(checkpoint) + SUFFIX) / self._name
+        return self._folder(checkpoint) / f"{self._name}-{'.'.join(map(str, token))}.pt"
 
-    def save(self, checkpoint: dict[str, Any], path: Any) -> None:
-        """Move the snapshot from the checkpoint to the file."""
+    def save(self, checkpoint: dict[str, Any], path: Any) -> Sequence[Any] | None:
+        """Move the snapshot from the checkpoint to the file; returns the token of the file, if there is one."""
         held = checkpoint.get(self.key)
-        if not held or held.get("snapshot") is None:
-            return
+        if not held:
+            return None
+        held = checkpoint[self.key] = dict(held)
+        same = held.pop("file", None)
+        if held.get("snapshot") is None:
+            return None
         is_remote = "://" in str(path)
         if not self.sharded and (is_remote or bytes_of(held["snapshot"]["tensors"]) <= LARGE):
-            return
-        checkpoint[self.key] = {**held, "snapshot": None, "in_files": True}
-        file = self.path(path)
-        record = {**self.place, "token": held["token"], "snapshot": held["snapshot"]}
-        error = _written(record, file) if self._writes else None
+            return None
+        payload, file = held["snapshot"], self.path(path, held["token"])
+        held.update(snapshot=None, in_files=True)
+        error = _written(payload, file, same) if self._writes else None
         if error is not None:
             self._warn(f"The snapshot cannot be written to {file} ({error}); a run resumed from here has none.")
+        return list(held["token"])
 
     def load(self, checkpoint: dict[str, Any], path: Any) -> None:
-        """Move the snapshot from the file to the checkpoint; if none fits, the checkpoint has none."""
+        """Move the snapshot from the file to the checkpoint; if there is none of its name, the checkpoint has none."""
         held = checkpoint.get(self.key)
         if held and held.get("in_files"):
-            with suppress(OSError, RuntimeError, EOFError, KeyError, pickle.UnpicklingError):
-                saved = torch.load(self.path(path), weights_only=True)
-                if all(saved[name] == value for name, value in {**self.place, "token": held["token"]}.items()):
-                    checkpoint[self.key] = {**held, "snapshot": saved["snapshot"]}
+            with suppress(OSError, RuntimeError, EOFError, pickle.UnpicklingError):
+                payload = torch.load(self.path(path, held["token"]), weights_only=True)
+                checkpoint[self.key] = {**held, "snapshot": payload}
 
-    def remove(self, path: Any) -> None:
-        """Remove the file, and the folder once it is empty."""
+    def remove(self, path: Any, but: Sequence[Any] | None = None) -> None:
+        """Remove this rank's files of a checkpoint, except the one with a token, and the folder once it is empty."""
+        if not self._writes:
+            return
         with suppress(OSError):
-            self.path(path).unlink()
-            self.path(path).parent.rmdir()
+            kept = None if but is None else self.path(path, but)
+            for file in self._folder(path).glob(f"{self._name}-*.pt"):
+                if file != kept:
+                    file.unlink()
+            if kept is None:
+                self._folder(path).rmdir()
+
+    @staticmethod
+    def _folder(checkpoint: Any) -> Path:
+        return Path(os.path.realpath(checkpoint) + SUFFIX)
 
 
-def _written(payload: dict[str, Any], path: Path) -> Exception | None:
-    """Write a whole file; returns what went wrong, and then leaves the former one as it was."""
+def _written(payload: Mapping[str, Any], path: Path, same: str | None = None) -> Exception | None:
+    """Write a whole file; returns what went wrong, and then leaves the former one as it was.
+
+    Args:
+        payload: what it will hold.
+        path: the file.
+        same: a file that holds the same.
+    """
     beside = path.with_suffix(".tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        torch.save(payload, beside)
+        if same is None or not _copied(same, beside):
+            torch.save(payload, beside)
         beside.replace(path)
     except (OSError, RuntimeError) as error:  # a full disk is a RuntimeError of torch's writer
         with suppress(OSError):
             beside.unlink()
         return error
     return None
+
+
+def _copied(file: str, target: Path) -> bool:
+    """Another name for a file, which is never written again, or a copy of it; ``False`` if there can be none."""
+    for copy in (os.link, shutil.copyfile):
+        with suppress(OSError):
+            target.unlink(missing_ok=True)
+            copy(file, target)
+            return True
+    return False

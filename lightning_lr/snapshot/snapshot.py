@@ -16,6 +16,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import wraps
+from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
 import torch
@@ -61,6 +62,7 @@ class Snapshot:
         averaged_models: for each average of the weights, by its name, the same as ``module``.
         left_out: name → fingerprint of parameters and buffers that have no copy, as training does not change them.
         plain: plain numbers of the module, by name.
+        file: the file that its tensors are mapped from; not a part of the payload.
 
     Example:
         >>> model = nn.Linear(2, 1)
@@ -81,6 +83,7 @@ class Snapshot:
     averaged_models: dict[str, dict[str, int]] = field(default_factory=dict)
     left_out: dict[str, int] = field(default_factory=dict)
     plain: dict[str, Number] = field(default_factory=dict)
+    file: Path | None = None
 
     @classmethod
     @_outside_autograd
@@ -164,6 +167,7 @@ class Snapshot:
                 self.module[name] = len(self.tensors)
                 self.on_host.append(trained[name].device.type == "cpu")
                 self.tensors.extend(to_host([local(trained[name]).detach()]))
+                self.file = None
 
     @_outside_autograd
     def restore(
@@ -225,7 +229,7 @@ class Snapshot:
 
         The tensors are not copied: write the payload before the memory of this snapshot is reused.
         """
-        return {"version": VERSION, **vars(self)}
+        return {"version": VERSION, **{name: value for name, value in vars(self).items() if name != "file"}}
 
     @classmethod
     def from_payload(cls, payload: dict[str, Any]) -> Snapshot:

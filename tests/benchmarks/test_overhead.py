@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from benchmarks.overhead.checks import LIMIT, Core, grown_bytes, weight
+from benchmarks.overhead.checks import LIMIT, FedEngine, grown_bytes, weight
 from benchmarks.overhead.figures import Figure
 from benchmarks.overhead.table import changes
 from lightning_lr.engine.engine import DecisionEngine
@@ -12,11 +12,11 @@ from lightning_lr.engine.engine import DecisionEngine
 MILLION = 1_000_000
 
 
-def aged(checks: int) -> Core:
+def aged(checks: int) -> FedEngine:
     """A core with full windows whose run has come that far: its state is plain, and only counters know its age."""
-    core = Core().run(200)
-    core.check = checks
-    return core.run(100)
+    fed = FedEngine().run(200)
+    fed.check = checks
+    return fed.run(100)
 
 
 def test_memory_does_not_grow_with_the_checks():
@@ -25,22 +25,22 @@ def test_memory_does_not_grow_with_the_checks():
 
 @pytest.mark.parametrize(("monitors", "patience"), [(3, 3), (50, 3), (50, 10**6)])
 def test_the_state_stays_under_64_kb(monitors, patience):
-    core = Core(tuple(f"val_loss/dataloader_idx_{number}" for number in range(monitors)), patience)
-    assert max(weight(core.run(100)) for _ in range(4)) < LIMIT
+    fed = FedEngine(tuple(f"val_loss/dataloader_idx_{number}" for number in range(monitors)), patience)
+    assert max(weight(fed.run(100)) for _ in range(4)) < LIMIT
 
 
 def test_windows_come_back_from_a_state_whether_they_went_whole_or_as_a_difference():
-    core = aged(1_000)
-    lone = core.reading()
+    fed = aged(1_000)
+    lone = fed.reading()
     # A check without the training loss: from now on a gap is no longer the difference of the newest values.
-    core.core.check(type(lone)(lone.check, lone.epoch, lone.step, lone.metrics))
+    fed.engine.check(type(lone)(lone.check, lone.epoch, lone.step, lone.metrics))
     for _ in range(2):
-        state = core.core.state_dict()
-        again = DecisionEngine(core.core.settings)
+        state = fed.engine.state_dict()
+        again = DecisionEngine(fed.engine.settings)
         again.load_state_dict(state)
-        for name, gap in core.core.history.gaps.items():
+        for name, gap in fed.engine.history.gaps.items():
             assert again.history.gaps[name].state == gap.state
-        core.run(100)
+        fed.run(100)
 
 
 def test_a_figure_is_compared_with_an_earlier_one():

@@ -147,6 +147,8 @@ ARGUMENTS = [
     ),
     ({"dry_run": True, "anneal": True}, "Expected no `anneal=True` with `dry_run=True`, which"),
     ({"objective_changes": 3}, "Expected `objective_changes` to be a list of epochs, from 0, but got 3."),
+    ({"objective_changes": [-1]}, "Expected `objective_changes` to be a list of epochs, from 0, but got [-1]."),
+    ({"objective_changes": [True]}, "Expected `objective_changes` to be a list of epochs, from 0, but got [True]."),
     ({"param_groups": "body"}, f"{CHOICE} but got 'body'."),
     ({"param_groups": []}, f"{CHOICE} but got []."),
     ({"param_groups": 0}, f"{CHOICE} but got 0."),

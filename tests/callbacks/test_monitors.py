@@ -95,7 +95,7 @@ def test_the_choice_survives_a_resume(tmp_path: Path, logged: str):
     trainer(control, max_epochs=5).fit(Scripted(script), data(), data(), ckpt_path=tmp_path / "last.ckpt")
     assert watched(control) == [{"valid/loss": "valid/loss", "val_acc": "train_loss"}[logged]]
     assert control.state_dict()["checks"] == 5
-    assert list(control.state_dict()["core"]["history"]["monitors"]) == watched(control)
+    assert list(control.state_dict()["engine"]["history"]["monitors"]) == watched(control)
 
 
 # --- a name that is not logged ----------------------------------------------------------------------------------------
@@ -199,7 +199,7 @@ def test_a_metric_that_the_module_logs_last(tmp_path: Path, options, first):
     module = Late()
     fit.fit(module, data(), data())
     assert [(d.check, d.epoch) for d in control.decisions] == [(0, 0), (1, 1), (2, 2)]
-    views = control.state_dict()["core"]["history"]["monitors"]["late"]
+    views = control.state_dict()["engine"]["history"]["monitors"]["late"]
     assert views["best"] == pytest.approx(0.9)
     saved = torch.load(tmp_path / "epoch=2.ckpt", weights_only=True)["callbacks"]
     (state,) = (state for key, state in saved.items() if "LearningRateController" in key)

@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 import torch
 
-import lightning_lr
 from lightning_lr import LearningRateController, Policy, Snapshots
 from lightning_lr.engine.policies import Response
 from lightning_lr.engine.vocabulary import Action, Condition
@@ -301,10 +300,3 @@ def test_shown():
         repr(eager(["a", "b"], mode="max"))
         == "LearningRateController(monitor=['a', 'b'], mode='max', policy='exponential')"
     )
-
-
-def test_public_names():
-    """Each is there, comes from where it says, and is listed."""
-    assert set(lightning_lr.__all__) <= set(dir(lightning_lr))
-    with pytest.raises(AttributeError, match="module 'lightning_lr' has no attribute 'LearningRateControler'"):
-        lightning_lr.LearningRateControler  # noqa: B018

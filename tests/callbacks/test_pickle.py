@@ -95,14 +95,6 @@ def test_a_subclass_keeps_what_it_has_of_its_own(copied):
     assert one.state_dict() == {}
 
 
-def test_a_copy_is_a_callback_of_its_own():
-    """Libraries that copy their arguments train with the copy: what was given to them learns nothing."""
-    given = eager()
-    used = copy.deepcopy(given)
-    trainer(used, max_epochs=3).fit(Scripted(), data(), data())
-    assert (len(used.decisions), given.decisions, given.scale) == (3, [], {})
-
-
 def test_a_checkpoint_needs_nothing_of_ours(tmp_path: Path):
     """Decisions, snapshot and all: plain values and tensors."""
     control = LearningRateController(patience=1, find_lr=False)

@@ -74,12 +74,12 @@ def in_validation(end: Callable[[], None]) -> Sequence[Callback]:
 
 def in_a_decision(end: Callable[[], None]) -> Sequence[Callback]:
     """Rank 0 between the all-reduce and the broadcast, another one after both."""
-    plain = DecisionEngine.replay
+    plain = DecisionEngine.handle
 
-    def replay(self: DecisionEngine, event: Any, reading: Any, *trial: Any) -> Any:
+    def handle(self: DecisionEngine, event: Any, reading: Any, *trial: Any) -> Any:
         return end() if reading.check == 4 else plain(self, event, reading, *trial)
 
-    DecisionEngine.replay = replay  # type: ignore[method-assign]
+    DecisionEngine.handle = handle  # type: ignore[method-assign]
     return []
 
 

@@ -186,14 +186,14 @@ def hears_nothing(ours: LearningRateController) -> Callback:
 
     class Deaf(Callback):
         def on_train_start(self, *_: Any) -> None:
-            core = ours._fit_run.core
-            replay = core.replay
+            engine = ours._fit_run.engine
+            handle = engine.handle
 
             def held(*event: Any) -> Decision:
-                decision = replay(*event)
+                decision = handle(*event)
                 return replace(decision, action=Action.HOLD, factor=1.0, new_lr=decision.old_lr, sentence="all is well")
 
-            core.replay = held
+            engine.handle = held
 
     return Deaf()
 

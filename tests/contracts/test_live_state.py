@@ -18,9 +18,8 @@ from lightning.pytorch import Callback
 import lightning_lr
 from lightning_lr import FabricLearningRateController, LearningRateController
 from lightning_lr.callbacks.layerwise import LayerwiseLearningRate
-from lightning_lr.engine.policies import ExponentialPolicy
 from lightning_lr.engine.records import Decision
-from lightning_lr.engine.schedule import Curve
+from lightning_lr.engine.schedule import AnnealCurve
 from lightning_lr.engine.settings import Settings
 from lightning_lr.engine.vocabulary import Action, Condition
 from lightning_lr.layerwise.layerwise_run import LayerwiseRun
@@ -39,17 +38,9 @@ from lightning_lr.run.trainer.step_budget import StepBudget
 from lightning_lr.run.trainer.time_budget import TimeBudget
 from lightning_lr.snapshot.snapshot import Snapshot
 from tests.callbacks.test_fabric import FLAT, Loop
+from tests.contracts.test_known_faults import controller, plain_sgd
 from tests.helpers.recorded import Small, fit
 from tests.helpers.scripted import Scripted, data, trainer
-
-
-def controller(**arguments: Any) -> LearningRateController:
-    plain = {"policy": ExponentialPolicy(epochs=2, ratio=0.5), "verbose": False}
-    return LearningRateController("val_score", **{**plain, **arguments})
-
-
-def plain_sgd(module: Any) -> Any:
-    return torch.optim.SGD(module.parameters(), lr=0.1, momentum=0.9)
 
 
 @dataclass(frozen=True)
@@ -86,7 +77,7 @@ def cut_control(folder: Path) -> LRScale:
     control = LRScale.of(optimizer)
     control.multiply("us", 0.5)
     optimizer.param_groups[0]["lr"] = 0.099  # a habit shows
-    control.notice()
+    control.take_notes()
     control.keep_alive = optimizer  # type: ignore[attr-defined]
     return control
 
@@ -108,7 +99,7 @@ def fed_window(folder: Path) -> LossWindow:
 
 def fed_metrics(folder: Path) -> FreshMetrics:
     fresh_metrics = FreshMetrics(["val_loss", "acc"])
-    fresh_metrics.look({"val_loss": torch.tensor(0.5)})
+    fresh_metrics.note({"val_loss": torch.tensor(0.5)})
     return fresh_metrics
 
 
@@ -250,7 +241,7 @@ def fed_step_budget(_: Path) -> StepBudget:
 
 
 def annealing_schedule(folder: Path) -> LRSchedule:
-    lr_schedule = LRSchedule(cut_groups(folder), Ranks(), curve=Curve(first=0, budget=10))
+    lr_schedule = LRSchedule(cut_groups(folder), Ranks(), curve=AnnealCurve(first=0, budget=10))
     for _ in range(8):
         lr_schedule.steps += 1
         lr_schedule.after_batch(stepped=True)

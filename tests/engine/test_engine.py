@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lightning_lr.engine.decisions import evidence_of
-from lightning_lr.engine.engine import STATE_VERSION, DecisionEngine
+from lightning_lr.engine.engine import DecisionEngine
 from lightning_lr.engine.policies import PRESETS, Policy, Response
 from lightning_lr.engine.records import Diagnosis, Finding, Rate, Reading
 from lightning_lr.engine.settings import Settings
@@ -355,31 +355,11 @@ def test_no_sentence_holds_a_number_that_is_none(settings, readings, script):
     assert noise_in(settings, readings, [Says(C.PLATEAU, script), Says(C.DIVERGENCE, script[::-1])]) == []
 
 
-@few
-@given(settings_of(), reading_lists())
-def test_the_same_readings_give_the_same_decisions(settings, readings):
-    one, other = DecisionEngine(settings), DecisionEngine(settings)
-    assert [repr(one.check(r)) for r in readings] == [repr(other.check(r)) for r in readings]
-
-
-def test_the_state_has_a_version():
-    assert DecisionEngine(Settings()).state_dict()["version"] == STATE_VERSION
-
-
 def test_a_state_of_a_table_loads_into_a_policy_that_counts_epochs_and_back():
     table, recipe = DecisionEngine(Settings()), DecisionEngine(Settings(policy=PRESETS["halving"]))
     table.check(Reading(0, 0, 0, {"val_loss": 1.0}))
     assert not math.isnan(swapped(recipe, table.state_dict()).history.monitors[0].state.best)
     swapped(table, recipe.state_dict())
-
-
-def test_the_answers_of_the_last_step_can_be_looked_at():
-    controller = DecisionEngine(Settings())
-    assert controller.views is None
-    assert controller.diagnosis is None
-    controller.check(Reading(3, 1, 30, {"val_loss": 1.0}))
-    assert controller.views.check == 3
-    assert controller.diagnosis.condition is C.HEALTHY
 
 
 @pytest.mark.parametrize("version", [0, 2, None])

@@ -40,7 +40,7 @@ def asked(gates: Gates, seen: Diagnosis, patience: int = 1, train_only: bool = F
     cut = Response(Action.REDUCE, 0.5, patience)
     policy = Policy("table", {Condition.PLATEAU: cut, Condition.DIVERGENCE: cut, Condition.OVERFITTING: cut})
     reading = Reading(0, 0, 0)
-    gates.look(reading, seen)
+    gates.update(reading, seen)
     decision = gates.decide(from_table(reading, seen, policy, 0, may_anneal=False, train_only=train_only))
     gates.decided(decision, train_only)
     return decision
@@ -123,10 +123,10 @@ def test_a_hold_says_what_it_waits_for(settings, patience, why):
 def test_conditions_are_counted_apart():
     gates = Gates(Settings())
     both = frozenset({Condition.PLATEAU, Condition.OVERFITTING})
-    gates.look(Reading(0, 0, 0), Diagnosis(Condition.OVERFITTING, (), "", both))
-    gates.look(Reading(1, 0, 0), diagnosis("y"))
+    gates.update(Reading(0, 0, 0), Diagnosis(Condition.OVERFITTING, (), "", both))
+    gates.update(Reading(1, 0, 0), diagnosis("y"))
     assert gates.state.streaks == {"plateau": 2, "overfitting": 1}, "no detector looked for overfitting again"
-    gates.look(Reading(2, 0, 0), diagnosis("n"))
+    gates.update(Reading(2, 0, 0), diagnosis("n"))
     assert gates.state.streaks == {"overfitting": 1}
 
 
@@ -142,12 +142,6 @@ def test_waiting_is_counted_in_validations():
 
 def test_between_validations_nothing_is_warmed_up_that_was_not_asked_to():
     assert asked(Gates(Settings()), diagnosis("y"), 1, train_only=True).action is Action.REDUCE
-
-
-def test_an_urgent_condition_waits_for_nothing():
-    gates = Gates(Settings(cooldown=5, policy=AutoPolicy(warmup_checks=5)))
-    asked(gates, diagnosis("!"))
-    assert asked(gates, diagnosis("!"), patience=9).action is Action.REDUCE
 
 
 @pytest.mark.parametrize("gate", GATES, ids=lambda gate: gate.__name__)

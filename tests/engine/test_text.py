@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from lightning_lr.engine.text import markdown, plural, rate_changes
+from lightning_lr.engine.text import lr_changes, markdown, plural
 
 
 @pytest.mark.parametrize(
@@ -18,14 +18,14 @@ def test_plural(count, said):
     ("why", "old", "new", "said"),
     [
         ("no rates are known", [], [], ""),
-        ("one group", [0.1], [0.05], " (a 0.1 → 0.05)"),
-        ("three groups", [0.1, 0.2, 0.3], [0.05, 0.1, 0.15], " (a 0.1 → 0.05, b 0.2 → 0.1, c 0.3 → 0.15)"),
-        ("the rest is counted", [1, 1, 1, 1, 1], [2, 2, 2, 2, 2], " (a 1 → 2, b 1 → 2, c 1 → 2, and 2 more)"),
-        ("four figures are enough", [1 / 3], [1e-7 / 3], " (a 0.3333 → 3.333e-08)"),
+        ("one group", [0.1], [0.05], "a 0.1 → 0.05"),
+        ("three groups", [0.1, 0.2, 0.3], [0.05, 0.1, 0.15], "a 0.1 → 0.05, b 0.2 → 0.1, c 0.3 → 0.15"),
+        ("the rest is counted", [1, 1, 1, 1, 1], [2, 2, 2, 2, 2], "a 1 → 2, b 1 → 2, c 1 → 2, and 2 more"),
+        ("four figures are enough", [1 / 3], [1e-7 / 3], "a 0.3333 → 3.333e-08"),
     ],
 )
-def test_rate_changes(why, old, new, said):
-    assert rate_changes(dict(zip("abcde", old, strict=False)), dict(zip("abcde", new, strict=False))) == said, why
+def test_lr_changes(why, old, new, said):
+    assert lr_changes(dict(zip("abcde", old, strict=False)), dict(zip("abcde", new, strict=False))) == said, why
 
 
 @pytest.mark.parametrize(

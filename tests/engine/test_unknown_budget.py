@@ -92,7 +92,7 @@ def test_a_check_between_two_validations_does_not_end_it():
     controller = DecisionEngine(AUTO, [Says(Condition.PLATEAU, "yyy")])
     decided("yyy", controller=controller)
     over = Reading(3, epoch=3, step=9, progress=1.0, budget=6, metrics={"val_loss": 1.0})
-    assert controller.train_check(replace(over, metrics={})).action is Action.HOLD
+    assert controller.check(replace(over, metrics={}), train_only=True).action is Action.HOLD
     assert controller.check(replace(over, check=4)).action is Action.STOP
 
 

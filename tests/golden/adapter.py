@@ -126,7 +126,7 @@ class EngineRun:
             budget=None if self.budget is None else STEPS * self.budget,
             **values,
         )
-        decision = self.engine.replay(event, reading, search)
+        decision = self.engine.handle(event, reading, search)
         if self.engine.is_best:
             self.snapshot = self.check
         self.scale *= decision.factor

@@ -12,8 +12,9 @@ from lightning.pytorch import Trainer, callbacks
 NEW_IN_2_6 = {
     "LearningRateFinder": "before Lightning 2.6 it loses what it found, and part of the first epoch, as it goes back",
     "WeightAveraging": "Lightning has it from 2.6 on",
+    "a validation by the clock": "Lightning takes an interval of time from 2.6 on",
 }
-"""Callback → why it is left out of a run with an older Lightning."""
+"""Callback or option → why it is left out of a run with an older Lightning."""
 
 ANY_CHECKPOINT: dict[str, Any] = (
     {"weights_only": False} if "weights_only" in inspect.signature(Trainer.fit).parameters else {}
@@ -26,7 +27,7 @@ needs_fsdp2_on_cpu = pytest.mark.skipif(
 
 
 def skip_if_new(*names: str) -> None:
-    """Skip where Lightning is older than 2.6 and one of the callbacks is affected."""
+    """Skip where Lightning is older than 2.6 and one of them is affected."""
     for name in names:
         if name in NEW_IN_2_6 and not hasattr(callbacks, "WeightAveraging"):
             pytest.skip(f"{name}: {NEW_IN_2_6[name]}")

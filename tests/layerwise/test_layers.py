@@ -99,7 +99,7 @@ def test_scales_that_others_set_are_those_of_the_parent():
     split_groups(optimizer, layers_of(net))
     assert held(optimizer) == [0.05, 0.002, 0.05, 0.002]
     assert control.scale("us") == [0.5, 0.1, 0.5, 0.1]
-    assert control.notice() == []
+    assert control.take_notes() == []
 
 
 @pytest.mark.parametrize("case", CASES, ids=str)

@@ -7,6 +7,7 @@ finished is continued as another; a folder is remote; a logger, or what lies in 
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import warnings
 from collections.abc import Callable
@@ -342,11 +343,22 @@ def test_what_is_sent_grows_linearly(bucket, monkeypatch):
     assert len(bucket.cat_file("/bucket/long.jsonl")) == whole
 
 
-def test_a_remote_folder_that_fails_is_one_warning(tmp_path):
-    control = LearningRateController(policy="conservative", verbose=False, journal="nosuchscheme://bucket/a.jsonl")
+NOWHERE = {
+    "a scheme that is none": lambda folder: "nosuchscheme://bucket/a.jsonl",
+    "a pipe": lambda folder: os.mkfifo(folder / "a.jsonl") or folder / "a.jsonl",
+    "a link to a device": lambda folder: (folder / "a.jsonl").symlink_to(os.devnull) or folder / "a.jsonl",
+    "below a file": lambda folder: (folder / "file").write_text("mine") and folder / "file" / "a.jsonl",
+}
+
+
+@pytest.mark.parametrize("where", NOWHERE)
+def test_a_place_that_takes_no_file_is_one_warning(where: str, tmp_path):
+    """And none is made under another name: beside ``/dev/null`` there is nothing to look for."""
+    control = LearningRateController(policy="conservative", verbose=False, journal=NOWHERE[where](tmp_path))
     with pytest.warns(UserWarning, match="cannot be written") as warned:
         trainer([control], tmp_path, max_epochs=3).fit(Scripted(), data(), data())
     assert len([one for one in warned if "journal" in str(one.message)]) == 1
+    assert not list(tmp_path.glob("**/a-2.jsonl"))
 
 
 # --- loggers and files that are broken --------------------------------------------------------------------------------

@@ -26,21 +26,21 @@ class Life:
 
     def __init__(self, path: Path, settings: Settings = FIRST, summary: str = "", state: dict | None = None) -> None:
         self.warned: list[str] = []
-        self.core = DecisionEngine(settings)
+        self.engine = DecisionEngine(settings)
         self.check = state["check"] if state else 0
         if state:
-            self.core.load_state_dict(state["core"])
+            self.engine.load_state_dict(state["engine"])
         former = state["journal"] if state else None
         self.journal = JournalFile.resumed(former, path, header_line(settings, {"told": summary}), self.warned.append)
 
     def to(self, check: int) -> dict:
         """Live on up to a check; gives what a checkpoint would hold."""
         for reading in READINGS[self.check : check]:
-            decision = self.core.check(reading)
-            entry = JournalEntry(reading, self.core.views, self.core.diagnosis, decision, Adjustment({}))
+            decision = self.engine.check(reading)
+            entry = JournalEntry(reading, self.engine.views, self.engine.diagnosis, decision, Adjustment({}))
             self.journal.write(entry_line(entry))
         self.check = check
-        return {"check": check, "core": self.core.state_dict(), "journal": self.journal.state_dict()}
+        return {"check": check, "engine": self.engine.state_dict(), "journal": self.journal.state_dict()}
 
 
 @pytest.fixture

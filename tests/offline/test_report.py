@@ -66,21 +66,21 @@ RAISED = [(2.0, 0.001), (1.999, 0.001), (1.998, 0.001), (1.5, 0.01), (1.2, 0.01)
 
 RANGES = [
     (TOO_HIGH,
-     "Rates from 0.05 to 0.1 performed well: each improved val_loss by more than 1 %. 0.1 brought most; lowered 2 times it still "
+     "Rates from 0.05 to 0.1 performed well: each improved val_loss by more than 1 % of all it gained. 0.1 brought most; lowered 2 times it still "
      "performed well. Above that, 1 did harm. No lower rate was tried: the margin on that side is not known.",
      "val_loss was still improving at the end (new best in the last 3 checks): more epochs may bring more. "
      "The first rate was about 10 times too high; start at 0.1."),
     (RAISED,
-     "0.01 performed well: it improved val_loss by more than 1 %, as no rate next to it did. No higher rate was tried: the "
+     "0.01 performed well: it improved val_loss by more than 1 % of all it gained, as no rate next to it did. No higher rate was tried: the "
      "margin on that side is not known. Below that, 0.001 brought less.",
      "val_loss was still improving at the end (new best in the last 3 checks): more epochs may bring more."),
     ([(1.0, 0.1), (1.0, 0.1), (1.0, 0.1)],
-     "Of the rates that were tried (0.1) none improved val_loss by more than 1 %.", "3 checks are too few to tell more; the best val_loss, 1, came in epoch 0."),
+     "Of the rates that were tried (0.1) none improved val_loss by more than 1 % of all it gained.", "3 checks are too few to tell more; the best val_loss, 1, came in epoch 0."),
     ([(1.0, None), (0.5, None)],
      "No learning rate was recorded: nothing can be said of it.",
      "2 checks are too few to tell more; the best val_loss, 0.5, came in epoch 1."),
     ([(math.nan, 0.1)],
-     "Of the rates that were tried (0.1) none improved val_loss by more than 1 %.",
+     "Of the rates that were tried (0.1) none improved val_loss by more than 1 % of all it gained.",
      "val_loss was never finite: look at the data and the loss before the learning rate."),
 ]  # fmt: skip
 
@@ -282,7 +282,7 @@ def test_a_paragraph_without_a_review_ends_with_its_reason(tmp_path, capsys, mon
             check, check, check, {"val_loss": 1.0} if check == 0 else {}, rates={"lr": Rate(0.1, 1.0, 0.1)}
         )
         event = Event.ANNEAL if check else Event.CHECK
-        lines.append(entry_line(engine.entry(event, reading, engine.replay(event, reading), Adjustment(reading.rates))))
+        lines.append(entry_line(engine.entry(event, reading, engine.handle(event, reading), Adjustment(reading.rates))))
     (tmp_path / "lr_journal.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
     monkeypatch.setattr(report, "WIDE", 500)
     assert main(["report", str(tmp_path)]) == 0

@@ -87,12 +87,12 @@ def test_a_control_does_not_keep_its_optimizer_alive() -> None:
 def test_an_optimizer_without_rates_is_left_in_peace(optimizer) -> None:
     before = copy.deepcopy(getattr(optimizer, "param_groups", None))
     control = of(optimizer)
-    control.join("us", min_lr=0.01, max_lr=1.0)
+    control.set_bounds("us", min_lr=0.01, max_lr=1.0)
     control.set_scale("us", 0.5)
     control.multiply("us", 0.5)
     with control.scheduled_visible():
         pass
-    assert (control.rates(), control.notice(), control.scale("us")) == ([], [], [])
+    assert (control.rates(), control.take_notes(), control.scale("us")) == ([], [], [])
     assert control.load("us", control.state("us")) == []
     assert getattr(optimizer, "param_groups", None) == before
 
@@ -131,7 +131,7 @@ def test_scales_of_several_owners_multiply() -> None:
 def test_rates_say_what_each_group_holds() -> None:
     optimizer = sgd(0.1, 0.2)
     control = of(optimizer)
-    control.join("us", min_lr=0.04)
+    control.set_bounds("us", min_lr=0.04)
     control.multiply("us", 0.25)
     assert [str(rate) for rate in control.rates()] == ["0.04 (schedule 0.1 × 0.25)", "0.05 (schedule 0.2 × 0.25)"]
 
@@ -153,7 +153,7 @@ def test_bounds(bounds, scale: float, expected: list[float]) -> None:
     control = of(optimizer)
     control.set_scale("a", scale)
     for owner, its_bounds in bounds.items():
-        control.join(owner, *its_bounds)
+        control.set_bounds(owner, *its_bounds)
     assert held(optimizer) == pytest.approx(expected, rel=1e-15)
 
 
@@ -168,8 +168,11 @@ def test_bounds(bounds, scale: float, expected: list[float]) -> None:
             lambda c: c.set_scale("us", [0.5]),
             r"Expected scales to be one number, or one for each of the 2 parameter groups, but got 1 numbers\.",
         ),
-        (lambda c: c.join("us", [0.1]), r"Expected min_lr to be one number, or one for each of the 2 parameter"),
-        (lambda c: c.join("us", 0.1, [0.2, 0.05]), r"Expected min_lr ≤ max_lr but got min_lr=0\.1 and max_lr=0\.05\."),
+        (lambda c: c.set_bounds("us", [0.1]), r"Expected min_lr to be one number, or one for each of the 2 parameter"),
+        (
+            lambda c: c.set_bounds("us", 0.1, [0.2, 0.05]),
+            r"Expected min_lr ≤ max_lr but got min_lr=0\.1 and max_lr=0\.05\.",
+        ),
     ],
 )
 def test_what_cannot_be_is_refused_and_changes_nothing(ask, message: str) -> None:
@@ -207,7 +210,7 @@ def test_an_outside_write_is_followed_and_never_scaled_twice(
     control.set_scale("us", scale)
     before = held(optimizer)[0]
     optimizer.param_groups[0]["lr"] = written
-    (note,) = control.notice()
+    (note,) = control.take_notes()
     assert note == (
         f"The learning rate of parameter group 0 was changed from outside (group 0: {before:.4g} → {written:.4g}); "
         f"it is followed, the schedule is taken to be at {scheduled:.4g}."
@@ -215,7 +218,7 @@ def test_an_outside_write_is_followed_and_never_scaled_twice(
     (rate,) = control.rates()
     assert (rate.scheduled, rate.applied) == pytest.approx((scheduled, applied), rel=1e-12)
     assert held(optimizer) == [rate.applied]
-    assert control.notice() == []
+    assert control.take_notes() == []
 
 
 def test_one_sentence_for_many_groups() -> None:
@@ -223,7 +226,7 @@ def test_one_sentence_for_many_groups() -> None:
     control = of(optimizer)
     for group in optimizer.param_groups[1:]:
         group["lr"] = 0.01
-    (note,) = control.notice()
+    (note,) = control.take_notes()
     assert note.startswith(
         "The learning rate of parameter groups 1, 2, 3 and 2 more was changed from outside (group 1: "
     )
@@ -235,14 +238,14 @@ def test_an_outside_write_between_two_questions_is_kept_by_whatever_comes_first(
     optimizer.param_groups[0]["lr"] = 0.3
     control.multiply("us", 0.5)
     assert held(optimizer) == [0.15]
-    assert len(control.notice()) == 1
+    assert len(control.take_notes()) == 1
 
 
 def test_a_rate_that_is_not_a_number_is_noticed_once() -> None:
     optimizer = sgd(0.1)
     control = of(optimizer)
     optimizer.param_groups[0]["lr"] = float("nan")
-    assert [len(control.notice()) for _ in range(3)] == [1, 0, 0]
+    assert [len(control.take_notes()) for _ in range(3)] == [1, 0, 0]
 
 
 def test_apply_puts_our_rates_back_after_an_old_optimizer_state() -> None:
@@ -255,7 +258,7 @@ def test_apply_puts_our_rates_back_after_an_old_optimizer_state() -> None:
     assert held(optimizer) == [0.1]
     control.apply()
     assert held(optimizer) == [0.05]
-    assert control.notice() == []
+    assert control.take_notes() == []
 
 
 # Groups that come and go.
@@ -275,7 +278,7 @@ def test_a_group_added_in_mid_run(extra, scheduled: float, scale: float, applied
     control.set_scale("a", 0.5)
     control.multiply("b", 0.5)
     optimizer.add_param_group({"params": [weight()], **extra})
-    assert control.notice() == [f"New parameter group 1 joined at {scheduled:.4g}, with a scale of {scale:.4g}."]
+    assert control.take_notes() == [f"New parameter group 1 joined at {scheduled:.4g}, with a scale of {scale:.4g}."]
     new = control.rates()[1]
     assert (new.scheduled, new.scale, new.applied) == (scheduled, scale, applied)
     assert held(optimizer) == [0.025, applied]
@@ -286,7 +289,7 @@ def test_a_group_added_in_mid_run(extra, scheduled: float, scale: float, applied
 def test_a_later_group_has_the_bounds_of_the_last() -> None:
     optimizer = sgd(0.1, 0.1)
     control = of(optimizer)
-    control.join("us", min_lr=[0.01, 0.05])
+    control.set_bounds("us", min_lr=[0.01, 0.05])
     optimizer.add_param_group({"params": [weight()]})
     control.multiply("us", 0.001)
     assert held(optimizer) == [0.01, 0.05, 0.05]
@@ -297,7 +300,7 @@ def test_groups_that_are_gone_are_forgotten() -> None:
     control = of(optimizer)
     control.set_scale("us", [0.5, 1.0, 1.0])
     del optimizer.param_groups[1:]
-    assert control.notice() == ["The last 2 parameter group(s) are gone; their scales are forgotten."]
+    assert control.take_notes() == ["The last 2 parameter group(s) are gone; their scales are forgotten."]
     assert (control.scale("us"), held(optimizer)) == ([0.5], [0.05])
 
 
@@ -307,7 +310,7 @@ def test_a_group_added_inside_a_schedulers_step_joins_after_it() -> None:
     control.set_scale("us", 0.5)
     control.around(lambda: optimizer.add_param_group({"params": [weight()]}))()
     assert held(optimizer) == [0.05, 0.1]
-    assert control.notice() == ["New parameter group 1 joined at 0.1, with a scale of 1."]
+    assert control.take_notes() == ["New parameter group 1 joined at 0.1, with a scale of 1."]
 
 
 # Rates that are tensors.
@@ -323,7 +326,7 @@ def test_a_tensor_stays_the_object_that_it_is() -> None:
     assert float(tensor) == float(torch.tensor(float(torch.tensor(0.1)) * 0.25))
     control.set_scale("us", 1.0)
     assert torch.equal(tensor, torch.tensor(0.1)), "to the last bit"
-    assert control.notice() == [], "rounding to single precision is no outside write"
+    assert control.take_notes() == [], "rounding to single precision is no outside write"
 
 
 def test_groups_that_share_a_tensor_are_scaled_once() -> None:
@@ -353,7 +356,7 @@ def test_a_new_group_that_shares_a_scaled_tensor_is_scaled_once() -> None:
     control = of(optimizer)
     control.multiply("us", 0.5)
     optimizer.add_param_group({"params": [weight()]})
-    control.notice()
+    control.take_notes()
     assert held(optimizer) == [0.25, 0.25]
     assert [rate.scheduled for rate in control.rates()] == [0.5, 0.5]
 
@@ -441,7 +444,7 @@ def test_resume(found, scheduled, scale, applied, note: str | None) -> None:
     assert control.scale("us") == scale
     assert held(optimizer) == applied
     assert notes == ([note] if note else [])
-    assert control.notice() == []
+    assert control.take_notes() == []
 
 
 def test_loading_twice_scales_once() -> None:
@@ -484,7 +487,7 @@ def test_a_control_made_before_the_optimizer_was_restored() -> None:
     """As under FSDP: the callback's hooks run first, then the rates come back."""
     optimizer = sgd(0.1, 0.1)
     control = of(optimizer)
-    control.join("us", min_lr=0.001)
+    control.set_bounds("us", min_lr=0.001)
     for group, rate in zip(optimizer.param_groups, (0.04, 0.05), strict=True):
         group["lr"] = rate
     assert control.load("us", saved_run()) == []

@@ -66,7 +66,7 @@ def controlled(case: SchedulerCase, factors: dict[int, float], stops: tuple[int,
         rates.append(held(optimizer))
         optimizer.step()
         case.step(scheduler)
-        assert control.notice() == [], "a scheduler's own write is no outside write"
+        assert control.take_notes() == [], "a scheduler's own write is no outside write"
     return rates
 
 

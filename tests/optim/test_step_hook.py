@@ -78,7 +78,7 @@ def test_a_bound_holds_at_the_step_too() -> None:
     optimizer = an_optimizer(0.1)
     control = LRScale.of(optimizer)
     control.attach([])
-    control.join("us", max_lr=0.2)
+    control.set_bounds("us", max_lr=0.2)
     optimizer.param_groups[0]["lr"] = 0.9
     assert used(optimizer) == [0.2]
 
@@ -99,7 +99,7 @@ def test_the_trial_step_of_distributed_checkpoints_is_not_followed() -> None:
     _init_optim_state(optimizer)
     assert optimizer.state, "it made a step"
     assert used(optimizer) == [0.05]
-    assert control.notice() == []
+    assert control.take_notes() == []
 
 
 def test_copies_are_not_controlled_nor_is_the_optimizer_after_the_fit() -> None:
@@ -129,6 +129,6 @@ def test_a_compiled_step_is_not_compiled_anew_for_each_rate() -> None:
     before = len(compiles)
     for t in range(3):
         optimizer.param_groups[0]["lr"].fill_(0.1 * 0.9**t)
-        assert len(control.notice()) <= 1
+        assert len(control.take_notes()) <= 1
         step()
     assert len(compiles) == before

@@ -66,7 +66,7 @@ def test_a_handler_that_saves_in_the_midst_of_a_check_waits_for_its_end(place: s
             signal.signal(signal.SIGUSR1, lambda *_: trainer.save_checkpoint(run.folder / "saved.ckpt"))
             fit_run = controller._fit_run
             owner, name = {
-                "step": (fit_run.core, "replay"),
+                "step": (fit_run.engine, "handle"),
                 "apply": (fit_run, "_apply"),
                 "write": (fit_run, "_write"),
             }[place]

@@ -18,7 +18,7 @@ from lightning.pytorch.callbacks import Callback
 from torch.utils.data import DataLoader, IterableDataset
 
 from lightning_lr import LearningRateController
-from lightning_lr.engine.schedule import SHARE
+from lightning_lr.engine.schedule import ANNEAL_SHARE
 from tests.helpers.ranks import run_on_ranks
 from tests.helpers.scripted import Scripted, data, trainer
 from tests.helpers.versions import ANY_CHECKPOINT
@@ -118,7 +118,7 @@ def run(setup: Setup, *callbacks: Any, checkpoint: Path | None = None) -> list[f
 
 def level(step: float, budget: float) -> float:
     """The multiple of the rate at a step of a run that always had this budget."""
-    falls = budget - SHARE * budget
+    falls = budget - ANNEAL_SHARE * budget
     return min(1.0, (budget - step) / (budget - falls) if step > falls else 1.0)
 
 
@@ -127,7 +127,7 @@ def expected(taken: int, before: int, now: int | None) -> list[float]:
     held = level(taken, before)
     if now is None:
         return [held]
-    both_hold = taken < (1 - SHARE) * min(before, now)
+    both_hold = taken < (1 - ANNEAL_SHARE) * min(before, now)
     if both_hold:
         return [level(step, now) for step in range(taken, now)]
     return [held * (now - step) / (now - taken) for step in range(taken, now)]

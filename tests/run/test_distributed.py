@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from lightning_lr.run.distributed import Ranks
-from tests.helpers.ranks import RankError, run_on_ranks
+from tests.helpers.ranks import run_on_ranks
 
 
 def strategy(world_size: int = 2, rank: int = 0) -> SimpleNamespace:
@@ -51,40 +51,3 @@ def test_two_ranks() -> None:
         assert bits(told) == bits(payload)
         assert [row[0] for row in gathered] == [0.0, 1.0]
         assert math.isnan(poisoned[0])
-
-
-# The helper itself, because others build on it.
-
-
-def test_the_helper_runs_after_the_parent_has_used_autograd_and_threads() -> None:
-    before = torch.get_num_threads()
-    torch.set_num_threads(2)
-    layer = torch.nn.Linear(256, 256)
-    layer(torch.randn(256, 256)).sum().backward()
-    torch.set_num_threads(before)
-
-    def train(rank: int) -> float:
-        layer(torch.ones(256, 256)).sum().backward()
-        return Ranks.of(strategy(2, rank)).sum([float(rank + 1)])[0]
-
-    assert run_on_ranks(train, 2) == [3.0, 3.0]
-
-
-def test_the_helper_hands_on_errors_and_does_not_wait_for_the_others() -> None:
-    def fail(rank: int) -> None:
-        if rank == 1:
-            raise ValueError("broken on one")
-        Ranks.of(strategy(2, rank)).sum([1.0])
-
-    with pytest.raises(RankError, match="rank 1 raised(.|\n)*broken on one|Connection closed by peer"):
-        run_on_ranks(fail, 2)
-
-
-def test_the_helper_kills_what_hangs() -> None:
-    def hang(rank: int) -> None:
-        if rank == 1:
-            Ranks.of(strategy(2, rank)).sum([1.0])
-        torch.futures.Future().wait()
-
-    with pytest.raises(RankError, match="no answer in 2 s"):
-        run_on_ranks(hang, 2, timeout=2)

@@ -71,7 +71,7 @@ def test_a_group_that_joins_between_two_stairs_follows_the_curve_at_once(rate, u
     optimizer, groups = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=0.1), ControlledGroups("ours/val")
     groups.scan([optimizer], [])
     groups.multiply(0.5)  # a decision on the groups of then
-    groups.set_part("curve", 0.5)
+    groups.set_curve(0.5)
     optimizer.add_param_group({"params": [torch.nn.Parameter(torch.zeros(1))], **rate})
     groups.before_step()
     assert optimizer.param_groups[1]["lr"] == used, "its own rate, on the curve; the decision was on other layers"

@@ -126,13 +126,13 @@ def watch(control: LearningRateController, readings: list[float]) -> None:
 
     def started(fit: Any, module: Any) -> None:
         begin(fit, module)
-        replay = control._fit_run.core.replay
+        handle = control._fit_run.engine.handle
 
         def noted(event: Any, reading: Any, *trial: Any) -> Any:
             readings.append(next(iter(reading.metrics.values())))
-            return replay(event, reading, *trial)
+            return handle(event, reading, *trial)
 
-        control._fit_run.core.replay = noted
+        control._fit_run.engine.handle = noted
 
     control.on_train_start = started
 
@@ -189,7 +189,7 @@ def test_a_core_that_fails_on_rank_zero_is_an_error_on_all():
         def started(fit: Any, module: Any) -> None:
             begin(fit, module)
             if rank == 0:
-                control._fit_run.core.replay = lambda *_: 1 / 0
+                control._fit_run.engine.handle = lambda *_: 1 / 0
 
         control.on_train_start = started
         with pytest.raises((ZeroDivisionError, RuntimeError)) as error:

@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader
 
 from lightning_lr import LearningRateController
 from lightning_lr.optim.lr_scale import LRScale
-from lightning_lr.run.lr_search.loss_watch import EACH, SHARE
+from lightning_lr.run.lr_search.loss_watch import EACH, LOOKS_PER_RUN
 from tests.helpers.watched import Watched
 
 STEPS, EVERY = 1200, 60
@@ -128,6 +128,6 @@ def test_a_step_never_waits_and_a_check_waits_once(
     Watched.calls.clear()
     trained(ours, Watchful(Watched, rate), tmp_path)
     # After a search the losses are looked at now and then, as long as its start can be restored.
-    looks = {"holding": EACH + SHARE} if policy == "auto" else {}
+    looks = {"holding": EACH + LOOKS_PER_RUN} if policy == "auto" else {}
     assert all(ours.waits[phase] <= looks.get(phase, 0) for phase in PHASES[policy])
     assert max(ours.checks) == 1

@@ -8,6 +8,7 @@ weights for a validation and put theirs back at its end, in hooks that come afte
 from __future__ import annotations
 
 import copy
+import io
 import math
 from collections.abc import Callable
 from pathlib import Path
@@ -21,6 +22,7 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
 from tests.helpers.scripted import Scripted, data, trainer
+from tests.helpers.versions import ANY_CHECKPOINT
 from tests.run.test_restores_that_cannot_be_made import controller
 
 LOSSES = [1.0, 0.9, 0.8, 0.7, 0.8, 0.6]
@@ -238,6 +240,24 @@ class Swaps(Callback):
             self._back(pl_module)
 
 
+class BetweenEpochs(Swaps):
+    """Other weights from the end of an epoch to the start of the next one; its own lie on a disk meanwhile."""
+
+    def on_validation_start(self, trainer: Any, pl_module: Any) -> None: ...
+
+    def on_validation_end(self, trainer: Any, pl_module: Any) -> None: ...
+
+    def on_train_epoch_end(self, trainer: Any, pl_module: Any) -> None:
+        self.file = io.BytesIO()
+        torch.save(pl_module.layer.state_dict(), self.file)
+        nn.init.constant_(pl_module.layer.weight, 7.0)
+
+    def on_train_epoch_start(self, trainer: Any, pl_module: Any) -> None:
+        if trainer.current_epoch:
+            self.file.seek(0)
+            pl_module.layer.load_state_dict(torch.load(self.file))
+
+
 class Swapped(Net):
     """The module does so itself: its hooks come after those of all callbacks."""
 
@@ -263,6 +283,8 @@ ORDERS: dict[str, Callable[[], tuple[Net, list[Callback], list[Callback]]]] = {
     "behind ours": lambda: (Net(), [], [Swaps()]),
     "before ours": lambda: (Net(), [Swaps()], []),
     "at the end of the epoch": lambda: (Net(), [], [Swaps("on_validation_epoch_end")]),
+    "between epochs, behind ours": lambda: (Net(), [], [BetweenEpochs()]),
+    "between epochs, before ours": lambda: (Net(), [BetweenEpochs()], []),
     "by the module": lambda: (Swapped(), [], []),
 }
 AT_VALIDATIONS = {"val_check_interval": 2, "check_val_every_n_epoch": None, "max_epochs": len(LOSSES)}
@@ -293,7 +315,7 @@ def test_a_checkpoint_of_that_validation_knows_what_is_owed(check: int, tmp_path
     path = tmp_path / f"step={2 * (check + 1)}.ckpt"
     module = Net()
     module.validations = check + 1
-    trainer(resumed, **options).fit(module, data(), data(1), ckpt_path=path, weights_only=False)
+    trainer(resumed, **options).fit(module, data(), data(1), ckpt_path=path, **ANY_CHECKPOINT)
     assert min(resumed[2].weights) == 2 * (check + 1)
     for step, weights in resumed[2].weights.items():
         assert torch.equal(weights, whole[2].weights[step]), step

@@ -24,6 +24,7 @@ from lightning_lr.snapshot.constant import fingerprints
 from lightning_lr.snapshot.host_memory import free_memory
 from tests.helpers.ranks import run_on_ranks
 from tests.helpers.scripted import data, trainer
+from tests.helpers.versions import ANY_CHECKPOINT
 from tests.run.test_restores_that_cannot_be_made import Net, controller
 
 MIB = 2**20
@@ -257,22 +258,50 @@ def saving(folder: Path) -> tuple[list[Any], dict[str, Any]]:
 
 def resume(ours: Any, module: Net, path: Path) -> None:
     fit = trainer([ours], max_epochs=5, num_sanity_val_steps=0)
-    fit.fit(module, data(), data(1), ckpt_path=path, weights_only=False)
+    fit.fit(module, data(), data(1), ckpt_path=path, **ANY_CHECKPOINT)
+
+
+class Written:
+    """The files beside checkpoints that were written tensor by tensor."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.names: list[str] = []
+        self._save = torch.save
+        monkeypatch.setattr(files.torch, "save", self.save)
+
+    def save(self, payload: Any, path: Any, *rest: Any, **options: Any) -> None:
+        if files.SUFFIX in str(path):
+            self.names.append(str(path))
+        self._save(payload, path, *rest, **options)
+
+    @staticmethod
+    def refused(*_: Any) -> None:
+        raise OSError("Invalid cross-device link")
 
 
 @pytest.mark.filterwarnings("ignore:Be aware that when using `ckpt_path`:UserWarning")
 @pytest.mark.parametrize("name", ["epoch=3.ckpt", "last.ckpt"])
+@pytest.mark.parametrize("kept", ["in memory", "in a folder", "on another disk"])
 def test_a_large_snapshot_lies_beside_the_checkpoint(
-    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    kept: str, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Lightning builds a checkpoint in memory: in it the snapshot would be held a second time."""
+    """Lightning builds a checkpoint in memory: in it the snapshot would be held a second time.
+
+    One that lies in a file is not read for it.
+    """
     monkeypatch.setattr(files, "LARGE", 1000)
-    callbacks, options = saving(tmp_path)
+    (_, kept_by), options = saving(tmp_path)
+    written = Written(monkeypatch)
+    if kept == "on another disk":
+        monkeypatch.setattr(files.os, "link", written.refused)
+    folder = None if kept == "in memory" else tmp_path / "folder"
+    callbacks = [controller(snapshots=Snapshots(folder)), kept_by]
     trainer(callbacks, **{**options, "max_epochs": 4}).fit(Wide(), data(), data(1))
     size = (tmp_path / "epoch=3.ckpt").stat().st_size
     assert size < 3 * 8 * MIB + 100_000  # weights and Adam's state, once
     (beside,) = (tmp_path / "epoch=3.ckpt.lr_snapshot").iterdir()
     assert beside.stat().st_size > 3 * 8 * MIB
+    assert len(written.names) == (4 if folder is None else 0)
     ours = controller()
     resume(ours, Wide(), tmp_path / name)
     assert [d.snapshot_check for d in ours.decisions] == [3]
@@ -289,6 +318,9 @@ def test_a_small_one_lies_in_it_and_files_go_with_their_checkpoint(
     trainer([controller(), kept], **options).fit(Net(), data(), data(1))
     names = sorted(path.name for path in (tmp_path / "top").iterdir())
     assert names == ["epoch=3.ckpt", "epoch=3.ckpt.lr_snapshot"]
+    same = ModelCheckpoint(tmp_path / "same", "same", enable_version_counter=False, save_on_train_epoch_end=True)
+    trainer([controller(), same], **options).fit(Net(), data(), data(1))
+    assert len(list((tmp_path / "same" / "same.ckpt.lr_snapshot").iterdir())) == 1
 
 
 @pytest.mark.filterwarnings("ignore:Be aware that when using `ckpt_path`:UserWarning")

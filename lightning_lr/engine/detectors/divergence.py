@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from lightning_lr.engine import text
@@ -22,7 +23,8 @@ class DivergenceDetector(Detector):
       spike is not two checks, is compared with the median of those before the newest three, over the last 32: noise
       cannot lower a median, and in a descent it lies above the level. The rise must be several times its standard
       error, and a good part of all that was gained since the loss before training.
-    * **With the loss before training**, if it was measured: from the first checks on, a level of several times it.
+    * **With the loss before training**, if it was measured: from the first checks on, a level above it that does not
+      fall, by several times the noise and all that was gained meanwhile.
 
     Validation must be worse too, by the same comparison; if it is not, the answer is no. If there is none, or none
     since (between two validations), training must be clearer. After an adjustment the loss must have risen anew: what
@@ -34,7 +36,7 @@ class DivergenceDetector(Detector):
         part: share of the gain that must be lost for one half. 0.2; 0.8 is said at 0.37.
         alone: by how many standard errors the rise must be clearer without validation. 3.
         worse: standard errors by which validation must be worse for one half. 2.
-        above: by how many times its size the loss must lie above that before training for one half. 1: twice as high.
+        above: by how many times all that was gained the loss must lie above that before training for one half. 1.
         memory: levels that the median is taken of, the newest included. 32.
 
     >>> from lightning_lr.engine.history.metric_history import MetricHistory
@@ -135,40 +137,40 @@ class DivergenceDetector(Detector):
         }
 
     def _above_start(self, levels: MetricView, witness: MetricView | None, window: TrainWindow | None) -> Stated | None:
-        """By the loss before training."""
-        level, noise = self._lowest_of_late(levels, window)
-        if math.isnan(levels.start) or math.isnan(level) or math.isnan(noise):
+        """By the loss before training.
+
+        How far above counts in noise, and in what was gained meanwhile: a loss has no zero to measure it by.
+        """
+        late, noise = self._late(levels, window)
+        if not late or math.isnan(levels.start) or math.isnan(noise):
             return None
-        odds = min(4 * (times_above(level, levels.start) - self.above), (level - levels.start) / noise - self.clear)
+        level = min(late)
+        rise, gain = level - levels.start, levels.start - levels.best
+        # What falls had too large first steps, or a warm-up.
+        odds = -math.inf if late[-1] < late[0] - 2 * noise else rise / noise - self.clear
+        if gain > 3 * noise:
+            odds = min(odds, 4 * (rise / gain - self.above))
         known = {"level": levels.shown(level), "start": levels.shown(levels.start), "above_start": 1.0}
         if witness is None or math.isnan(witness.start) or math.isnan(witness.value):
             odds -= self.alone
-        else:
-            odds = min(odds, 4 * (times_above(witness.value, witness.start) - self.above / 4))
+        elif witness.value > witness.start:
             known |= {"witness_level": witness.shown(witness.value), "witness_start": witness.shown(witness.start)}
+        else:
+            odds = -math.inf
         return odds, known
 
-    def _lowest_of_late(self, levels: MetricView, window: TrainWindow | None) -> tuple[float, float]:
-        """The lower of the newest two levels, and their noise; of the only one, the lowest block of its last half."""
+    def _late(self, levels: MetricView, window: TrainWindow | None) -> tuple[Sequence[float], float]:
+        """The newest two levels, or the last blocks of a single one, and their noise; none if they fall back."""
         since, blocks = levels.values, window.blocks if window is not None else ()
         noise = max(robust_noise(blocks), 1e-300) if len(blocks) >= FEWEST else levels.noise
         if len(since) > 1:
             falls_back = len(since) < levels.count and since[-1] < since[-2]
-            return (math.nan if falls_back else min(since[-2:])), noise + 1e-300
-        return (min(blocks[len(blocks) // 2 :]) if len(blocks) >= FEWEST and since else math.nan), noise
+            return (() if falls_back else since[-2:]), noise + 1e-300
+        return (blocks[len(blocks) // 2 :] if len(blocks) >= FEWEST and since else ()), noise
 
 
 Stated = tuple[float, dict[str, float]]
 """The odds as a logarithm, and the evidence."""
-
-
-def times_above(value: float, start: float) -> float:
-    """How far a loss lies above the one before training, in sizes of that.
-
-    >>> times_above(6.9, 2.3)
-    2.0
-    """
-    return (value - start) / (abs(start) or 1e-300)
 
 
 def _in_words(name: str) -> str:

@@ -15,8 +15,8 @@ SURE = 6.0
 """Deviations of one value by which a monitor must have fallen. The lowest of sixty values of pure noise lies five below
 any one of them."""
 
-SHARE = 0.05
-"""Share of its value by which it must have fallen as well: a dead network still wanders by a per cent."""
+LEAST_FALL = 0.05
+"""Share of its whole fall by which it must have fallen as well: a network that explodes and dies falls at once."""
 
 
 def has_learned(views: MetricViews) -> bool:
@@ -57,4 +57,4 @@ def has_fallen(view: MetricView) -> bool:
     if len(view.values) < 2 or math.isnan(view.noise):
         return False
     fall = view.values[1] - view.best
-    return fall > max(SURE * view.noise, SHARE * abs(view.values[1]))
+    return fall > max(SURE * view.noise, LEAST_FALL * (max(view.first, view.values[1]) - view.best))

@@ -29,7 +29,8 @@ COARSE = 16
 """Lowest values so far that are kept over the whole run, evenly spaced; once they are full, every other one goes."""
 
 ROUNDING = 0.01
-"""Share of the noise by which a value must lie below the lowest one to be a new best: rounding makes none."""
+"""Share of the noise, and of all that was gained, by which a value must lie below the lowest one to be a new best:
+rounding makes none."""
 
 
 @dataclass
@@ -80,9 +81,9 @@ class MetricHistory:
         rel_delta: least change relative to |best| that counts as improvement, ≥ 0.
         ages: whether the ages of its lowest values are kept: they tell whether it has stalled.
 
-    >>> tracker = MetricHistory("val_acc", sign=-1)
+    >>> history = MetricHistory("val_acc", sign=-1)
     >>> for check, value in enumerate([0.5, 0.7, float("nan"), 0.69]):
-    ...     view = tracker.update(value, check)
+    ...     view = history.update(value, check)
     >>> view.shown(view.best), view.best_check, view.since_best
     (0.7, 1, 2)
     """
@@ -178,7 +179,7 @@ class MetricHistory:
         state, number = self.state, self.state.count + 1
         self._trend.add(value, trend_length(number))
         state.since_low += 1
-        if state.low is None or (value < state.low - self.min_delta and value < state.low - self._rounding()):
+        if state.low is None or value < state.low - max(self.min_delta, self._rounding()):
             state.low, state.low_check, state.since_low = value, check, 0
         lowest = state.lowest
         if len(lowest) < LOWEST or value < lowest[-1][0]:
@@ -191,14 +192,15 @@ class MetricHistory:
                 state.stride *= 2
 
     def _rounding(self) -> float:
-        return ROUNDING * recent_noise(self.state.values) if self.state.count > 3 else 0.0
+        state = self.state
+        return ROUNDING * min(recent_noise(state.values), state.first - state.best) if state.count > 3 else 0.0
 
     def _improves(self, value: float) -> bool:
         best = self.state.best
         if value >= best:
             return False
         # |best|, not best: with a negative best a plain factor would call a worsening metric an improvement.
-        return value < best - max(self.min_delta, self.rel_delta * abs(best))
+        return value < best - max(self.min_delta, self.rel_delta * abs(best), self._rounding())
 
     def _view(self, value: float | None) -> MetricView:
         state = self.state

@@ -27,7 +27,7 @@ CLEAR = 6.0
 """Deviations of a check by which both losses must jump."""
 
 PART = 0.2
-"""Share of its value by which the training loss must jump as well."""
+"""Share of all that the training loss has fallen by which it must jump as well."""
 
 RISES = 0.1
 """Share of the jump by which the loss may rise on afterwards."""
@@ -63,7 +63,7 @@ class ObjectiveWatch:
     >>> from lightning_lr.engine.records import TrainWindow
     >>> def looks(epoch, loss):
     ...     window = TrainWindow(loss, (loss + 0.001, loss, loss, loss - 0.001), steps=40)
-    ...     return str(watch.look(Reading(epoch, epoch, 40 * epoch, {}, window), loss, train_only=False))
+    ...     return str(watch.update(Reading(epoch, epoch, 40 * epoch, {}, window), loss, train_only=False))
     >>> [looks(epoch, loss) for epoch, loss in enumerate([2.3, 1.1, 0.9, 0.8, 0.75, 1.75, 1.7, 1.68])]
     ['no', 'no', 'no', 'no', 'no', 'undecided', 'yes', 'no']
     """
@@ -71,7 +71,7 @@ class ObjectiveWatch:
     def __init__(self) -> None:
         self.state = ObjectiveState()
 
-    def look(self, reading: Reading, monitor: float | None, train_only: bool) -> Verdict:
+    def update(self, reading: Reading, monitor: float | None, train_only: bool) -> Verdict:
         """Take in one reading.
 
         Args:
@@ -116,7 +116,7 @@ class ObjectiveWatch:
         third = max(1, len(blocks) // 3)
         return (
             min(blocks) > max(state.losses[-FEWEST:]) + CLEAR * robust_noise(state.losses)
-            and jump > PART * abs(before)
+            and jump > PART * (state.first - before)
             and monitor > max(state.monitor[-FEWEST:]) + CLEAR * robust_noise(state.monitor)
             and blocks[0] > loss - 0.25 * jump
             and mean(blocks[-third:]) < mean(blocks[:third]) + RISES * jump

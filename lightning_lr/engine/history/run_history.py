@@ -68,13 +68,13 @@ class RunHistory:
         """
         check, window = reading.check, reading.train
         if reading.untrained:
-            for tracker in (*self.monitors, self.train, self.levels, *([self.beside] if self.beside else [])):
-                tracker.start_at(reading.untrained.get(tracker.name, math.nan))
+            for metric in (*self.monitors, self.train, self.levels, *([self.beside] if self.beside else [])):
+                metric.start_at(reading.untrained.get(metric.name, math.nan))
         if window is not None and not window.is_level:
             window = None
         self.validations = [self.validations[1], not train_only]
         train = self.train.update(self._train_value(reading, window, train_only), check)
-        monitors = tuple(tracker.update(reading.metrics.get(tracker.name), check) for tracker in self.monitors)
+        monitors = tuple(metric.update(reading.metrics.get(metric.name), check) for metric in self.monitors)
         beside = {}
         if self.beside is not None:
             view = self.beside.update(reading.metrics.get(self.beside.name), check)
@@ -108,12 +108,12 @@ class RunHistory:
         for name in reading.probes:
             if "/" not in name and name not in self.probes:
                 self.probes[name] = MetricHistory(name, ages=False)
-        return {name: tracker.update(reading.probes.get(name), reading.check) for name, tracker in self.probes.items()}
+        return {name: metric.update(reading.probes.get(name), reading.check) for name, metric in self.probes.items()}
 
     def restart(self) -> None:
         """Begin new windows after an adjustment: no trend spans a change of the learning rate."""
-        for tracker in self._all():
-            tracker.restart()
+        for metric in self._all():
+            metric.restart()
 
     def state_dict(self) -> dict[str, Any]:
         """The memory of every series, as plain values.
@@ -127,25 +127,25 @@ class RunHistory:
             "blocks": self.blocks.state_dict(),
             "beside": self.beside.state_dict() if self.beside else None,
             "validations": list(self.validations),
-            "gaps": {name: tracker.state_dict() | self._gap_values(name) for name, tracker in self.gaps.items()},
-            "probes": {name: tracker.state_dict() for name, tracker in self.probes.items()},
+            "gaps": {name: metric.state_dict() | self._gap_values(name) for name, metric in self.gaps.items()},
+            "probes": {name: metric.state_dict() for name, metric in self.probes.items()},
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from :meth:`state_dict`; a monitor that was not followed before starts afresh."""
-        for tracker in self.monitors:
-            if tracker.name in state["monitors"]:
-                tracker.load_state_dict(state["monitors"][tracker.name])
+        for metric in self.monitors:
+            if metric.name in state["monitors"]:
+                metric.load_state_dict(state["monitors"][metric.name])
         self.train.load_state_dict(state["train"])
-        for name, tracker in self.gaps.items():
+        for name, metric in self.gaps.items():
             if name in state["gaps"]:
                 saved = state["gaps"][name]
                 values = self._differences(name, saved["values"]) if isinstance(saved["values"], int) else {}
-                tracker.load_state_dict(saved | values)
+                metric.load_state_dict(saved | values)
         probes = state["probes"]
         self.probes = {name: MetricHistory(name, ages=False) for name in probes}
-        for name, tracker in self.probes.items():
-            tracker.load_state_dict(probes[name])
+        for name, metric in self.probes.items():
+            metric.load_state_dict(probes[name])
         self.levels.load_state_dict(state["levels"])
         self.blocks.load_state_dict(state["blocks"])
         if self.beside is not None and state["beside"] is not None:
@@ -158,7 +158,7 @@ class RunHistory:
 
     def _differences(self, name: str, count: int) -> dict[str, list[float]]:
         """The newest differences between a monitor and the training series."""
-        (monitor,) = (tracker.state.values for tracker in self.monitors if tracker.name == name)
+        (monitor,) = (metric.state.values for metric in self.monitors if metric.name == name)
         newest = zip(reversed(monitor), reversed(self.train.state.values), strict=False)
         return {"values": [m - t for m, t in islice(newest, count)][::-1]}
 

@@ -6,24 +6,25 @@ import math
 from dataclasses import dataclass
 
 from lightning_lr.engine import text
+from lightning_lr.engine.history.stall import FEWEST
 from lightning_lr.engine.policies.epochs import EpochPolicy, EpochState
 from lightning_lr.engine.records import Diagnosis, MetricView, MetricViews, Reading
 
 WELL = 0.01
-"""Relative improvement of the best above which a period performs well: 1 %, ten times the default ``rel_delta``."""
+"""Share of all that the monitor has gained which a period must add to perform well."""
+
+SURE = 2.0
+"""Deviations of one value by which it must have gained as well: the best of ten values that stand still is lucky."""
 
 
 @dataclass(frozen=True)
 class HalvingPolicy(EpochPolicy):
     """Halve every N epochs until a range of rates performs well.
 
-    A period of N epochs performs well if it improved the best by more than 1 %. Two periods in a row that perform well,
-    at a rate and at half of it, are a range: the rate can be raised or lowered by two without harm. From then on it is
-    held, until a period no longer performs well. A period without a finite value does not perform well.
-
-    Attributes:
-        epochs: epochs of one period; "every 10 to 15 epochs" is how the recipe is usually given.
-        ratio: multiplier of one change.
+    A period of N epochs performs well if it improved the best by more than a hundredth of all that was gained, and
+    beyond noise. Two periods in a row that perform well, at a rate and at half of it, are a range: the rate can be
+    raised or lowered by two without harm. From then on it is held, until a period no longer performs well. A period
+    without a finite value does not perform well.
 
     >>> HalvingPolicy(epochs=12).ratio
     0.5
@@ -51,4 +52,5 @@ class HalvingPolicy(EpochPolicy):
 
 def _performed_well(state: EpochState, monitor: MetricView) -> bool:
     before = state.best_before if state.best_before is not None else monitor.first
-    return monitor.best < before - WELL * abs(before)
+    noise = monitor.noise if monitor.count >= FEWEST else 0.0
+    return monitor.best < before - max(WELL * monitor.gain, SURE * noise)

@@ -60,16 +60,16 @@ class Response:
         check_integer("patience", self.patience, 1)
         check_number("min_plateau_fraction", self.min_plateau_fraction)
 
-    def raised_further(self, room: float) -> Response:
-        """A raise by more octaves at once if there is room for them, three at the most.
+    def raised_further(self, margin: float) -> Response:
+        """A raise by more octaves at once if there is a margin for them, three at the most.
 
         Args:
-            room: how far the rate is beyond the threshold of being too low; an octave more for each doubling.
+            margin: how far the rate is beyond the threshold of being too low; an octave more for each doubling.
 
-        >>> [Response(Action.RAISE, 2.0).raised_further(room).factor for room in (1.0, 2.5, 4.0, 1000.0)]
+        >>> [Response(Action.RAISE, 2.0).raised_further(margin).factor for margin in (1.0, 2.5, 4.0, 1000.0)]
         [2.0, 4.0, 8.0, 8.0]
         """
-        octaves = 1 + math.floor(math.log2(min(max(room, 1.0), 2.0 ** (MOST_OCTAVES - 1))))
+        octaves = 1 + math.floor(math.log2(min(max(margin, 1.0), 2.0 ** (MOST_OCTAVES - 1))))
         return replace(self, factor=self.factor**octaves)
 
 
@@ -93,8 +93,8 @@ class Policy:
             best state at a hundredth of the rate has nothing left to gain.
         stops: whether training is stopped then, at its best state, although its budget has not ended. A run whose
             budget is unknown is stopped anyway.
-        rel_delta: least change of a monitor relative to |best| that counts as improvement, ≥ 0. 1e-3: ten times the
-            default of ``ReduceLROnPlateau``, and below what is reported of a result.
+        rel_delta: least change of a monitor relative to |best| that counts as improvement, ≥ 0. 0: a loss has no
+            natural zero, so what is not rounding counts.
         warmup_checks: checks at the start of a run without a change, ≥ 0; divergence and NaN are acted on at once.
         min_probability: from which on plateau, overfitting and divergence are named and answered, 0.5 to 1.
         factor_above_start: multiplier of the learning rate instead of ``factor``, if that is larger, at a divergence
@@ -124,7 +124,7 @@ class Policy:
     anneal_on_plateau: bool = False
     max_failed_restores: int = 4
     stops: bool = False
-    rel_delta: float = 1e-3
+    rel_delta: float = 0.0
     warmup_checks: int = 0
     min_probability: float = MIN_PROBABILITY
     factor_above_start: float = 0.05

@@ -62,7 +62,7 @@ class Replayer:
     def step(self, reading: Reading, event: Event = Event.CHECK, search: SearchResult | None = None) -> Decision:
         """Decide at one event."""
         if self.as_recorded:  # a stop ended the recorded run too
-            return self.engine.replay(event, reading, search)
+            return self.engine.handle(event, reading, search)
         if self._stopped is not None:
             return _passed(reading, f"training had been stopped at check {self._stopped}")
         reading, policy = self._at_own_rates(reading), self.settings.policy
@@ -70,7 +70,7 @@ class Replayer:
         if (searches and not policy.searches) or (anneals and not policy.anneals):
             what = "searches" if searches else "anneals"
             return _passed(reading, f"the run {what} here, policy {policy.name} does not")
-        decision = self.engine.replay(event, reading, search)
+        decision = self.engine.handle(event, reading, search)
         self._stopped = reading.check if decision.action is Action.STOP else None
         if self.engine.is_best:
             self._snapshot = reading.check

@@ -76,7 +76,7 @@ class Conclusion:
 def found_conditions(summary: RunSummary) -> list[Condition]:
     """The condition at each check, as the detectors find it in a run in which they change nothing."""
     engine = DecisionEngine(replace(summary.settings, policy=Policy("watches only")))
-    return [engine.replay(Event.CHECK, line.reading).condition for line in summary.lines]
+    return [engine.handle(Event.CHECK, line.reading).condition for line in summary.lines]
 
 
 def conclusion_of(summary: RunSummary, conditions: Sequence[Condition]) -> Conclusion:

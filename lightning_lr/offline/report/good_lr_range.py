@@ -1,7 +1,7 @@
 """The range of rates that performed well, and the margin on both sides.
 
-A stretch of checks at one rate performs well if it improved the best by more than 1 %, the rule of the halving
-policy. It did harm if it soon ended in divergence, oscillation or values that are not finite, or did so without
+A stretch of checks at one rate performs well if it improved the best by more than 1 % of the whole gain, as the halving
+policy asks. It did harm if it soon ended in divergence, oscillation or values that are not finite, or did so without
 having brought a tenth of the run's progress. Rates within a factor of 1.4 count as one. The annealed end of a budget is
 left out: what it brings is owed to the fall, and to no rate in particular.
 """
@@ -18,7 +18,7 @@ from lightning_lr.offline.report.run_summary import HARM, RunSummary
 SOON = 5
 """Checks up to which an end in harm is laid to the rate: later, it had served well for a while."""
 
-SHARE = 0.1
+LEAST_GAIN = 0.1
 """Share of the whole run's progress that makes up for an end in harm."""
 
 
@@ -56,13 +56,13 @@ class GoodRange:
 
 def good_lr_range(summary: RunSummary) -> GoodRange:
     """The range of rates that performed well, next to each other, around the one that brought most."""
-    tried, name = tried_rates(summary), summary.name
+    tried, name, share = tried_rates(summary), summary.name, f"{100 * WELL:g} % of all it gained"
     if not tried:
         return GoodRange(math.nan, ("No learning rate was recorded: nothing can be said of it.",))
     good = [place for place, one in enumerate(tried) if one.well and not one.harmed]
     if not good:
         rates = f"{tried[0].rate:.3g}" + (f" to {tried[-1].rate:.3g}" if len(tried) > 1 else "")
-        none = f"Of the rates that were tried ({rates}) none improved {name} by more than {100 * WELL:g} %."
+        none = f"Of the rates that were tried ({rates}) none improved {name} by more than {share}."
         return GoodRange(math.nan, (none,), len(tried))
     best = low = high = max(good, key=lambda place: tried[place].gain)
     while low - 1 in good:
@@ -71,14 +71,14 @@ def good_lr_range(summary: RunSummary) -> GoodRange:
         high += 1
     most = tried[best].rate
     if low == high:
-        alone = f"it improved {name} by more than {100 * WELL:g} %, as no rate next to it did."
+        alone = f"it improved {name} by more than {share}, as no rate next to it did."
         best_range = f"{most:.3g} performed well: {alone}"
     else:
         up, down = tried[high].rate / most, most / tried[low].rate
         margins = [f"raised {up:.2g} times"] * (up > 1) + [f"lowered {down:.2g} times"] * (down > 1)
         best_range = (
             f"Rates from {tried[low].rate:.3g} to {tried[high].rate:.3g} performed well: each improved {name} by more "
-            f"than {100 * WELL:g} %. {most:.3g} brought most; {' or '.join(margins)} it still performed well."
+            f"than {share}. {most:.3g} brought most; {' or '.join(margins)} it still performed well."
         )
     above, below = tried[high + 1 : high + 2], tried[max(0, low - 1) : low]
     edges = _edge("Above", "higher", above, summary), _edge("Below", "lower", below, summary)
@@ -111,9 +111,9 @@ def tried_rates(summary: RunSummary) -> list[Tried]:
         newest = min([best, *stretch])
         gain = best - newest if finite else 0.0
         one.gain += gain
-        one.well |= gain > WELL * abs(best)
+        one.well |= gain > WELL * progress
         if decision.condition in HARM and place in summary.changes:
-            one.harmed |= len(stretch) <= SOON or gain < SHARE * progress
+            one.harmed |= len(stretch) <= SOON or gain < LEAST_GAIN * progress
         best = newest
     return [tried[key] for key in sorted(tried)]
 

@@ -10,7 +10,7 @@ from lightning_lr.engine.lr_search.guard import StepGuard
 from lightning_lr.run.distributed import Ranks
 from lightning_lr.run.readings.loss_window import joined, loss_of
 
-SHARE, LONGEST = 100, 256
+LOOKS_PER_RUN, LONGEST = 100, 256
 """Looks over the whole run, and steps from one to the next at the most."""
 
 EACH = 32
@@ -31,7 +31,7 @@ class LossWatch:
 
     def __init__(self, limit: float, budget: int | None, ranks: Ranks) -> None:
         self.limit, self.ranks = limit, ranks
-        self.every = UNKNOWN if budget is None else min(LONGEST, max(1, budget // SHARE))
+        self.every = UNKNOWN if budget is None else min(LONGEST, max(1, budget // LOOKS_PER_RUN))
         self.begin()
 
     def begin(self) -> None:

@@ -119,7 +119,7 @@ class CheckReader:
 
     def after_validation(self, logged: Mapping[str, Any]) -> None:
         """Take note of what a validation has logged."""
-        self.fresh_metrics.look(logged)
+        self.fresh_metrics.note(logged)
         self.validated = True
         self.logs_in_validation |= self.fresh_metrics.any_fresh(self.settings.monitors)
 
@@ -141,7 +141,7 @@ class CheckReader:
         if settings.loss_beside is not None and settings.loss_beside not in self.names:
             self.names = (*self.names, settings.loss_beside)
             self.fresh_metrics.add(settings.loss_beside)
-            self.fresh_metrics.look(logged)
+            self.fresh_metrics.note(logged)
 
     # --- one check ----------------------------------------------------------------------------------------------------
 

@@ -21,9 +21,9 @@ class FreshMetrics:
         names: metrics to watch.
 
     >>> fresh_metrics, logged = FreshMetrics(["val_loss"]), {"val_loss": float("0.5")}
-    >>> fresh_metrics.look(logged); fresh_metrics.take()
+    >>> fresh_metrics.note(logged); fresh_metrics.take()
     {'val_loss': 0.5}
-    >>> fresh_metrics.look(logged); fresh_metrics.take()          # the very same object: nothing new
+    >>> fresh_metrics.note(logged); fresh_metrics.take()          # the very same object: nothing new
     {}
     """
 
@@ -37,7 +37,7 @@ class FreshMetrics:
         """Watch one more metric."""
         self.names = (*self.names, name)
 
-    def look(self, metrics: Mapping[str, Any]) -> None:
+    def note(self, metrics: Mapping[str, Any]) -> None:
         """Take note of the values that are new; they stay noted until :meth:`take`."""
         for name in self.names:
             value = metrics.get(name)

@@ -215,11 +215,13 @@ def batches_done(trainer: Any) -> int:
 
 
 def is_last_batch(trainer: Any) -> bool:
-    """Whether the data of the epoch are used up, or the module has skipped what was left of them.
+    """At the end of an epoch: whether its data are used up, or the module has skipped what was left of them.
 
-    ``_TrainingEpochLoop.batch_progress``, read in 2.5.0 and 2.6.6.
+    ``_TrainingEpochLoop.batch_progress``, read in 2.5.0 and 2.6.6. Before 2.6 it does not know of skipped batches: then
+    nothing else has ended the epoch.
     """
-    return bool(trainer.fit_loop.epoch_loop.batch_progress.is_last_batch)
+    stopped = trainer.should_stop or 0 <= trainer.max_steps <= trainer.global_step
+    return bool(trainer.fit_loop.epoch_loop.batch_progress.is_last_batch) or not stopped
 
 
 def batches_of_a_step(trainer: Any) -> list[int | None]:

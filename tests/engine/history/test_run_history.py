@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import math
-from dataclasses import replace
-
 import pytest
 
 from lightning_lr.engine.history.metric_history import MetricHistory
@@ -143,13 +140,3 @@ def test_a_monitor_that_was_not_followed_before_starts_afresh():
     first, second = new.update(reading(1, {"val_loss": 2.0, "val_loss_b": 5.0}, 1.0)).monitors
     assert (first.best, first.best_check) == (1.0, 0)
     assert (second.best, second.best_check) == (5.0, 1)
-
-
-def test_the_numbers_of_max_are_those_of_min_turned_round():
-    low, high = RunHistory(("val_x",), Mode.MIN, "train_x"), RunHistory(("val_x",), Mode.MAX, "train_x")
-    for check, value in enumerate([3.0, NAN, 2.0, 2.5, 0.0]):
-        one = low.update(reading(check, {"val_x": value}, 1.0, value - 1))
-        other = high.update(reading(check, {"val_x": -value}, 1.0, 1 - value))
-    assert [repr(s) for s in one.monitors] == [repr(replace(s, sign=1)) for s in other.monitors]
-    assert repr(one.gaps) == repr(other.gaps)
-    assert not math.isnan(one.gaps["val_x"].value)

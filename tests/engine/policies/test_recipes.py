@@ -34,7 +34,7 @@ def halving(epochs: int) -> Settings:
         ("held until a period no longer performs well", 2, [1, 0.9, 0.8, 0.7, 0.7, 0.7, 0.7, 0.7], ".r...r.r"),
         ("and a range can be found again", 2, [1, 0.9, 0.8, 0.7, 0.7, 0.7, 0.6, 0.5, 0.4, 0.3], ".r...r.r.."),
         ("well, not, well, well", 2, [1, 0.9, 0.9, 0.9, 0.8, 0.7, 0.6, 0.5], ".r.r.r.."),
-        ("a gain of 1 % is not well, more is", 1, [1, 0.99, 0.97, 0.95], "rrr."),
+        ("a hundredth of all gain is not well, more is", 1, [1, 0.5, 0.498, 0.4, 0.2], "rrrr."),
         ("the best of the period counts, not its last value", 2, [1, 0.5, 0.4, 0.9], ".r.."),
         ("of a loss below zero more is lost in the same way", 2, [-1, -1, -0.9, -0.8, -0.7, -0.6], ".r.r.r"),
         ("and gained", 2, [-1, -1.1, -1.2, -1.3], ".r.."),
