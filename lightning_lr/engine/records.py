@@ -73,10 +73,6 @@ class TrainWindow:
         return f"training loss {self.mean:.6g} over {self.steps} steps{lost}"
 
 
-SHORT_RUN = 150
-"""Steps of a run below which the rate that is usual for an optimizer is not annealed: there is nothing to gain."""
-
-
 def low_enough(horizon: int) -> float:
     """By how much a rate may lie below the estimate and still be annealed: the longer the run, the less it loses by it.
 
@@ -85,7 +81,7 @@ def low_enough(horizon: int) -> float:
     >>> low_enough(80), low_enough(1500)
     (2.0, 10.0)
     """
-    return max(2.0, horizon / SHORT_RUN)
+    return max(2.0, horizon / 150)
 
 
 @dataclass(frozen=True)

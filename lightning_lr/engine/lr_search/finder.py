@@ -17,7 +17,7 @@ from dataclasses import dataclass, field, replace
 from statistics import fmean, stdev
 
 from lightning_lr.engine.lr_search.optimizer_kind import FADING, OptimizerKind
-from lightning_lr.engine.records import SHORT_RUN, SearchResult, low_enough
+from lightning_lr.engine.records import SearchResult, low_enough
 
 KEEP, KEEP_SGD = 2.5, 4.0
 """A rate is lowered if it lies above the estimate by this factor; the second one is for updates that are proportional
@@ -35,6 +35,9 @@ twice worse."""
 RAISE = 10.0
 """Without a usual rate (SGD, whose update is as large as the loss makes it) a rate is raised only if the estimate is
 this many times as high. A look-up over 33 tasks: docs/decisions/0014-first-update.md."""
+
+SHORT_RUN = 300
+"""Steps of a run below which the rate that is usual for an optimizer is not annealed: there is nothing to gain."""
 
 GRID = 4.0
 """Factor between two readings; a parabola through three of them gives the minimum to 0.08 decades."""
@@ -225,9 +228,13 @@ class Finder:
 
     def _is_enough(self, lowest: float) -> bool:
         """Whether a rate that is not raised is not too high either, as the start and the reading beyond show."""
+        if not self._stays or lowest * self._constant < 1 / KEEP:
+            return False
         beyond = min((a for a in self._path() if a > lowest), default=None)
-        vertex = self._vertex(lowest, beyond) if self._stays and beyond is not None else None
-        return vertex is not None and vertex > lowest / 2 and lowest * self._constant > 1 / KEEP
+        if beyond is None:
+            return lowest >= self._farthest
+        vertex = self._vertex(lowest, beyond)
+        return vertex is not None and vertex > lowest / 2
 
     def _raises(self, estimate: float) -> bool:
         return estimate >= RAISE if self.usual is None else min(self.usual, estimate, self._cap) > OUTSIDE

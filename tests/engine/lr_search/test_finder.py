@@ -78,11 +78,20 @@ def test_the_usual_rate_of_an_optimizer_limits_what_is_raised(
 
 
 @pytest.mark.parametrize(
-    ("given", "best", "most"), [(1.0, 1.0, 3), (1.0, 100.0, 3), (1.0, 0.3, 4), (0.01, 3.0, 4), (100.0, 3.0, 4)]
+    ("given", "best", "horizon", "most"),
+    [
+        (1.0, 1.0, 100, 2),
+        (1.0, 100.0, 100, 2),
+        (1.0, 0.3, 100, 4),
+        (1.0, 1.0, 500, 3),
+        (1.0, 100.0, 500, 3),
+        (0.01, 3.0, 100, 4),
+        (100.0, 3.0, 100, 4),
+    ],
 )
-def test_what_does_not_matter_is_not_read(given: float, best: float, most: int) -> None:
-    """If the usual rate is known: three readings at a right start, or at one that is not raised anyway."""
-    assert len(search(parabola(best), given, usual=1 / given).readings) == most
+def test_what_does_not_matter_is_not_read(given: float, best: float, horizon: int, most: int) -> None:
+    """If the usual rate is known: three readings at a right start, two in a short run."""
+    assert len(search(parabola(best), given, horizon=horizon, usual=1 / given).readings) == most
 
 
 @pytest.mark.parametrize(("horizon", "share"), [(50, 1.0), (100, 1.0), (800, 0.5), (100_000, 0.1)])
