@@ -12,7 +12,7 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
-from lightning_lr.callbacks._compat import DualCallback, DummyLogger, say, warn
+from lightning_lr.callbacks._compat import DualCallback, DummyLogger, not_traced, say, warn
 from lightning_lr.engine.detectors.base import Detector
 from lightning_lr.engine.journal import decision_from, plain
 from lightning_lr.engine.policies import PolicyOrName
@@ -205,8 +205,8 @@ class LearningRateController(DualCallback):
     def reset(self, reason: str) -> None:
         """Say that the objective or the data are other ones from now on: the best is forgotten, detectors begin anew.
 
-        Call it on all ranks, at any time while a fit runs; else it does nothing. The present state is what a restore
-        brings back from then on, until there is a new best.
+        Call it on all ranks, at any time while a fit runs; else it does nothing. A restore
+        returns to the present state from then on, until there is a new best.
 
         Args:
             reason: what has changed, in a few words; it stands in the journal.
@@ -307,6 +307,7 @@ class LearningRateController(DualCallback):
                 self._check(trainer, TrainerState.of(trainer, epoch_over=False), train_only=True)
             self._fit_run.before_batch(trainer, batch, batch_idx)
 
+    @not_traced
     def on_before_optimizer_step(self, trainer: Any, pl_module: Any, optimizer: Any) -> None:
         """Scale a rate that ``training_step`` wrote; let the probes see gradients and weights before the step."""
         if self._fit_run is not None:

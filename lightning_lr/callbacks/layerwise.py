@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from lightning_lr.callbacks._compat import DualCallback, say, warn
+from lightning_lr.callbacks._compat import DualCallback, not_traced, say, warn
 from lightning_lr.errors import ArgumentError, UnsupportedError
 from lightning_lr.layerwise.groups import split_groups
 from lightning_lr.layerwise.layers import layers_of
@@ -117,7 +117,7 @@ class LayerwiseLearningRate(DualCallback):
             self._last = ({}, {})
 
     def on_fit_start(self, trainer: Any, pl_module: Any) -> None:
-        """Split the groups before anybody looks at them; leave them as they are where an unsplit checkpoint comes."""
+        """Split the groups before they are read; leave them as they are if an unsplit checkpoint is loaded."""
         check_supported(trainer, pl_module)
         if self.dry_run or trainer.fast_dev_run:
             return
@@ -163,6 +163,7 @@ class LayerwiseLearningRate(DualCallback):
             self._scan(trainer, pl_module)
             self._fit_run.apply()
 
+    @not_traced
     def on_before_optimizer_step(self, trainer: Any, pl_module: Any, optimizer: Any) -> None:
         """Measure: the gradients are whole, unscaled and not yet clipped (clipping by norm changes no cosine).
 

@@ -51,7 +51,7 @@ class Deferred(Mapping[str, V]):
 
 @dataclass(frozen=True)
 class Proposal:
-    """A change that something asks for; the gates (:mod:`~lightning_lr.engine.gates`) may still block it.
+    """A change that was proposed; the gates (:mod:`~lightning_lr.engine.gates`) may still block it.
 
     Attributes:
         reading: the check.
@@ -61,7 +61,7 @@ class Proposal:
         response: what is asked for; ``hold`` for nothing.
         evidence: the numbers behind it.
         notes: what else there is to say if it is carried out.
-        by_table: whether a table of responses asks for it, and so has to wait at every gate; else at the bounds alone.
+        by_table: whether it comes from a table of responses, and so has to pass every gate; else the bounds alone.
         urgent: whether it waits for nothing, since each further step would be lost.
         keeps_state: whether the snapshot stays where it is, whatever the action.
         probabilities: of the conditions.
@@ -95,7 +95,7 @@ class Proposal:
 
 
 def from_finding(reading: Reading, finding: Finding, response: Response, cause: str = "") -> Proposal:
-    """What one finding asks for by itself, without a vote.
+    """The proposal of one finding by itself, without a vote.
 
     Args:
         reading: the check.
@@ -171,7 +171,7 @@ def _is_above_start(diagnosis: Diagnosis) -> bool:
 def by_epochs(
     policy: EpochPolicy, state: EpochState, reading: Reading, views: MetricViews, diagnosis: Diagnosis
 ) -> Proposal:
-    """What a policy that counts epochs asks for."""
+    """The proposal of a policy that counts epochs."""
     factor, cause = policy.propose(state, reading, views, diagnosis)
     subject, response = f"{policy.name}: {cause}", Response(Action.REDUCE, factor)
     return Proposal(

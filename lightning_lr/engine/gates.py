@@ -1,6 +1,6 @@
 """Why no change was made at a check: every gate that may block one, in one ordered list.
 
-A change that the policy's table asks for has to pass :data:`GATES`, in that order; the first that blocks it is named
+A change from the policy's table has to pass :data:`GATES`, in that order; the first that blocks it is named
 in the decision (``blocked_by``) and in its sentence. Urgent conditions (divergence, NaN or infinite losses) pass
 warm-up, cooldown, patience and the reduction limit: each further step would be lost. Changes that are asked for by
 something else (the end of the budget, a review, a policy that counts epochs) have to pass the bounds alone.
@@ -29,13 +29,13 @@ over a thousand checks changes by more than that from its first tenth on."""
 
 REDUCTION_LIMIT = 1e-3
 """Limits the total reduction since the best check. Usual schedules end between a tenth and a thousandth of their
-highest rate, so whatever a lower rate could bring has come by then; a policy that wants the run stopped says so."""
+highest rate, so whatever a lower rate could bring has come by then; a policy that stops the run has a number for it."""
 
 CUTS = (Action.REDUCE, Action.RESTORE)
 
 CUT_WAIT = 5
 """Checks from one answer to a stall to the next; twice as many for each in a row that brought nothing. So a run of a
-thousand checks is cut seven times in vain at most: a healthy one with bumps, whose every tiny best would else count."""
+thousand checks is cut without effect seven times at most, as a healthy one with bumps would be."""
 
 ENOUGH_GAIN = 0.005
 """Share of the whole gain that an answer must bring to count: half of what a stall promises is not to come."""
@@ -49,7 +49,7 @@ class GateState:
         checks: validations so far.
         cooldown_left: checks until the next adjustment may be made.
         streaks: condition → checks in a row at which it was not ruled out.
-        scheduled: parameter group → rate that the user's schedule asks for.
+        scheduled: parameter group → rate of the user's schedule.
         schedule_changes: whether that was another one at the check before.
         best_step: step of the best so far, if the budget is known.
         total_factor: product of the adjustments since the best, or since the run has learned; ``None`` before.
@@ -96,7 +96,7 @@ class GateState:
 
 
 def losses_jumped(asked: Proposal, state: GateState, settings: Settings) -> str:
-    """Both losses may mean something else from this epoch on: the next check tells."""
+    """Both losses may mean something else from this epoch on: the next check decides."""
     return text.LOSSES_JUMPED if state.losses_jumped else ""
 
 
@@ -122,7 +122,7 @@ def patience(asked: Proposal, state: GateState, settings: Settings) -> str:
 
 
 def scheduler_changes_lr(asked: Proposal, state: GateState, settings: Settings) -> str:
-    """The user's schedule is changing the rate, which may end the plateau; a cut in its midst would stay for ever."""
+    """The user's schedule is changing the rate, which may end the plateau; a cut in its midst would stay."""
     return text.SCHEDULER_CHANGES_LR if asked.response.defer_to_scheduler and state.schedule_changes else ""
 
 

@@ -45,7 +45,7 @@ def is_ours(tag: str) -> bool:
 
 
 def quantity_of(tag: str) -> str | None:
-    """What a tag of ours tells, whoever's name it bears; ``None`` for one that is not ours or is not read back.
+    """The quantity of a tag of ours, with or without a name; ``None`` for one that is not ours or is not read back.
 
     >>> quantity_of("lr_controller/head/lr/lr-SGD"), quantity_of("lr_controller/scale"), quantity_of("val/scale")
     ('lr/lr-SGD', 'scale', None)

@@ -25,7 +25,7 @@ class Rate:
     """The learning rate of one parameter group.
 
     Attributes:
-        scheduled: what the user's own schedule asks for.
+        scheduled: the rate of the user's own schedule.
         scale: the product of all adjustments so far, 1.0 at the start.
         applied: scheduled × scale within the bounds: what the next step uses.
     """
@@ -39,7 +39,7 @@ class Rate:
 
 
 ENOUGH_SAMPLES = 8
-"""Losses of single steps whose mean tells the level of a window: its error is then a third of the noise of a batch."""
+"""Losses of single steps whose mean is the level of a window: its error is then a third of the noise of a batch."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ class TrainWindow:
 
     @property
     def is_level(self) -> bool:
-        """Whether it tells the level of the training loss: one batch in fifty does not."""
+        """Whether it shows the level of the training loss: one batch in fifty does not."""
         return self.sampled is None or self.sampled >= min(ENOUGH_SAMPLES, self.steps / 2)
 
     def __str__(self) -> str:
@@ -176,7 +176,7 @@ class Reading:
     reset: str = ""
 
     def at_rates(self, rates: Mapping[str, Rate], snapshot_check: int | None) -> Reading:
-        """The same check of a run with other rates and another snapshot: what a replay asks for at each check."""
+        """The same check of a run with other rates and another snapshot: used by a replay at each check."""
         reading = object.__new__(Reading)  # `dataclasses.replace` takes ten times as long
         reading.__dict__.update(self.__dict__, rates=rates, snapshot_check=snapshot_check)
         return reading
@@ -204,7 +204,7 @@ class MetricView:
         count: finite values of the run.
         since_change: of these, since the last adjustment.
         start: oriented value before training; NaN if it was not measured.
-        low: oriented lowest value; unlike ``best`` it asks for no least improvement but beyond rounding.
+        low: oriented lowest value; unlike ``best`` any improvement beyond rounding counts.
         low_check: check of it.
         since_low: finite values since it.
         lowest: the lowest oriented values of the run, ascending, each with its number.

@@ -27,7 +27,7 @@ class Settings:
     """Settings of the engine, already checked and in their final types.
 
     Attributes:
-        monitors: metric names; the first one's best state is what a restore brings back.
+        monitors: metric names; a restore restores the best state of the first one.
         mode: direction in which they are better.
         policy: what is done about each condition.
         train_monitor: logged metric that stands for training; ``None`` for the loss of ``training_step``.

@@ -89,7 +89,7 @@ def _with_parts(scheduler: Any) -> Iterator[Any]:
 
 
 def _is_torchs_own(part: Any) -> bool:
-    """Whether neither the class nor what a step calls is anybody else's: a patched method may count its calls."""
+    """Whether neither the class nor what a step calls belongs to other code: a patched method may count its calls."""
     called = [getattr(type(part), name) for name in ("step", "get_lr") if hasattr(type(part), name)]
     return all(thing.__module__ == "torch.optim.lr_scheduler" for thing in (type(part), *called))
 

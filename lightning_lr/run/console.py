@@ -21,7 +21,7 @@ from lightning_lr.loggers.decision_history import DecisionHistory
 WIDTH = 120 - len("lightning_lr: ")
 
 CAUSES = {"budget": "", "EarlyStopping": "EarlyStopping has run out of patience"}
-"""What triggers a change that no detector asks for."""
+"""What triggers a change that no detector requires."""
 
 VERBS = {Action.RESTORE: "restore", Action.REDUCE: "cut", Action.RAISE: "raise"}
 

@@ -86,7 +86,7 @@ class FitRun:
         global_step: ``trainer.global_step`` after the last batch.
         checks: how many checks there were.
         history: the decisions so far.
-        snapshot: the state that a restore brings back.
+        snapshot: the state that is restored.
         snapshot_check: the check it was taken at.
         resumed: whether it goes on from a checkpoint and has trained no batch yet.
         undo: what to call at the end of the fit, the newest first: all patches of this fit.
@@ -430,7 +430,7 @@ class FitRun:
         return Adjustment(self.groups.rates(), restored=notes is not None, notes=notes or ())
 
     def keep_state(self, event: Event | None = None) -> None:
-        """Take the snapshot that a later restore brings back."""
+        """Take the snapshot for a later restore."""
         self.snapshot_check = self.checks - 1 if self.checks else START
         if self.in_validation and event is Event.CHECK:
             self.postponed = "take"

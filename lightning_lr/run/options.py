@@ -15,7 +15,7 @@ from lightning_lr.metrics.probe import Probe
 
 @dataclass(frozen=True)
 class Snapshots:
-    """Where the state is kept that a restore brings back: weights, optimizer state and gradient scaler.
+    """Where the state for a restore is kept: weights, optimizer state and gradient scaler.
 
     Attributes:
         folder: folder for one file a rank, removed at the end of the fit. Default ``None``: host memory. Set it if a
@@ -24,8 +24,8 @@ class Snapshots:
             ``True``. Set it to ``False`` if checkpoints must not grow by a copy of weights and optimizer state; until
             its next best check, a resumed run then reduces the learning rate without restoring.
         limit: most host memory that snapshots may take: up to 1 a share of what is free, for all processes of the host
-            together; above 1 the bytes of one process. Default 0.5. Beyond it nothing is restored, which is said. Raise
-            it, or set ``folder``, if that happens and a restore is wanted.
+            together; above 1 the bytes of one process. Default 0.5. Beyond it nothing is restored, with a warning.
+            Raise it, or set ``folder``, if that happens and a restore is wanted.
 
     Raises:
         ArgumentError: if an argument cannot work.

@@ -207,7 +207,7 @@ def _curve(run_plan: RunPlan, known: bool, learned: bool, against: str, stops: b
     Args:
         run_plan: what was decided.
         known: whether the budget is known, or will be.
-        learned: whether the first epoch tells it.
+        learned: whether the first epoch shows it.
         against: why the end is not annealed, whether the rate is checked or not; empty if it is.
         stops: whether an EarlyStopping ends the run.
     """
@@ -319,7 +319,7 @@ def _factors(fit_run: FitRun) -> tuple[float, float]:
 
 
 def _resume_budget(fit_run: FitRun, state: Mapping[str, Any]) -> None:
-    """A resumed run may have another end: with more epochs, other batches, more time. Its first batch tells."""
+    """A resumed run may have another end: with more epochs, other batches, more time. Its first batch shows it."""
     lr_schedule = fit_run.lr_schedule
     assert lr_schedule.step_budget is not None
     other_batches = lr_schedule.step_budget.load_state_dict(state["step_budget"])

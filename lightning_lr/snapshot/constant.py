@@ -1,6 +1,6 @@
 """Which weights and buffers a snapshot leaves out, as training does not change them: frozen ones, and large tables.
 
-Whether a tensor has changed is told by a fingerprint, which costs one reading of it. Left out are
+Whether a tensor has changed is seen by a fingerprint, which costs one reading of it. Left out are
 
 - parameters that need no gradient, unless they are the twin of a trained one (``teacher.0.weight`` beside
   ``student.0.weight``): an average of other weights, which changes without a gradient;

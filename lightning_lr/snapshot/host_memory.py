@@ -12,7 +12,7 @@ from pathlib import Path
 
 
 def free_memory(root: Path = Path("/")) -> float:
-    """Bytes that may still be taken; infinite if nothing tells.
+    """Bytes that may still be taken; infinite if it is not known.
 
     Args:
         root: where ``/proc`` and ``/sys`` lie.

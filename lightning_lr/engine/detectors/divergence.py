@@ -33,7 +33,7 @@ class DivergenceDetector(Detector):
     Args:
         clear: standard errors of the rise at which the probability is one half; 0.95 three above. 5: noise of a third
             of the total fall gave not one alarm in 500 descents.
-        part: share of the gain that must be lost for one half. 0.2; 0.8 is said at 0.37.
+        part: share of the gain that must be lost for one half. 0.2; the probability is 0.8 at 0.37.
         alone: by how many standard errors the rise must be clearer without validation. 3.
         worse: standard errors by which validation must be worse for one half. 2.
         above: by how many times all that was gained the loss must lie above that before training for one half. 1.
@@ -45,7 +45,7 @@ class DivergenceDetector(Detector):
     ...     view = levels.update(loss, check)
     >>> for finding in detector.examine(MetricViews(10, (), levels=view)):
     ...     print(finding)
-    divergence: yes (diverging with probability 1.00: the training loss rose from 1.35 to 5.6 (56 deviations): ...)
+    divergence: yes (the training loss rose from 1.35 to 5.6 (56 deviations): ...; diverging (99 % likely))
     """
 
     condition = Condition.DIVERGENCE
@@ -61,7 +61,7 @@ class DivergenceDetector(Detector):
     memory: int = 32
 
     def examine(self, views: MetricViews) -> tuple[Finding, ...]:
-        """One finding on the training loss, if it tells a level at this check; else none."""
+        """One finding on the training loss, if it shows a level at this check; else none."""
         levels = views.levels or views.train
         if levels is None or not levels.fresh or not math.isfinite(levels.value):
             return ()

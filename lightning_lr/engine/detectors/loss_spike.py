@@ -33,7 +33,7 @@ class LossSpikeDetector(Detector):
     ...     view = blocks.update(loss, check)
     >>> for finding in detector.examine(MetricViews(11, (), blocks=view)):
     ...     print(finding)
-    loss_spike: yes (the training loss jumped to 5, 22 deviations above its median 1, and came back)
+    loss_spike: yes (the training loss jumped to 5, 22 deviations above its median 1, and recovered)
     """
 
     condition = Condition.LOSS_SPIKE
@@ -66,11 +66,11 @@ class LossSpikeDetector(Detector):
         return self.finding(verdict, series.name, score, self.excursion, peak=peak, median=middle, deviation=deviation)
 
     def describe(self, finding: Finding) -> str:
-        """How high it was, and whether it came back."""
+        """How high it was, and whether it recovered."""
         return (
             f"the training loss jumped to {finding.evidence['peak']:.4g}, {finding.score:.0f} deviations above its "
             f"median {finding.evidence['median']:.4g}, "
-            f"and {'is still up' if finding.verdict is Verdict.UNDECIDED else 'came back'}"
+            f"and {'is still up' if finding.verdict is Verdict.UNDECIDED else 'recovered'}"
         )
 
     def _verdict(self, score: float, settled: bool) -> Verdict:

@@ -13,7 +13,7 @@ from lightning_lr.engine.vocabulary import Condition, Verdict
 
 @dataclass(frozen=True)
 class NonFiniteDetector(Detector):
-    """Finds values that are NaN or infinite, and tells a passing one from lost weights.
+    """Finds values that are NaN or infinite, and separates a passing one from weights that became NaN.
 
     * The training loss: yes if the window ends without a finite value, since weights that are NaN stay NaN; undecided
       if single steps were not finite and later ones were (a gradient scaler skips such steps).

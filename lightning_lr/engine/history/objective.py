@@ -1,7 +1,7 @@
 """Whether the objective, or the data, have become other ones: both losses jump as an epoch begins, and stay.
 
 A term of the loss that is switched on, a harder part of a curriculum, a discriminator that joins: all at once the
-losses mean something else. To bring back the state before would undo what the user wants, and its best value can never
+losses mean something else. To restore the state before would undo the user's change, and its best value can never
 be reached again. Weights that are lost to a rate which is too high look otherwise: the loss rises within an epoch,
 rises on, or stays where a run begins.
 """

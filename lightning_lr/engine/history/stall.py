@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from operator import mul
 
 FEWEST = 5
-"""Values, since the last change of the rate, before anything is said: with fewer, neither noise nor trend is known."""
+"""Values, since the last change of the rate, before a probability is stated: fewer show neither noise nor trend."""
 
 LOWEST = 5
 """Lowest values whose ages count. One is luck, five seldom are: their mean age says when the run was at its best."""
@@ -39,7 +39,7 @@ QUIET = 0.01
 
 STEEP = 12.0
 """By how much each share of the gain that came in the last half lowers the probability. A power of time gains in the
-next half as long again about what it gained in this one: 0.8 is said at 1.7 %, where it was so on recorded runs."""
+next half as long again about what it gained in this one: 0.8 is stated at 1.7 %, where it was so on recorded runs."""
 
 MOST_BY_LAST_HALF = 0.97
 """A run that has gained nothing at all in its last half may still begin again."""

@@ -85,7 +85,7 @@ def robust_noise(values: Sequence[float]) -> float:
 
     The median of the absolute second differences: a straight trend cancels, and one outlier, which enters three
     of them, cannot move the median of many. Independent normal noise of deviation s has second differences of
-    deviation s·√6. Of a series that seldom moves the median is 0; their mean then tells.
+    deviation s·√6. Of a series that seldom moves the median is 0; their mean is used then.
 
     >>> robust_noise([5.0, 4.0, 3.0, 2.0])
     0.0

@@ -21,7 +21,7 @@ RESPONSES: Mapping[Condition, Response] = {
 
 @dataclass(frozen=True)
 class ConservativePolicy(Policy):
-    """Only ever reduces the rate, by half, and asks for a higher probability than ``auto``.
+    """Only ever reduces the rate, by half, and requires a higher probability than ``auto``.
 
     Arguments and attributes are those of :class:`~lightning_lr.engine.policies.policy.Policy`, with other defaults.
 

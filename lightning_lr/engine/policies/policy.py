@@ -25,7 +25,7 @@ run that checks after each of its 200 steps: there a cut at the first calm stret
 
 
 STALLED = (Condition.PLATEAU, Condition.OVERFITTING)
-"""What ``patience`` applies to, even if a response asks for one check alone: these may wait."""
+"""What ``patience`` applies to, even if a response requires one check alone: these may wait."""
 
 RESTORED = (Condition.OVERFITTING, Condition.DIVERGENCE, Condition.NON_FINITE)
 """On these ``restore_best=True`` restores: ground was lost."""
@@ -61,10 +61,10 @@ class Response:
         check_number("min_plateau_fraction", self.min_plateau_fraction)
 
     def raised_further(self, margin: float) -> Response:
-        """A raise by more octaves at once if there is a margin for them, three at the most.
+        """A raise by more factors of two at once if there is a margin for them, three at the most.
 
         Args:
-            margin: how far the rate is beyond the threshold of being too low; an octave more for each doubling.
+            margin: how far the rate is beyond the threshold of being too low; a factor of two more for each doubling.
 
         >>> [Response(Action.RAISE, 2.0).raised_further(margin).factor for margin in (1.0, 2.5, 4.0, 1000.0)]
         [2.0, 4.0, 8.0, 8.0]

@@ -1,7 +1,7 @@
 """The range of rates that performed well, and the margin on both sides.
 
-A stretch of checks at one rate performs well if it improved the best by more than 1 % of the whole gain, as the halving
-policy asks. It did harm if it soon ended in divergence, oscillation or values that are not finite, or did so without
+A stretch of checks at one rate performs well if it improved the best by more than 1 % of the whole gain, as in the
+halving policy. It did harm if it soon ended in divergence, oscillation or values that are not finite, or did so without
 having brought a tenth of the run's progress. Rates within a factor of 1.4 count as one. The annealed end of a budget is
 left out: what it brings is owed to the fall, and to no rate in particular.
 """

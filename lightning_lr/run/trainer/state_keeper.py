@@ -1,4 +1,4 @@
-"""What a restore brings back, of one Trainer: taken, looked at, and put back; whatever goes wrong, training goes on."""
+"""What a restore returns to, of one Trainer: taken, compared, and restored; whatever goes wrong, training goes on."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class StateKeeper:
     # --- taken --------------------------------------------------------------------------------------------------------
 
     def take(self, former: Snapshot | None) -> Snapshot | None:
-        """The present state; ``None`` if there can be no copy, which is said once.
+        """The present state; ``None`` if there can be no copy, with one warning.
 
         Args:
             former: the snapshot whose memory is taken over.
@@ -88,7 +88,7 @@ class StateKeeper:
         return None
 
     def resumed(self, payload: Mapping[str, Any]) -> Snapshot | None:
-        """The snapshot of a checkpoint; ``None`` if another release wrote it, which is said."""
+        """The snapshot of a checkpoint; ``None`` if another release wrote it, with a warning."""
         self._begun, self._constant = True, fingerprints(may_be_constant(self.module, begins=False))
         try:
             snapshot = Snapshot.from_payload(dict(payload))

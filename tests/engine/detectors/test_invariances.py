@@ -87,7 +87,8 @@ def test_one_nan_never_enters_a_statistic(curve, at):
 def test_a_constant_metric_is_answered_once_it_is_probable_and_patience_is_over(patience, level):
     # check    0 1 2 3 …
     # bad        1 2 3 …   acts on the patience-th, or on the seventh: there the probability is 0.85
-    controller = DecisionEngine(replace(Settings(), policy=PRESETS["auto"].tuned(patience=patience)))
+    stalls = [detector for detector in default_detectors() if str(detector.condition) == "plateau"]
+    controller = DecisionEngine(replace(Settings(), policy=PRESETS["auto"].tuned(patience=patience)), stalls)
     acted = [
         check
         for check in range(max(patience, 7) + 1)

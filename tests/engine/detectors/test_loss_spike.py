@@ -39,7 +39,7 @@ def test_timeline(why, series, expected):
 def test_the_sentence():
     ((finding,),) = examined([*CALM, 5.0, 1.0])[-1:]
     assert finding.reason.startswith("the training loss jumped to 5, ")
-    assert finding.reason.endswith("deviations above its median 1, and came back")
+    assert finding.reason.endswith("deviations above its median 1, and recovered")
 
 
 def test_seeded_spikes_are_found_within_two_checks_and_healthy_curves_left_alone():
