@@ -45,6 +45,9 @@ def _held(callbacks: Iterable[Any], module: nn.Module) -> Iterator[tuple[str, st
             if name in OF_TORCH:
                 continue
             yield holder, name, held
+            # In a list, so that it is no part of the module.
+            pairs = held.items() if type(held) is dict else enumerate(held) if type(held) in (list, tuple) else ()
+            yield from ((holder, f"{name}[{key}]", one) for key, one in pairs if isinstance(one, nn.Module))
             # A helper with the average inside, such as an `ExponentialMovingAverage` of the user's.
             if type(held).__module__.split(".")[0] not in FOREIGN and not isinstance(held, nn.Module):
                 inside: dict[str, Any] = getattr(held, "__dict__", {})
