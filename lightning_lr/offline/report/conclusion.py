@@ -24,6 +24,9 @@ from lightning_lr.offline.report.run_summary import RunSummary
 RECENT = 3
 """Checks at the end within which a best makes a run one that still improves."""
 
+NEW = 0.5
+"""Part of the noise of one value by which that best must be better than those before: less is luck."""
+
 FEWEST = 5
 """Checks after the best, or of a flat stretch, that say anything; fewer are luck."""
 
@@ -193,8 +196,8 @@ class _Curve:
         return Conclusion(Kind.UNCLEAR, self.start, (f"{few}; the best {self._best()}.",))
 
     def _improving(self) -> Conclusion | None:
-        before, delta = min(self.values[:-RECENT]), self.summary.settings.policy.rel_delta
-        if min(self.values[-RECENT:]) >= before - delta * abs(before):
+        before = min(self.values[:-RECENT])
+        if min(self.values[-RECENT:]) >= before - NEW * self.noise:
             return None
         newest = self.values[-max(FEWEST, len(self.values) // 2) :]
         if (self.stall or 0.0) >= EVEN or trend(newest, self.noise).improving is not Verdict.YES:
