@@ -24,6 +24,7 @@ const NAMES = {
   value: ["newest value", ""],
   rise: ["rise above the best", "deviation"],
   training_trend: ["trend of the training loss (−1 falls, 1 rises)", ""],
+  trend: ["trend since the best (1 rises away from it)", ""],
   // divergence
   before: ["level before", ""],
   level: ["level now", ""],
