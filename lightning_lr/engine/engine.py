@@ -238,6 +238,8 @@ class DecisionEngine:
     def _new_best(self) -> bool:
         if self.views is None or not self.views.monitors:
             return False
+        if self.diagnosis is not None and self.diagnosis.condition is Condition.NON_FINITE:
+            return False  # an average of the weights may still be sound, and validate well
         first = self.views.monitors[0]
         return first.fresh and first.since_best == 0 and first.best == first.value and has_learned(self.views)
 

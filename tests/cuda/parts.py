@@ -129,7 +129,7 @@ def pinned_snapshots(device: str) -> None:
     """A snapshot lies in pinned host memory, takes none of the GPU, and the copy comes back as it was."""
     module = Net(width=4096).to(device)
     held = torch.cuda.memory_allocated() if device == "cuda" else 0
-    snapshot = Snapshot.take(module, [])
+    snapshot = Snapshot.now(module, []).copied()
     assert all(tensor.is_pinned() is (device == "cuda") and tensor.device.type == "cpu" for tensor in snapshot.tensors)
     assert device == "cpu" or torch.cuda.memory_allocated() == held
     then = [param.detach().clone() for param in module.parameters()]

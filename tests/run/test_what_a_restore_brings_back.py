@@ -168,6 +168,18 @@ def test_plain_numbers_come_back(what: str) -> None:
     assert sees.after[LOST] == sees.after[BEST] != sees.before[LOST]
 
 
+@pytest.mark.parametrize("options", [{}, {"val_check_interval": 2, "check_val_every_n_epoch": None}], ids=str)
+@pytest.mark.parametrize("mode", ["min", "max"])
+def test_a_best_value_of_lost_weights_is_not_kept(mode: str, options: dict[str, Any]) -> None:
+    """An average of the weights may validate better than ever while the weights themselves are no numbers."""
+    module, ours, sees = Net(), controller(mode=mode), AtSteps()
+    values = [1.0, 0.9, 0.8, 0.7, 0.5, 0.6]
+    module.script = {"val_loss": values if mode == "min" else [2.0 - value for value in values]}
+    trainer([ours, sees], max_epochs=len(LOSSES), num_sanity_val_steps=0, **options).fit(module, data(), data(1))
+    assert [(d.check, d.snapshot_check) for d in ours.decisions] == [(LOST, BEST)]
+    assert torch.equal(sees.weights[2 * (LOST + 1)], sees.weights[2 * (BEST + 1)])
+
+
 @pytest.mark.parametrize("form", ["dict", "list", "copy", "of torch", "helper", "helper of the module"])
 def test_averages_in_any_form_come_back(form: str) -> None:
     average = Averages(form)
