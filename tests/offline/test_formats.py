@@ -359,7 +359,17 @@ def file(name, content):
     return write
 
 
+DAMAGED = "the file is damaged or cut off (int too "
+
 REFUSED = [
+    # a step or a value that no machine number holds
+    (file("log.csv", b"step,val_loss\n0,1\n1e30,0.5\n"), DAMAGED),
+    (file("log.csv", b"epoch,val_loss\n0,1\n1e30,0.5\n"), DAMAGED),
+    (file("trainer_state.json", json.dumps({"log_history": [{"step": 10**30, "eval_loss": 1.0}]}).encode()), DAMAGED),
+    (file("trainer_state.json", json.dumps({"log_history": [{"step": 1, "eval_loss": 10**400}]}).encode()), DAMAGED),
+    (file("wandb-history.jsonl", b'{"val_loss": 1, "_step": 1e400}\n'), "damaged or cut off (cannot convert float infinity"),
+    (file("log.json", json.dumps([{"epoch": 1, "val_loss": 10**400}]).encode()), "but it holds others"),
+    (file("log.csv.gz", gzip.compress(b"")[:10] + b"\xff" * 40), "it is no text table (Error -3"),
     (file("log.csv", "epoch,loss\n0,1\n".encode("utf-16-le")), "it holds NUL bytes; a text in UTF-16 without its mark is to be saved"),
     (file("log.csv.gz", gzip.compress(b"epoch,loss\n0,1\n")[:12]), "it is no text table (Compressed file ended"),
     (file("log.csv.gz", b"epoch,loss\n0,1\n"), "it is no text table (Not a gzipped file"),

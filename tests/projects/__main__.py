@@ -55,8 +55,8 @@ def run_one(recipe: str, part: str, folder: Path) -> dict[str, Any]:
     warnings.filterwarnings("ignore")
     torch.set_num_threads(1)
     made = importlib.import_module(f"recipes.{recipe}")
-    score = getattr(made, "SCORE", made.MONITOR)
-    result: dict[str, Any] = {"curve": [], "saved": []}
+    score, mode = getattr(made, "SCORE", made.MONITOR), getattr(made, "MODE", "min")
+    result: dict[str, Any] = {"curve": [], "saved": [], "sign": 1 if mode == "min" else -1}
 
     class Recorder(Callback):
         """Notes the curve, and looks at the weights at the end."""
@@ -103,7 +103,7 @@ def run_one(recipe: str, part: str, folder: Path) -> dict[str, Any]:
         made.train(lr, options, ckpt_path)
 
     def controller(**options: Any) -> LearningRateController:
-        return LearningRateController(made.MONITOR, verbose=False, journal=False, **options)
+        return LearningRateController(made.MONITOR, mode=mode, verbose=False, journal=False, **options)
 
     if part == "plain":
         train(made.LR, [])
@@ -170,7 +170,7 @@ def look_at(recipe: str) -> dict[str, Any]:
     for part in ("low", "high"):
         final = parts[part].get("final", float("nan"))
         row[part] = final
-        row[f"{part} is as good"] = bool(final <= plain["final"] + AS_GOOD * abs(plain["final"]))
+        row[f"{part} is as good"] = plain["sign"] * (final - plain["final"]) <= AS_GOOD * abs(plain["final"])
     return row
 
 

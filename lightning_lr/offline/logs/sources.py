@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -78,6 +79,8 @@ class Found:
             empty = next(run.lines(), None) is None
         except OSError as error:
             raise LogError(f"Expected a run at {self.path} but it cannot be read ({error.strerror}).") from error
+        except (EOFError, OverflowError, zlib.error) as error:
+            raise LogError(f"Expected a run at {self.path} but the file is damaged or cut off ({error}).") from error
         if empty:
             raise LogError(f"Expected checks in {run.path} but it holds none: there is nothing to replay.")
         return run

@@ -10,6 +10,7 @@ import csv
 import gzip
 import json
 import re
+import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import chain
@@ -78,7 +79,7 @@ def open_table(path: Path) -> Table:
     try:
         with _binary(path) as file:
             head = file.read(HEAD)
-    except (OSError, EOFError) as error:
+    except (OSError, EOFError, zlib.error) as error:
         raise _no_table(path, str(error)) from error
     encoding = _encoding(path, head)
     text = codecs.getincrementaldecoder(encoding)(errors="replace").decode(head)
@@ -211,7 +212,7 @@ def _json_records(path: Path, text: str) -> list[Mapping[str, float]]:
                 found = [{name: v[place] for name, v in columns.items() if place < len(v)} for place in range(longest)]
         records = found if isinstance(found, list) else [found]
         return [dict(flat_numbers(record, f"{data}/" if (data := _data_of(record)) else "")) for record in records]
-    except (ValueError, AttributeError, TypeError, RecursionError) as error:
+    except (ValueError, AttributeError, TypeError, RecursionError, OverflowError) as error:
         raise LogError(
             f"Expected JSON objects with numbers in {path}, one a line or in one list, but it holds others; "
             "it may be cut off."
