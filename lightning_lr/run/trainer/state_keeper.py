@@ -169,8 +169,8 @@ class StateKeeper:
     def _state(self) -> tuple[Any, Any, Any, Any]:
         scaler = getattr(self.trainer.precision_plugin, "scaler", None)
         optimizers = self.trainer.optimizers
-        averages = averaged_models_of(self.trainer.callbacks, self.module, optimizers)
-        return self.module, optimizers, scaler, averages
+        averaged = averaged_models_of(self.trainer.callbacks, self.module, optimizers)
+        return self.module, optimizers, scaler, averaged
 
     def _cannot(self, why: str) -> None:
         if not self._warned:
