@@ -25,10 +25,10 @@ def file_figures(model: nn.Module, optimizers: Sequence[torch.optim.Optimizer], 
     """Memory by what the system counts, time by the clock on the wall: waiting for the disk counts."""
     with tempfile.TemporaryDirectory() as folder:
         file = SnapshotFile(folder, 0, print)
-        kept = {"memory": Snapshot.take(model, optimizers), "file": file.keep(Snapshot.now(model, optimizers))}
+        kept = {"memory": Snapshot.now(model, optimizers).copied(), "file": file.keep(Snapshot.now(model, optimizers))}
 
         def take_in_memory() -> None:
-            kept["memory"] = Snapshot.take(model, optimizers, reuse=kept["memory"])
+            kept["memory"] = Snapshot.now(model, optimizers).copied(kept["memory"])
 
         def take_in_file() -> None:
             kept["file"] = file.keep(Snapshot.now(model, optimizers))

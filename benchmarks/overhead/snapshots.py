@@ -40,12 +40,12 @@ class Trained:
 def snapshot_figures(quick: bool) -> Iterator[Figure]:
     """Memory in bytes of tensors, time in alternation."""
     trained = Trained()
-    kept = [Snapshot.take(trained.model, [trained.optimizer])]
+    kept = [Snapshot.now(trained.model, [trained.optimizer]).copied()]
     weight = sum(tensor.nbytes for tensor in trained.tensors())
     copies = [tensor.clone() for tensor in trained.tensors()]
 
     def take() -> None:
-        kept[0] = Snapshot.take(trained.model, [trained.optimizer], reuse=kept[0])
+        kept[0] = Snapshot.now(trained.model, [trained.optimizer]).copied(kept[0])
 
     def restore() -> None:
         kept[0].restore(trained.model, [trained.optimizer])

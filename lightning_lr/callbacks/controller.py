@@ -12,7 +12,7 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
-from lightning_lr.callbacks._compat import DualCallback, DummyLogger, say, warn
+from lightning_lr.callbacks._compat import DualCallback, DummyLogger, not_traced, say, warn
 from lightning_lr.engine.detectors.base import Detector
 from lightning_lr.engine.journal import decision_from, plain
 from lightning_lr.engine.policies import PolicyOrName
@@ -307,6 +307,7 @@ class LearningRateController(DualCallback):
                 self._check(trainer, TrainerState.of(trainer, epoch_over=False), train_only=True)
             self._fit_run.before_batch(trainer, batch, batch_idx)
 
+    @not_traced
     def on_before_optimizer_step(self, trainer: Any, pl_module: Any, optimizer: Any) -> None:
         """Scale a rate that ``training_step`` wrote; let the probes see gradients and weights before the step."""
         if self._fit_run is not None:

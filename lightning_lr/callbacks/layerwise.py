@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from lightning_lr.callbacks._compat import DualCallback, say, warn
+from lightning_lr.callbacks._compat import DualCallback, not_traced, say, warn
 from lightning_lr.errors import ArgumentError, UnsupportedError
 from lightning_lr.layerwise.groups import split_groups
 from lightning_lr.layerwise.layers import layers_of
@@ -163,6 +163,7 @@ class LayerwiseLearningRate(DualCallback):
             self._scan(trainer, pl_module)
             self._fit_run.apply()
 
+    @not_traced
     def on_before_optimizer_step(self, trainer: Any, pl_module: Any, optimizer: Any) -> None:
         """Measure: the gradients are whole, unscaled and not yet clipped (clipping by norm changes no cosine).
 

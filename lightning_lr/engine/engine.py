@@ -66,7 +66,7 @@ class DecisionEngine:
     ...     decision = engine.check(Reading(check, epoch=check, step=check, metrics={"val_loss": loss}))
     ...     if decision.action != "hold":
     ...         print(decision)
-    check 12 · epoch 12 · plateau: stalled with probability 0.88: no new best of val_loss for 9 of 13 checks ...
+    check 12 · epoch 12 · plateau: no new best of val_loss for 9 of 13 checks (best ... at check 3); ...
     """
 
     def __init__(self, settings: Settings, detectors: Sequence[Detector] | None = None) -> None:
@@ -238,6 +238,8 @@ class DecisionEngine:
     def _new_best(self) -> bool:
         if self.views is None or not self.views.monitors:
             return False
+        if self.diagnosis is not None and self.diagnosis.condition is Condition.NON_FINITE:
+            return False  # an average of the weights may still be sound, and validate well
         first = self.views.monitors[0]
         return first.fresh and first.since_best == 0 and first.best == first.value and has_learned(self.views)
 

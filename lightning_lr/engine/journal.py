@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass
-from typing import Any
+from functools import cache, partial
+from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 from lightning_lr.engine.detectors.base import RecordedDetector
 from lightning_lr.engine.policies import PRESETS, Policy, Response
@@ -21,14 +22,12 @@ from lightning_lr.engine.records import (
     Decision,
     JournalEntry,
     MetricViews,
-    Rate,
     Reading,
     Review,
     SearchResult,
-    TrainWindow,
 )
 from lightning_lr.engine.settings import Settings
-from lightning_lr.engine.vocabulary import Action, Condition, Event, Mode, Vote
+from lightning_lr.engine.vocabulary import Condition, Event, Mode, Vote
 from lightning_lr.errors import JournalError
 
 SCHEMA = 1
@@ -127,17 +126,13 @@ def read_line(line: str) -> JournalLine:
         raise JournalError(f"Expected a journal's check line but got a line of kind {record.get('kind')!r}.")
     try:
         return JournalLine(
-            reading=_reading(record["reading"]),
+            reading=_read(Reading, {"reset": "", **record["reading"]}),
             decision=decision_from(record["decision"]),
-            adjustment=Adjustment(
-                rates=_rates(record["adjustment"]["rates"]),
-                restored=bool(record["adjustment"]["restored"]),
-                notes=tuple(record["adjustment"]["notes"]),
-            ),
+            adjustment=_read(Adjustment, record["adjustment"]),
             suspected=tuple(record["suspected"]),
             event=Event(record["event"]),
-            search=_search(record.get("search")),
-            review=_review(record.get("review")),
+            search=_read(SearchResult, record["search"]) if record.get("search") else None,
+            review=_read(Review, record["review"]) if record.get("review") else None,
         )
     except _MALFORMED as error:
         raise JournalError(f"Expected a complete check line but {_wrong(error)}.") from error
@@ -271,97 +266,49 @@ def _detector(record: Mapping[str, Any]) -> RecordedDetector:
     return RecordedDetector(**{**record, "condition": Condition(record["condition"])})
 
 
-def _reading(record: Mapping[str, Any]) -> Reading:
-    train = record["train"]
-    return Reading(
-        check=int(record["check"]),
-        epoch=int(record["epoch"]),
-        step=int(record["step"]),
-        metrics=_numbers(record["metrics"]),
-        train=None
-        if train is None
-        else TrainWindow(
-            mean=float(train["mean"]),
-            blocks=tuple(map(float, train["blocks"])),
-            steps=int(train["steps"]),
-            non_finite=int(train["non_finite"]),
-            ends_non_finite=bool(train["ends_non_finite"]),
-            sampled=train["sampled"],
-        ),
-        train_metric=_optional(record["train_metric"]),
-        rates=_rates(record["rates"]),
-        snapshot_check=record["snapshot_check"],
-        progress=_optional(record["progress"]),
-        budget=record["budget"],
-        planned_end_step=record["planned_end_step"],
-        train_loss=_optional(record["train_loss"]),
-        probes=_numbers(record["probes"]),
-        untrained=_numbers(record.get("untrained", {})),
-        reset=str(record.get("reset", "")),
-    )
-
-
 def _reading_record(reading: Reading) -> Mapping[str, Any]:
     record: dict[str, Any] = _opened(reading)
     return record if reading.reset else {name: value for name, value in record.items() if name != "reset"}
 
 
-def _search(record: Mapping[str, Any] | None) -> SearchResult | None:
-    if record is None:
-        return None
-    readings = {float(multiple): tuple(map(float, losses)) for multiple, losses in record["readings"].items()}
-    return SearchResult(
-        readings=readings,
-        factor=float(record["factor"]),
-        estimate=_optional(record["estimate"]),
-        checked=bool(record["checked"]),
-        gain=float(record["gain"]),
-        spread=float(record["spread"]),
-        horizon=int(record["horizon"]),
-        cost=float(record["cost"]),
-        against=str(record["against"]),
-    )
-
-
-def _review(record: Mapping[str, Any] | None) -> Review | None:
-    if record is None:
-        return None
-    numbers = {name: float(record[name]) for name in ("factor", "gain_before", "gain_expected", "gain_after")}
-    words = {"action": Action(record["action"]), "condition": Condition(record["condition"])}
-    return Review(**{**record, **numbers, **words})
-
-
 def decision_from(record: Mapping[str, Any]) -> Decision:
     """The decision that :func:`plain` made a record of."""
-    return Decision(
-        check=int(record["check"]),
-        epoch=int(record["epoch"]),
-        step=int(record["step"]),
-        action=Action(record["action"]),
-        condition=Condition(record["condition"]),
-        factor=float(record["factor"]),
-        old_lr=_numbers(record["old_lr"]),
-        new_lr=_numbers(record["new_lr"]),
-        sentence=str(record["reason"]),
-        evidence=_numbers(record["evidence"]),
-        snapshot_check=record["snapshot_check"],
-        cause=str(record["cause"]),
-        blocked_by=record["blocked_by"],
-        steps=tuple(record["steps"]),
-        probabilities={name: _optional(value) for name, value in record["probabilities"].items()},
-    )
+    return _read(Decision, {**record, "sentence": record["reason"]})
 
 
-def _rates(record: Mapping[str, Mapping[str, Any]]) -> dict[str, Rate]:
-    return {name: Rate(**{key: float(value) for key, value in rate.items()}) for name, rate in record.items()}
+R = TypeVar("R")
+Reader = Callable[[Any], Any]
 
 
-def _numbers(record: Mapping[str, Any]) -> dict[str, float]:
-    return {name: float(value) for name, value in record.items()}
+def _read(kind: type[R], record: Mapping[str, Any]) -> R:
+    """A record from what JSON has of its fields; fields that it does not know are left out.
+
+    >>> _read(Rate, {"scheduled": 0.1, "scale": "nan", "applied": 1, "weather": "fine"})
+    Rate(scheduled=0.1, scale=nan, applied=1.0)
+    """
+    made = object.__new__(kind)  # the constructor of a frozen record takes four times as long
+    made.__dict__.update({name: read(record[name]) for name, read in _readers(kind)})  # type: ignore[arg-type]
+    return made
 
 
-def _optional(value: Any) -> float | None:
-    return None if value is None else float(value)
+@cache
+def _readers(kind: Any) -> Sequence[tuple[str, Reader]]:
+    return [(name, _reader(hint)) for name, hint in get_type_hints(kind).items()]
+
+
+def _reader(hint: Any) -> Reader:
+    """What makes a value of this type of what JSON has of it: NaN and infinity are words there, tuples lists."""
+    if isinstance(hint, type) and get_origin(hint) is None:
+        return partial(_read, hint) if is_dataclass(hint) else hint
+    first = _reader(get_args(hint)[0])
+    if get_origin(hint) is tuple:
+        return lambda value: tuple(map(first, value))
+    if get_origin(hint) is Mapping:
+        other = _reader(get_args(hint)[1])
+        if first is str:  # as JSON's keys are
+            return lambda value: {key: other(item) for key, item in value.items()}
+        return lambda value: {first(key): other(item) for key, item in value.items()}
+    return lambda value: None if value is None else first(value)  # of a union the first type
 
 
 def _tupled(bound: Any) -> Any:

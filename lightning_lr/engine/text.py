@@ -123,13 +123,27 @@ def failed_restores(count: int) -> str:
 # --- probabilities ----------------------------------------------------------------------------------------------------
 
 
+def percent(probability: float) -> str:
+    """A probability in per cent; never certain.
+
+    >>> percent(0.874), percent(0.9999), percent(0.0)
+    ('87 %', '99 %', '1 %')
+    """
+    return f"{min(max(100 * probability, 1), 99):.0f} %"
+
+
+def likely(what: str, probability: float) -> str:
+    """What is stated, and how probable it is."""
+    return f"{what} ({percent(probability)} likely)"
+
+
 def probably(what: str, probability: float, why: str) -> str:
-    """What is stated with a probability.
+    """What is stated with a probability, and why; the reason first, since a console may have no room for all.
 
     >>> probably("stalled", 0.874, "no new best")
-    'stalled with probability 0.87: no new best'
+    'no new best; stalled (87 % likely)'
     """
-    return f"{what} with probability {probability:.2f}: {why}"
+    return f"{why}; {likely(what, probability)}"
 
 
 def cannot_tell_yet(checks: float, fewest: float) -> str:
@@ -157,18 +171,18 @@ def undiagnosed(stalled: float, diverging: float | None, views: str) -> str:
     """How sure it is that nothing is the matter, and where the monitors stand.
 
     >>> undiagnosed(0.04, None, "val_loss 0.5"), undiagnosed(0.6, 0.1, "val_loss 0.5")
-    ('improving with probability 0.96: val_loss 0.5', 'cannot tell (stalled with probability 0.60): val_loss 0.5')
+    ('improving (96 % likely): val_loss 0.5', 'cannot tell; stalled (60 % likely): val_loss 0.5')
     """
     worst = max(stalled, diverging or 0.0)
     if worst < 0.5:
-        return probably("improving", 1 - worst, views)
+        return f"{likely('improving', 1 - worst)}: {views}"
     what = "stalled" if worst == stalled else "diverging"
-    return f"cannot tell ({what} with probability {worst:.2f}): {views}"
+    return f"cannot tell; {likely(what, worst)}: {views}"
 
 
 def overfitted(stall: float, overfitting: float, why: str) -> str:
     """That a stall is due to overfitting, with both probabilities."""
-    return f"stalled with probability {stall:.2f}, by overfitting with {overfitting:.2f}: {why}"
+    return f"{probably('stalled', stall, why)}, {likely('by overfitting', overfitting)}"
 
 
 def worse_than_best(monitor: str, value: float, best: float, best_check: float, trains: bool) -> str:

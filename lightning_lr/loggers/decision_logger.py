@@ -80,7 +80,9 @@ class DecisionLog:
             return
         if self.tab is not None:
             for name, rows in tables_due(history).items():
-                self._text(name, decision_list(rows), step)
+                # At one and the same step: of those TensorBoard shows the newest alone, else each list would be below
+                # the one that holds it too. Each item names its own step.
+                self._text(name, decision_list(rows), 0)
         self.tables.write(history, [*reviewed, *decided], step)
         for logger in self.loggers:
             # Else an event would stay in memory for up to two minutes, and be lost in a crash, which it may explain.

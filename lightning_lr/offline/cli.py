@@ -24,7 +24,8 @@ WRONG = 2
 DESCRIPTION = "Look at the learning-rate decisions of a training run, and replay any run that some tool logged."
 RUN = (
     "a journal (lr_journal.jsonl), TensorBoard event files, a table of metrics (Lightning, Keras, fastai, "
-    "Ultralytics, W&B exports, by hand), Hugging Face's trainer_state.json, a W&B or MLflow run, or a folder with one"
+    "Ultralytics, W&B exports, by hand), JSON records, the printed lines of a training loop, Hugging Face's "
+    "trainer_state.json, a W&B or MLflow run, or a folder with one"
 )
 
 COMMANDS = {

@@ -41,7 +41,6 @@ class LRSchedule:
         ends_at: step at which the run is to end before its budget; ``None`` where it is not.
         lowest: the lowest multiple since the end began: it never rises because the budget has changed.
         may_end: whether a decision may begin the end now: nothing else ends the run.
-        anneals: whether a curve is laid over the budget once it is known.
         asks_again: whether all ranks agree on the budget at the next batch, since it may be another one.
         agreed_at: step at which they last did; at the start they do so when the run is set up.
     """

@@ -74,9 +74,13 @@ class Plan:
             unexpanded(target).copy_(unexpanded(self._tensors[number], target), non_blocking=True)
         wait([target for target, _ in self._copies])
         for optimizer, known, state, groups in self._optimizers:
+            trains = _trains(optimizer)
             _put_state(optimizer, known, state)
             for group, kept in zip([g for g in optimizer.param_groups if g["params"]], groups, strict=False):
                 group.update(kept)
+            if _trains(optimizer) != trains:
+                switch: Any = optimizer
+                _ = switch.train() if trains else switch.eval()
 
     def _state(self, index: int, optimizer: Optimizer, described: dict[str, Any]) -> dict[Any, Any]:
         """Key of ``optimizer.state`` (parameter, or a string) → the value that it will have."""
@@ -132,6 +136,15 @@ class Plan:
         sharded: Any = param
         mesh, placements = sharded.device_mesh, sharded.placements
         return DTensor.from_local(made, mesh, placements, run_check=False, shape=param.shape, stride=param.stride())
+
+
+def _trains(optimizer: Any) -> bool | None:
+    """Whether an optimizer that has two modes, with other weights in each (ScheduleFree), is in that of training.
+
+    The one of the moment at which a snapshot was taken is not that of the moment at which it is put back.
+    """
+    has_modes = callable(getattr(optimizer, "train", None)) and callable(getattr(optimizer, "eval", None))
+    return bool(optimizer.param_groups[0].get("train_mode")) if has_modes else None
 
 
 def _put_state(optimizer: Optimizer, known: int, rebuilt: dict[Any, Any]) -> None:

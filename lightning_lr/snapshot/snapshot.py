@@ -50,7 +50,7 @@ def _outside_autograd(function: Callable[P, R]) -> Callable[P, R]:
 
 @dataclass
 class Snapshot:
-    """Weights, buffers, optimizer state and scaler state at one moment; made by :meth:`take`.
+    """Weights, buffers, optimizer state and scaler state at one moment; made by :meth:`now`.
 
     Attributes:
         tensors: the host copies, each distinct tensor once.
@@ -67,7 +67,7 @@ class Snapshot:
     Example:
         >>> model = nn.Linear(2, 1)
         >>> optimizer = torch.optim.Adam(model.parameters())
-        >>> snapshot, before = Snapshot.take(model, [optimizer]), model.weight.clone()
+        >>> snapshot, before = Snapshot.now(model, [optimizer]).copied(), model.weight.clone()
         >>> model(torch.ones(1, 2)).sum().backward(); optimizer.step()
         >>> snapshot.restore(model, [optimizer])
         ()
@@ -87,32 +87,6 @@ class Snapshot:
 
     @classmethod
     @_outside_autograd
-    def take(
-        cls,
-        module: nn.Module,
-        optimizers: Sequence[Optimizer],
-        scaler: Any = None,
-        reuse: Snapshot | None = None,
-        averaged_models: AveragedModels = NONE,
-        left_out: Mapping[str, int] = NONE,
-    ) -> Snapshot:
-        """Copy the present state to the host; waits once for the device, at the end.
-
-        Args:
-            module: the LightningModule, or whatever holds the weights.
-            optimizers: ``trainer.optimizers``, always in the same order.
-            scaler: the gradient scaler of the precision plugin, if there is one.
-            reuse: a former snapshot whose memory is taken over. It is empty afterwards.
-            averaged_models: further copies of the weights that training changes, by name.
-            left_out: what training does not change, by name: not copied, but :meth:`restore` looks whether it is so.
-
-        Raises:
-            UnsupportedError: something cannot be copied; ``reuse`` is then still whole.
-        """
-        return cls.now(module, optimizers, scaler, averaged_models, left_out).copied(reuse)
-
-    @classmethod
-    @_outside_autograd
     def now(
         cls,
         module: nn.Module,
@@ -121,10 +95,17 @@ class Snapshot:
         averaged_models: AveragedModels = NONE,
         left_out: Mapping[str, int] = NONE,
     ) -> Snapshot:
-        """The present state itself, not a copy: to write it somewhere before the next step changes it.
+        """The present state itself, not a copy: to copy or to write it before the next step changes it.
+
+        Args:
+            module: the LightningModule, or whatever holds the weights.
+            optimizers: ``trainer.optimizers``, always in the same order.
+            scaler: the gradient scaler of the precision plugin, if there is one.
+            averaged_models: further copies of the weights that training changes, by name.
+            left_out: what training does not change, by name: not copied, but :meth:`restore` looks whether it is so.
 
         Raises:
-            UnsupportedError: something could not be copied.
+            UnsupportedError: something cannot be copied.
         """
         sources = Sources()
         names = {name: sources.number(name, tensor) for name, tensor in named(module) if name not in left_out}
@@ -146,7 +127,11 @@ class Snapshot:
 
     @_outside_autograd
     def copied(self, reuse: Snapshot | None = None) -> Snapshot:
-        """The same in host memory; into that of a former snapshot, which is empty afterwards, as far as it fits."""
+        """The same in host memory; waits once for the device, at the end.
+
+        Args:
+            reuse: a former snapshot whose memory is taken over as far as it fits. It is empty afterwards.
+        """
         former = reuse.tensors if reuse is not None else []
         if reuse is not None:
             reuse.tensors = []
@@ -184,10 +169,10 @@ class Snapshot:
         since keep their state there, because nothing is known about it.
 
         Args:
-            module: the LightningModule, or whatever holds the weights.
-            optimizers: ``trainer.optimizers``, always in the same order.
-            scaler: the gradient scaler of the precision plugin, if there is one.
-            averaged_models: further copies of the weights that training changes, by name.
+            module: as for :meth:`now`; the others as well.
+            optimizers: likewise.
+            scaler: likewise.
+            averaged_models: likewise.
             without: plain numbers of the module that stay as they are.
 
         Returns:

@@ -180,7 +180,7 @@ def a_snapshot(folder: Path) -> Snapshot:
     optimizer = torch.optim.Adam(model.parameters())
     model(torch.ones(1, 2)).sum().backward()
     optimizer.step()
-    return Snapshot.take(model, [optimizer])
+    return Snapshot.now(model, [optimizer]).copied()
 
 
 def fed_probe(_: Path) -> LayerProbe:

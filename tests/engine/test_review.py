@@ -100,8 +100,8 @@ def test_a_raise_in_a_descent_that_slows_down_by_itself_is_not_asked_for_more() 
 @pytest.mark.parametrize(
     ("losses", "detectors", "expected", "said"),
     [
-        ([1.0, 0.9, 0.95], (Slow(2),), "...", "this state is not the best, and could not be brought back"),
-        ([1.0, 0.9, 5.0, 0.85, 0.8, 0.7], (Diverges(2), Slow(3)), "..r...", "no raise: the rate is on the move"),
+        ([1.0, 0.9, 0.95], (Slow(2),), "...", "raise skipped: the current weights are not the best snapshot"),
+        ([1.0, 0.9, 5.0, 0.85, 0.8, 0.7], (Diverges(2), Slow(3)), "..r...", "raise skipped: "),
     ],
 )
 def test_where_no_raise_is_tried(losses: list[float], detectors: tuple, expected: str, said: str) -> None:

@@ -21,7 +21,8 @@ SHOWN = 10
 
 @pytest.mark.parametrize("name", RUNS)
 def test_run_is_as_recorded(name: str, tmp_path: Path) -> None:
-    pairs = journals.differences(journals.recorded(name), journals.parsed(RUNS[name](tmp_path)))
+    got = [_without_unrecorded(line) for line in journals.parsed(RUNS[name](tmp_path))]
+    pairs = journals.differences(journals.recorded(name), got)
     found = [difference for difference in pairs if not _is_evidence_of_an_unrecorded_condition(difference)]
     if found:
         shown = "\n".join(map(str, found[:SHOWN]))
@@ -53,6 +54,13 @@ def test_no_sentence_depends_on_rounding() -> None:
     """Values on an exact line have an error of 0 or of 5e-17, as the version of Python has it."""
     said = [line["decision"]["reason"] for line in _checks()]
     assert [sentence for sentence in said if re.search(r"\de-1[2-9]|[1-9]\d* ± 0 over", sentence)] == []
+
+
+def _without_unrecorded(line: dict) -> dict:
+    """A new detector that cannot tell yet suspects its condition at nearly every check; that is no other decision."""
+    if "suspected" in line:
+        line["suspected"] = [condition for condition in line["suspected"] if condition not in UNRECORDED]
+    return line
 
 
 def _is_evidence_of_an_unrecorded_condition(difference: journals.Difference) -> bool:

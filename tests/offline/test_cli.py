@@ -129,7 +129,7 @@ def two_runs(folder):
     for version in ("version_0", "version_1"):
         write_csv(folder / version, plain_run(FLAT))
     (folder / "version_2").mkdir()
-    (folder / "version_2" / "metrics.csv").write_text("epoch,acc\n0,0.5\n")
+    (folder / "version_2" / "metrics.csv").write_text("epoch,acc,score\n0,0.5,0.5\n")
     return folder
 
 

@@ -21,7 +21,7 @@ from lightning_lr.engine.settings import settings_from
 from lightning_lr.engine.vocabulary import Action, Condition
 from lightning_lr.offline import curves
 from lightning_lr.offline.cli import main
-from lightning_lr.offline.report.conclusion import Kind, conclusion_of, found_conditions
+from lightning_lr.offline.report.conclusion import Kind, conclusion_of, found_by_detectors
 from lightning_lr.offline.report.run_summary import summarize
 from tests.helpers.logs import write_csv
 from tests.offline.test_formats import DATA
@@ -31,7 +31,7 @@ def concluded(readings, mode="min"):
     hold = Decision(0, 0, 0, Action.HOLD, Condition.HEALTHY, 1.0, {}, {}, "")
     lines = [JournalLine(reading, replace(hold, check=reading.check), Adjustment({})) for reading in readings]
     summary = summarize(lines, settings_from(mode=mode))
-    return conclusion_of(summary, found_conditions(summary))
+    return conclusion_of(summary, found_by_detectors(summary))
 
 
 ENDS = [
@@ -111,6 +111,12 @@ SENTENCES = [
         "val_loss rose after epoch 8; 13 of 22 epochs brought nothing. Whether it overfits cannot be told without a training loss.",
     ),
     ({"val_acc": [1 - value for value in FALLS]}, "val_acc was still improving at the end"),
+    (
+        {"val_loss": RISES, "train_loss": [1 / (1 + e) for e in range(22)]},
+        "At the last check a stall is 99 % likely, overfitting 99 %.",
+    ),
+    ({"val_loss": FLAT}, "At the last check a stall is 92 % likely."),
+    ({"val_loss": FALLS}, "At the last check a stall is 2 % likely."),
     ({"val_loss": [1.0, math.nan, math.nan, math.nan]}, "val_loss was not finite any more after epoch 0."),
 ]
 
@@ -151,7 +157,9 @@ def test_no_claim_about_rates_that_the_log_does_not_bear_out(tmp_path, capsys, r
 def test_the_report_as_one_document(tmp_path, capsys):
     assert main(["report", str(table(tmp_path, {"val_loss": RISES, "train_loss": FALLS + FALLS[-2:]})), "--json"]) == 0
     document = json.loads(capsys.readouterr().out)
+    probabilities = document["conclusion"].pop("probabilities")
     assert document["conclusion"] == {"kind": "overfitting", "since_check": 8, "since_epoch": 8}
+    assert min(probabilities["plateau"], probabilities["overfitting"]) > 0.9
     assert document["best"] == {"value": pytest.approx(0.2), "check": 8, "epoch": 8}
     assert document["advice"][0].startswith("val_loss began to overfit")
 
@@ -171,3 +179,4 @@ def test_public_curves_with_labels():
     assert kinds["overfit"].count(Kind.OVERFITTING) >= 8
     assert Kind.IMPROVING not in kinds["overfit"] + kinds["plateau"]
     assert Kind.OVERFITTING not in kinds["healthy"]
+    assert Kind.FLAT not in kinds["healthy"]

@@ -40,6 +40,20 @@ def table(text, rows, name="log.csv", encoding="utf-8"):
     return write
 
 
+def given(name, text, packed=False):
+    """A file that is to be named itself."""
+
+    def write(folder):
+        (folder / name).write_bytes(gzip.compress(text.encode()) if packed else text.encode())
+        return folder / name
+
+    return write
+
+
+def each_epoch(line):
+    return "".join(line(epoch, *values) for epoch, values in EPOCHS)
+
+
 def german(*values):
     return ";".join(str(value).replace(".", ",") for value in values)
 
@@ -93,6 +107,14 @@ def wandb_chart(folder):
     return folder
 
 
+def wandb_chart_over_epochs(folder):
+    rows = [["epoch", "a-1 - val_loss", "a-1 - val_loss__MIN", "a-1 - train_loss", "a-1 - lr"]]
+    rows += [[e, v, v, t, r] for e, (v, t, r) in EPOCHS]
+    with (folder / "wandb_export_2025.csv").open("w", newline="") as file:
+        csv.writer(file, quoting=csv.QUOTE_ALL).writerows(rows)
+    return folder
+
+
 def wandb_history(folder):
     """As older clients wrote it, beside the last values."""
     files = folder / "wandb" / "run-1" / "files"
@@ -110,6 +132,27 @@ def keras_board(folder):
         folder, [(e, {"epoch_loss": t, "epoch_val_loss": v, "learning_rate": r}) for e, (v, t, r) in EPOCHS]
     )
 
+
+def keras_folders(folder):
+    """Keras' TensorBoard callback: one folder for each set of data."""
+    write_events(folder / "train", [(e, {"epoch_loss": t, "epoch_learning_rate": r}) for e, (_, t, r) in EPOCHS])
+    write_events(folder / "validation", [(e, {"epoch_loss": v}) for e, (v, _, _) in EPOCHS])
+    return folder
+
+
+def add_scalars(folder):
+    """``SummaryWriter.add_scalars("loss", {"train": …, "val": …})``: a folder for each curve, beside the run's own file."""
+    write_events(folder, [(e, {"lr": r}) for e, (_, _, r) in EPOCHS])
+    for place, curve in ((0, "val"), (1, "train")):
+        write_events(folder / f"loss_{curve}", [(e, {"loss": values[place]}) for e, values in EPOCHS])
+    return folder
+
+
+OPENMMLAB = [
+    {"mode": mode, "epoch": epoch + 1, "iter": 10 * epoch + 10, **logged}
+    for epoch, (v, t, r) in EPOCHS
+    for mode, logged in (("train", {"lr": r, "loss": t}), ("val", {"lr": r, "loss": v, "bbox_mAP": 0.5}))
+]
 
 # what wrote it → files, monitor, training loss, rate
 FORMATS = {
@@ -157,15 +200,49 @@ FORMATS = {
               lambda e, v, t, r: f"{e},{5 * e},1.5,1e9,{t},{v},{r},{e}.0"), "eval/loss", "train/loss", "train/learning_rate"),
     "W&B, the history of older clients": (wandb_history, "val.loss", "train.loss", "lr"),
     "Keras in TensorBoard": (keras_board, "epoch_val_loss", "epoch_loss", "learning_rate"),
+    "Keras in TensorBoard, a folder for each set": (
+        keras_folders, "validation/epoch_loss", "train/epoch_loss", "train/epoch_learning_rate"),
+    "add_scalars of torch": (add_scalars, "loss_val", "loss_train", "lr"),
+    "W&B, a chart over epochs": (wandb_chart_over_epochs, "val_loss", "train_loss", "lr"),
+    "by hand, comments above": (
+        table("# my run\n# seed 3\nepoch,loss,val_loss,lr", lambda e, v, t, r: f"{e},{t},{v},{r}"), "val_loss", "loss", "lr"),
+    "by hand, decimal commas in quotes": (
+        table("epoch,loss,val_loss,lr", lambda *row: ",".join(f'"{x}"' for x in german(row[0], row[2], row[1], row[3]).split(";"))),
+        "val_loss", "loss", "lr"),
+    "by hand, letters of Latin-1": (
+        table("epoch,Güte,loss,val_loss,lr", lambda e, v, t, r: f"{e},9,{t},{v},{r}", encoding="latin-1"), "val_loss", "loss", "lr"),
+    "by hand, compressed": (
+        given("log.csv.gz", "epoch,loss,val_loss,lr\n" + each_epoch(lambda e, v, t, r: f"{e},{t},{v},{r}\n"), packed=True),
+        "val_loss", "loss", "lr"),
+    "JSON, nested, one object a line": (
+        given("log.jsonl", each_epoch(lambda e, v, t, r: json.dumps({"epoch": e, "train": {"loss": t}, "val": {"loss": v}, "lr": r}) + "\n")),
+        "val.loss", "train.loss", "lr"),
+    "JSON, a list": (
+        given("log.json", json.dumps([{"epoch": e, "loss": t, "val_loss": v, "lr": r} for e, (v, t, r) in EPOCHS])),
+        "val_loss", "loss", "lr"),
+    "JSON, Keras' history": (
+        given("history.json", json.dumps({"loss": TRAINING, "val_loss": VALIDATION, "lr": RATES})), "val_loss", "loss", "lr"),
+    "JSON, OpenMMLab": (
+        given("20240101.log.json", "".join(json.dumps(one) + "\n" for one in OPENMMLAB)), "val/loss", "train/loss", "val/lr"),
+    "printed, name=value": (
+        given("train.txt", each_epoch(lambda e, v, t, r: f"Epoch {e}: loss={t} val_loss={v} lr={r}\n")), "val_loss", "loss", "lr"),
+    "printed, by a logger": (
+        given("run.log", each_epoch(lambda e, v, t, r: f"[2024-01-01 10:00:00] INFO epoch: {e} | train loss: {t} | valid loss: {v} | lr: {r:.1e}\n")),
+        "valid loss", "train loss", "lr"),
+    "printed, in brackets": (
+        given("nohup.out", "epochs: 9, lr: 9\n" + each_epoch(lambda e, v, t, r: f"Epoch [{e}/4], Loss: {t:.4f}, Val Loss: {v:.4f}, LR: {r}\n")),
+        "Val Loss", "Loss", "LR"),
+    "printed, Keras": (
+        given("out.log", each_epoch(lambda e, v, t, r: f"Epoch {e + 1}/4\n9/9 [=====] - 0s 2ms/step - loss: {t} - val_loss: {v} - lr: {r}\n")),
+        "val_loss", "loss", "lr"),
 }  # fmt: skip
 
 
 @pytest.mark.parametrize("tool", FORMATS)
 def test_read_with_no_option(tmp_path, tool):
     write, monitor, train, rate = FORMATS[tool]
-    write(tmp_path)
 
-    run = open_run(tmp_path)
+    run = open_run(write(tmp_path))
     readings = [line.reading for line in run.lines()]
 
     assert run.settings.monitors == (monitor,)
@@ -274,10 +351,50 @@ def summary_alone(folder):
     return folder
 
 
+def file(name, content):
+    def write(folder):
+        (folder / name).write_bytes(content)
+        return folder / name
+
+    return write
+
+
+DAMAGED = "the file is damaged or cut off (int too "
+
 REFUSED = [
+    # a step or a value that no machine number holds
+    (file("log.csv", b"step,val_loss\n0,1\n1e30,0.5\n"), DAMAGED),
+    (file("log.csv", b"epoch,val_loss\n0,1\n1e30,0.5\n"), DAMAGED),
+    (file("trainer_state.json", json.dumps({"log_history": [{"step": 10**30, "eval_loss": 1.0}]}).encode()), DAMAGED),
+    (file("trainer_state.json", json.dumps({"log_history": [{"step": 1, "eval_loss": 10**400}]}).encode()), DAMAGED),
+    (file("wandb-history.jsonl", b'{"val_loss": 1, "_step": 1e400}\n'), "damaged or cut off (cannot convert float infinity"),
+    (file("log.json", json.dumps([{"epoch": 1, "val_loss": 10**400}]).encode()), "but it holds others"),
+    (file("log.csv.gz", gzip.compress(b"")[:10] + b"\xff" * 40), "it is no text table (Error -3"),
+    (file("log.csv", "epoch,loss\n0,1\n".encode("utf-16-le")), "it holds NUL bytes; a text in UTF-16 without its mark is to be saved"),
+    (file("log.csv.gz", gzip.compress(b"epoch,loss\n0,1\n")[:12]), "it is no text table (Compressed file ended"),
+    (file("log.csv.gz", b"epoch,loss\n0,1\n"), "it is no text table (Not a gzipped file"),
+    (file("log.jsonl", b'{"epoch": 0, "loss": 1.0}\n{"epoch": 1, "lo'), "one a line or in one list, but it holds others; it may be cut off."),
+    (file("log.json", b"[1, 2, 3]"), "one a line or in one list, but it holds others"),
+    (file("log.json", b"{}"), "but it has no numbers under names."),
+    (file("notes.txt", b"Epoch 3 was the best, loss: low\n"), "but it has no numbers under names."),
     (two_runs_in_a_chart, "it holds 2: a-1, b-2. Export them one by one, or name a column with --monitor."),
     (summary_alone, 'that holds the last values alone. Export it: wandb.Api'),
 ]  # fmt: skip
+
+
+def test_the_metric_of_a_table_that_tensorboard_exports_is_in_its_name(tmp_path):
+    (tmp_path / "run-version_0-tag-val_loss.csv").write_text("Wall time,Step,Value\n1.7e9,10,0.5\n1.8e9,20,0.25\n")
+    run = open_run(tmp_path / "run-version_0-tag-val_loss.csv")
+    assert run.settings.monitors == ("val_loss",)
+    assert [(line.reading.step, line.reading.metrics["val_loss"]) for line in run.lines()] == [(10, 0.5), (20, 0.25)]
+
+
+def test_what_is_printed_beside_a_log_is_no_run_of_the_folder(tmp_path):
+    """Hydra writes ``train.log`` beside the folder of the logger."""
+    FORMATS["printed, name=value"][0](tmp_path)
+    FORMATS["JSON, a list"][0](tmp_path)
+    write_csv(tmp_path / "logs", [(9, {"val_loss": 1.0})])
+    assert open_run(tmp_path).path == tmp_path / "logs" / "metrics.csv"
 
 
 @pytest.mark.parametrize(("make", "message"), REFUSED)

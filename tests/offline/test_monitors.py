@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from lightning_lr.engine.history.metric_names import validation_losses
 from lightning_lr.errors import MissingMetricError
 from lightning_lr.offline.logs.monitors import choose
 
@@ -15,6 +16,7 @@ TABLE = [
     (["Validation-Loss", "training_loss_epoch"], ("Validation-Loss",), "training_loss_epoch", None),
     (["val_loss", "val_loss_epoch", "val_loss_step"], ("val_loss",), None, None),
     (["val_loss_aux", "val_loss"], ("val_loss",), None, None),
+    (["val/loss", "val_loss"], ("val_loss",), None, None),
     (["val_loss_aux", "val_acc"], ("val_loss_aux",), None, None),
     (["val_acc", "val/loss/dataloader_idx_1", "val/loss/dataloader_idx_0"],
      ("val/loss/dataloader_idx_0", "val/loss/dataloader_idx_1"), None, None),
@@ -31,6 +33,7 @@ TABLE = [
     (["train_loss", "test_loss"], ("test_loss",), "train_loss", None),
     (["train_loss", "test_loss", "val_acc"], ("val_acc",), "train_loss", None),
     (["loss", "val_lr", "val_time"], ("loss",), "loss", None),
+    (["acc", "epoch", "lr", "Wall time"], ("acc",), None, None),
 ]  # fmt: skip
 
 
@@ -38,6 +41,7 @@ TABLE = [
 def test_the_rule(names, monitors, train, steps):
     choice = choose(names)
     assert (choice.monitors, choice.train, choice.train_steps) == (monitors, train, steps)
+    assert validation_losses(names) in (monitors, ())  # as a live run chooses
 
 
 def test_the_users_own_choice():
@@ -48,10 +52,10 @@ def test_the_users_own_choice():
 
 MISSING = [
     (
-        ["acc", "epoch"],
+        ["acc", "iou", "epoch"],
         [],
         None,
-        "Expected a metric with a name like val_loss in run/ but it logged acc. Pass --monitor NAME.",
+        "Expected a metric with a name like val_loss in run/ but it logged acc, iou. Pass --monitor NAME.",
     ),
     (
         ["epoch", "step"],

@@ -162,7 +162,7 @@ def cut_journal(folder):
 
 
 def no_loss(folder):
-    write_csv(folder, [(9, {"acc": 0.5})])
+    write_csv(folder, [(9, {"acc": 0.5, "score": 0.5})])
     return folder
 
 
@@ -171,9 +171,8 @@ HEADER = header_line(settings_from(), {})
 LATER = json.dumps(json.loads(HEADER) | {"schema": 99})
 
 FORMATS = (
-    "journal (lr_journal*.jsonl), TensorBoard event files (*tfevents*), Hugging Face trainer state (trainer_state.json, "
-    "checkpoint-*/trainer_state.json), W&B run (*.wandb, wandb-history.jsonl, wandb-summary.json, "
-    "files/wandb-history.jsonl, files/wandb-summary.json), MLflow run (meta.yaml), table of metrics (*.csv, *.tsv, *.log, *.txt)"
+    "journal (lr_journal*.jsonl), TensorBoard event files (*tfevents* …), Hugging Face trainer state (trainer_state.json …), "
+    "W&B run (*.wandb …), MLflow run (meta.yaml), table of metrics (*.csv …)"
 )
 
 BAD = [
@@ -193,15 +192,15 @@ BAD = [
     (cut_journal, "{0}/lr_journal.jsonl, line 22: Expected one JSON object a line but got '{{\"schema\": 1, \"ki'. "
                        "The line may have been cut off."),
     (lambda folder: write_files(metrics__csv=BINARY)(folder) / "metrics.csv",
-     "Expected a table of metrics in {0}/metrics.csv but it is no text table ('utf-8' codec can't decode byte 0x80 in position 128: "
-     "invalid start byte)."),
+     "Expected a table of metrics in {0}/metrics.csv but it is no text table (it holds NUL bytes; a text in UTF-16 without its "
+     "mark is to be saved as UTF-8)."),
     (lambda folder: write_files(metrics__csv=b"a,b\n1,2\n")(folder) / "metrics.csv",
      "Expected a metric with a name like val_loss in {0}/metrics.csv but it logged a, b. Pass --monitor NAME."),
     (lambda folder: write_files(metrics__csv=b"")(folder) / "metrics.csv",
      "Expected a table of metrics in {0}/metrics.csv but it has no numbers under names."),
     (lambda folder: write_files(metrics__csv=b"1,2\n3,4\n")(folder) / "metrics.csv",
      "Expected a line of names in {0}/metrics.csv but its first line holds numbers."),
-    (no_loss, "Expected a metric with a name like val_loss in {0}/metrics.csv but it logged acc. Pass --monitor NAME."),
+    (no_loss, "Expected a metric with a name like val_loss in {0}/metrics.csv but it logged acc, score. Pass --monitor NAME."),
 ]  # fmt: skip
 
 

@@ -14,16 +14,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from lightning.pytorch.callbacks import EarlyStopping
+from lightning.pytorch.loggers import TensorBoardLogger
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from lightning_lr import LearningRateController
 from lightning_lr.engine.history.metric_history import MetricHistory
 from lightning_lr.engine.records import Decision
 from lightning_lr.engine.settings import settings_from
+from lightning_lr.engine.text import markdown
 from lightning_lr.engine.vocabulary import Action, Condition
 from lightning_lr.loggers.decision_history import DecisionHistory
 from lightning_lr.offline.cli import main
 from lightning_lr.offline.report import report
 from lightning_lr.run.console import decision_line, end_line, fitted, start_line
+from lightning_lr.tensorboard_plugin.pages import read_page
 from tests.helpers.scripted import Scripted, data, trainer
 
 ROOT = Path(__file__).parents[2]
@@ -93,7 +97,8 @@ def fitted_run(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("lightning_lr.callbacks._compat.rank_zero_info", printed.append)
         control = LearningRateController(find_lr=False, anneal=True, journal=folder / "lr_journal.jsonl")
-        run = trainer([control], folder, max_epochs=len(RISES), num_sanity_val_steps=0)
+        logger = TensorBoardLogger(folder, "", "")
+        run = trainer([control], folder, max_epochs=len(RISES), num_sanity_val_steps=0, logger=logger)
         run.fit(Scripted({"val_loss": RISES}), data(), data())
     return control, folder, [line.removeprefix("lightning_lr: ") for line in printed]
 
@@ -112,11 +117,20 @@ def test_a_run_from_its_first_line_to_its_last(fitted_run):
 
 
 def test_what_a_change_brought_is_the_same_everywhere(fitted_run, capsys, monkeypatch):
-    """On the console, in the journal and in the report; tests/loggers compares the tables and the tab."""
+    """In the journal, on the console, in the report and its document, in the tab and on the page Text."""
     _, folder, printed = fitted_run
-    monkeypatch.setattr(report, "WIDE", 200)  # a table would break the sentences
+    monkeypatch.setattr(report, "WIDE", 500)  # a table would break the sentences
     main(["report", str(folder)])
     shown = " ".join(capsys.readouterr().out.split())
+    main(["report", str(folder), "--json"])
+    changes = {row["check"]: row for row in json.loads(capsys.readouterr().out)["changes"]}
+    events = EventAccumulator(str(folder), size_guidance={"tensors": 0}).Reload()
+    texts = {
+        tag: [event.tensor_proto.string_val[0].decode() for event in events.Tensors(tag)]
+        for tag in events.Tags()["tensors"]
+    }
+    pages = [read_page(text) for tag, found in texts.items() if "/tab/reviews/" in tag for text in found]
+    in_the_tab = {review["check"]: review["brought"] for page in pages for review in page["reviews"]}
     lines = map(json.loads, (folder / "lr_journal.jsonl").read_text().splitlines())
     reviews = [line["review"] for line in lines if line.get("review")]
     assert reviews
@@ -127,15 +141,19 @@ def test_what_a_change_brought_is_the_same_everywhere(fitted_run, capsys, monkey
         )
         assert any(f"of check {review['check']} {numbers}" in line for line in printed)
         assert numbers in shown
+        assert changes[str(review["check"])]["what it brought"].startswith(numbers)
+        assert in_the_tab[review["check"]].startswith(numbers)
+        assert markdown(numbers) in texts["lr_controller/decisions/text_summary"][-1]
 
 
 IN_A_TERMINAL = """
-import sys
+import logging, sys
 from lightning.pytorch.callbacks import RichProgressBar, TQDMProgressBar
 from lightning_lr import LearningRateController
 from tests.helpers.scripted import Scripted, data, trainer
 from tests.run.test_console import RISES
 bar = {"tqdm": TQDMProgressBar, "rich": RichProgressBar}[sys.argv[1]]()
+logging.getLogger("lightning.pytorch").addHandler(logging.FileHandler(sys.argv[3]))
 run = trainer([LearningRateController(find_lr=False), bar], sys.argv[2], max_epochs=12, enable_progress_bar=True)
 run.fit(Scripted({"val_loss": RISES}), data(), data())
 """
@@ -144,10 +162,10 @@ run.fit(Scripted({"val_loss": RISES}), data(), data())
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("bar", ["tqdm", "rich"])
 def test_no_line_is_glued_to_a_progress_bar(bar, tmp_path):
-    """In a real terminal: whatever stands on a line before one of ours has been erased."""
+    """In a real terminal: whatever stands on a line before one of ours has been erased. A log file has each too."""
     ours, theirs = pty.openpty()
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "TERM": "xterm", "COLUMNS": "150", "LINES": "50"}
-    command = [sys.executable, "-c", IN_A_TERMINAL, bar, str(tmp_path)]
+    command = [sys.executable, "-c", IN_A_TERMINAL, bar, str(tmp_path), str(tmp_path / "run.log")]
     with subprocess.Popen(command, stdin=theirs, stdout=theirs, stderr=theirs, env=environment) as process:
         os.close(theirs)
         shown = b""
@@ -163,6 +181,8 @@ def test_no_line_is_glued_to_a_progress_bar(bar, tmp_path):
     assert process.returncode == 0, shown.decode(errors="replace")
     before = [part.rpartition("\n")[2] for part in shown.decode().split("lightning_lr: ")[:-1]]
     assert len(before) >= 3  # start, decision, end
+    logged = [line for line in (tmp_path / "run.log").read_text().splitlines() if line.startswith("lightning_lr: ")]
+    assert len(logged) == len(before)
     left = [re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", re.split(r"\r|\x1b\[2K", line)[-1]) for line in before]
     assert left == [""] * len(before)
 

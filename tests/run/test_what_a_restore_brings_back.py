@@ -36,11 +36,14 @@ class Net(Scripted):
         super().__init__({"val_loss": LOSSES})
         self.drop = nn.Dropout(0.5)
         self.steps, self._seen, self.warm, self.kl_weight, self.drawn = 0, 0, False, 0.0, 0
+        self.terms, self.drop.seen = {"kl": 0.0, "name": "warm-up"}, {"batches": 0}
 
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
         self.steps += 1
         self._seen += len(batch[0])
         self.kl_weight += 0.125
+        self.terms["kl"] += 0.125
+        self.drop.seen["batches"] += 1
         self.warm = self.current_epoch >= LOST
         self.drop.p *= 0.75
         return super().training_step(batch, batch_idx) + (math.nan if self.current_epoch == LOST else 0.0)
@@ -143,6 +146,8 @@ NUMBERS: dict[str, Callable[[Any], Any]] = {
     "weight of a term": lambda module: module.kl_weight,
     "switch": lambda module: module.warm,
     "of a layer": lambda module: module.drop.p,
+    "in a dict": lambda module: module.terms["kl"],
+    "in a dict of a layer": lambda module: module.drop.seen["batches"],
     "count of the optimizer": lambda module: group_of(module)["k"],
     "sum of the optimizer": lambda module: group_of(module)["weight_sum"],
     "tensor of the optimizer": lambda module: float(group_of(module)["d"]),
@@ -161,6 +166,18 @@ def test_plain_numbers_come_back(what: str) -> None:
     sees = Sees(NUMBERS[what])
     fit(Net(), sees)
     assert sees.after[LOST] == sees.after[BEST] != sees.before[LOST]
+
+
+@pytest.mark.parametrize("options", [{}, {"val_check_interval": 2, "check_val_every_n_epoch": None}], ids=str)
+@pytest.mark.parametrize("mode", ["min", "max"])
+def test_a_best_value_of_lost_weights_is_not_kept(mode: str, options: dict[str, Any]) -> None:
+    """An average of the weights may validate better than ever while the weights themselves are no numbers."""
+    module, ours, sees = Net(), controller(mode=mode), AtSteps()
+    values = [1.0, 0.9, 0.8, 0.7, 0.5, 0.6]
+    module.script = {"val_loss": values if mode == "min" else [2.0 - value for value in values]}
+    trainer([ours, sees], max_epochs=len(LOSSES), num_sanity_val_steps=0, **options).fit(module, data(), data(1))
+    assert [(d.check, d.snapshot_check) for d in ours.decisions] == [(LOST, BEST)]
+    assert torch.equal(sees.weights[2 * (LOST + 1)], sees.weights[2 * (BEST + 1)])
 
 
 @pytest.mark.parametrize("form", ["dict", "list", "copy", "of torch", "helper", "helper of the module"])

@@ -126,7 +126,7 @@ def reloaded(snapshot: Snapshot) -> Snapshot:
 def test_back_and_again_is_the_same_run(cls: type[Optimizer], options: dict[str, Any], before: int) -> None:
     net, optimizer = made(cls, options)
     train(net, optimizer, before, seed=1)
-    then, snapshot = everything(net, optimizer), Snapshot.take(net, [optimizer])
+    then, snapshot = everything(net, optimizer), Snapshot.now(net, [optimizer]).copied()
     train(net, optimizer, 3, seed=2)
     once = everything(net, optimizer)
     assert once != then
@@ -140,7 +140,7 @@ def test_back_and_again_is_the_same_run(cls: type[Optimizer], options: dict[str,
 def test_a_new_process_goes_on_from_the_payload(cls: type[Optimizer], options: dict[str, Any]) -> None:
     net, optimizer = made(cls, options)
     train(net, optimizer, 3, seed=1)
-    then, snapshot = everything(net, optimizer), reloaded(Snapshot.take(net, [optimizer]))
+    then, snapshot = everything(net, optimizer), reloaded(Snapshot.now(net, [optimizer]).copied())
     train(net, optimizer, 2, seed=2)
     other, fresh = made(cls, copy.deepcopy(options))
     snapshot.restore(other, [fresh])
@@ -171,7 +171,7 @@ def pair() -> tuple[Net, Optimizer]:
 
 def test_the_very_same_tensors_are_written(pair: tuple[Net, Optimizer]) -> None:
     net, optimizer = pair
-    before, snapshot = pointers(net, optimizer), Snapshot.take(net, [optimizer])
+    before, snapshot = pointers(net, optimizer), Snapshot.now(net, [optimizer]).copied()
     train(net, optimizer, 1, seed=2)
     snapshot.restore(net, [optimizer])
     assert pointers(net, optimizer) == before
@@ -181,12 +181,12 @@ def test_the_very_same_tensors_are_written(pair: tuple[Net, Optimizer]) -> None:
 def test_a_tied_weight_is_held_once(pair: tuple[Net, Optimizer]) -> None:
     net, _ = pair
     distinct = {id(tensor): tensor for tensor in (*net.parameters(), *net.buffers())}.values()
-    assert len(Snapshot.take(net, []).tensors) == len(distinct)
+    assert len(Snapshot.now(net, []).copied().tensors) == len(distinct)
 
 
 def test_learning_rates_gradients_and_randomness_stay(pair: tuple[Net, Optimizer]) -> None:
     net, optimizer = pair
-    snapshot = Snapshot.take(net, [optimizer])
+    snapshot = Snapshot.now(net, [optimizer]).copied()
     optimizer.param_groups[0]["lr"] = 0.123
     torch.rand(1)
     randomness, gradient = torch.get_rng_state(), net.hidden.weight.grad
@@ -200,7 +200,7 @@ def test_bits_of_nan_and_negative_zero_survive() -> None:
     net = nn.Linear(2, 1)
     with torch.no_grad():
         net.weight.view(torch.int32).copy_(torch.tensor([[0x7FC0BEEF, -0x80000000]]))
-    then, snapshot = everything(net), Snapshot.take(net, [])
+    then, snapshot = everything(net), Snapshot.now(net, []).copied()
     nn.init.ones_(net.weight)
     snapshot.restore(net, [])
     assert everything(net) == then
@@ -209,7 +209,7 @@ def test_bits_of_nan_and_negative_zero_survive() -> None:
 def test_inside_inference_mode_as_validation_hooks_run(pair: tuple[Net, Optimizer]) -> None:
     net, optimizer = pair
     with torch.inference_mode():
-        snapshot = Snapshot.take(net, [optimizer])
+        snapshot = Snapshot.now(net, [optimizer]).copied()
     then = everything(net, optimizer)
     train(net, optimizer, 1, seed=2)
     optimizer.state.clear()
@@ -217,13 +217,13 @@ def test_inside_inference_mode_as_validation_hooks_run(pair: tuple[Net, Optimize
         snapshot.restore(net, [optimizer])
     assert everything(net, optimizer) == then
     train(net, optimizer, 1, seed=2)
-    Snapshot.take(net, [optimizer], reuse=snapshot)
+    Snapshot.now(net, [optimizer]).copied(snapshot)
 
 
 def test_an_expanded_buffer() -> None:
     net = nn.Linear(2, 2)
     net.register_buffer("wide", torch.tensor([[1.0], [2.0]]).expand(2, 3))
-    then, snapshot = everything(net), Snapshot.take(net, [])
+    then, snapshot = everything(net), Snapshot.now(net, []).copied()
     dict(net.named_buffers())["wide"][:, :1].mul_(5)
     reloaded(snapshot).restore(net, [])
     assert everything(net) == then
@@ -235,7 +235,7 @@ def test_memory_formats_and_small_types() -> None:
     optimizer = torch.optim.SGD(net.parameters(), lr=0.1, momentum=0.9)
     net(torch.ones(1, 3, 4, 4).bfloat16()).sum().backward()
     optimizer.step()
-    then, snapshot = everything(net, optimizer), reloaded(Snapshot.take(net, [optimizer]))
+    then, snapshot = everything(net, optimizer), reloaded(Snapshot.now(net, [optimizer]).copied())
     optimizer.state.clear()
     snapshot.restore(net, [optimizer])
     assert everything(net, optimizer) == then
@@ -250,7 +250,7 @@ def test_entries_born_later_go_and_lost_ones_return(pair: tuple[Net, Optimizer])
     net, optimizer = pair
     weight, bias = net.hidden.weight, net.hidden.bias
     del optimizer.state[bias]
-    snapshot = Snapshot.take(net, [optimizer])
+    snapshot = Snapshot.now(net, [optimizer]).copied()
     then = everything(net, optimizer)
     train(net, optimizer, 1, seed=2)
     optimizer.state[weight]["exp_avg"] = torch.zeros(1)
@@ -288,7 +288,7 @@ def test_nested_and_aliased_state(through: Callable[[Snapshot], Snapshot], later
     optimizer = Odd(net.parameters(), lr=0.1)
     optimizer.fill(2)
     then = everything(net, optimizer)
-    snapshot = through(Snapshot.take(net, [optimizer]))
+    snapshot = through(Snapshot.now(net, [optimizer]).copied())
     optimizer.fill(later)
     snapshot.restore(net, [optimizer])
     assert everything(net, optimizer) == then
@@ -297,11 +297,51 @@ def test_nested_and_aliased_state(through: Callable[[Snapshot], Snapshot], later
     assert entry["weight"] is net.weight
 
 
+class TwoModes(torch.optim.SGD):
+    """Has other weights in evaluation than in training, and knows in which mode it is, as ScheduleFree does."""
+
+    def __init__(self, params: Any, lr: float) -> None:
+        super().__init__(params, lr=lr)
+        self.param_groups[0]["train_mode"] = False
+
+    def train(self) -> None:
+        self._to(True)
+
+    def eval(self) -> None:
+        self._to(False)
+
+    @torch.no_grad()
+    def _to(self, trains: bool) -> None:
+        (group,) = self.param_groups
+        if group["train_mode"] != trains:
+            group["train_mode"] = trains
+            for param in group["params"]:
+                param.mul_(2.0 if trains else 0.5)
+
+
+@pytest.mark.parametrize("taken", ["train", "eval"])
+@pytest.mark.parametrize("restored", ["train", "eval"])
+def test_an_optimizer_with_two_modes_stays_in_its_own(taken: str, restored: str) -> None:
+    """The user switches it at a time of their own, and not because of a restore."""
+    net = nn.Linear(2, 2)
+    optimizer = TwoModes(net.parameters(), lr=0.1)
+    getattr(optimizer, taken)()
+    snapshot, then = Snapshot.now(net, [optimizer]).copied(), everything(net)
+    optimizer.train()
+    net(torch.ones(1, 2)).sum().backward()
+    optimizer.step()
+    getattr(optimizer, restored)()
+    snapshot.restore(net, [optimizer])
+    assert optimizer.param_groups[0]["train_mode"] is (restored == "train")
+    getattr(optimizer, taken)()
+    assert everything(net) == then
+
+
 def test_tensors_that_became_one_are_parted_again() -> None:
     net = nn.Linear(1, 1, bias=False)
     optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
     optimizer.state[net.weight] = {"a": torch.tensor(1.0), "b": torch.tensor(2.0)}
-    snapshot = Snapshot.take(net, [optimizer])
+    snapshot = Snapshot.now(net, [optimizer]).copied()
     optimizer.state[net.weight]["b"] = optimizer.state[net.weight]["a"]
     snapshot.restore(net, [optimizer])
     assert [float(value) for value in optimizer.state[net.weight].values()] == [1.0, 2.0]
@@ -311,7 +351,7 @@ def test_a_group_that_joined_later_is_left_alone_and_said() -> None:
     net = Net()
     optimizer = torch.optim.Adam(net.hidden.parameters(), lr=0.01)
     train(net, optimizer, 1, seed=1)
-    snapshot, weight = Snapshot.take(net, [optimizer]), fingerprint(net.norm.weight)
+    snapshot, weight = Snapshot.now(net, [optimizer]).copied(), fingerprint(net.norm.weight)
     optimizer.add_param_group({"params": list(net.norm.parameters())})
     train(net, optimizer, 2, seed=2)
     state = fingerprint(optimizer.state[net.norm.weight])
@@ -330,7 +370,7 @@ def test_several_optimizers() -> None:
     ]
     for optimizer in optimizers:
         train(net, optimizer, 2, seed=1)
-    then, snapshot = everything(net, *optimizers), Snapshot.take(net, optimizers)
+    then, snapshot = everything(net, *optimizers), Snapshot.now(net, optimizers).copied()
     for optimizer in optimizers:
         train(net, optimizer, 2, seed=2)
     snapshot.restore(net, optimizers)
@@ -343,7 +383,7 @@ def test_several_optimizers() -> None:
 def test_scaler() -> None:
     net, scaler = nn.Linear(1, 1), torch.amp.GradScaler("cpu", init_scale=8.0)
     scaler.scale(torch.ones(1))
-    snapshot = reloaded(Snapshot.take(net, [], scaler))
+    snapshot = reloaded(Snapshot.now(net, [], scaler).copied())
     scaler.update(2.0)
     assert snapshot.restore(net, [], scaler) == ()
     assert scaler.get_scale() == 8.0
@@ -356,7 +396,7 @@ def test_scaler() -> None:
 )
 def test_a_scaler_on_one_side_only_is_said(then: Any, now: Any) -> None:
     net = nn.Linear(1, 1)
-    (note,) = Snapshot.take(net, [], then).restore(net, [], now)
+    (note,) = Snapshot.now(net, [], then).copied().restore(net, [], now)
     assert note.startswith("the gradient scaler was left alone")
 
 
@@ -367,7 +407,10 @@ def test_a_scaler_on_one_side_only_is_said(then: Any, now: Any) -> None:
 def test_averages_go_back_too(through: Callable[[Snapshot], Snapshot]) -> None:
     net = nn.Linear(2, 1)
     average = torch.optim.swa_utils.AveragedModel(net)
-    then, snapshot = everything(average), through(Snapshot.take(net, [], averaged_models={"ema": dict(named(average))}))
+    then, snapshot = (
+        everything(average),
+        through(Snapshot.now(net, [], averaged_models={"ema": dict(named(average))}).copied()),
+    )
     nn.init.ones_(net.weight)
     average.update_parameters(net)
     assert everything(average) != then
@@ -378,7 +421,7 @@ def test_averages_go_back_too(through: Callable[[Snapshot], Snapshot]) -> None:
 @pytest.mark.parametrize(("then", "now"), [((), ("ema",)), (("ema",), ())], ids=["none then", "none now"])
 def test_an_average_on_one_side_only_is_said(then: Any, now: Any) -> None:
     net = nn.Linear(1, 1)
-    snapshot = Snapshot.take(net, [], averaged_models={name: dict(named(nn.Linear(1, 1))) for name in then})
+    snapshot = Snapshot.now(net, [], averaged_models={name: dict(named(nn.Linear(1, 1))) for name in then}).copied()
     (note,) = snapshot.restore(net, [], averaged_models={name: dict(named(nn.Linear(1, 1))) for name in now})
     assert note.startswith("the averaged weights of ema were left alone")
 
@@ -388,10 +431,10 @@ def test_an_average_on_one_side_only_is_said(then: Any, now: Any) -> None:
 
 def test_reuse_takes_over_the_former_memory(pair: tuple[Net, Optimizer]) -> None:
     net, optimizer = pair
-    first = Snapshot.take(net, [optimizer])
+    first = Snapshot.now(net, [optimizer]).copied()
     held = {tensor.data_ptr() for tensor in first.tensors}
     train(net, optimizer, 1, seed=2)
-    then, second = everything(net, optimizer), Snapshot.take(net, [optimizer], reuse=first)
+    then, second = everything(net, optimizer), Snapshot.now(net, [optimizer]).copied(first)
     assert {tensor.data_ptr() for tensor in second.tensors} == held
     assert first.tensors == []
     train(net, optimizer, 1, seed=3)
@@ -401,8 +444,8 @@ def test_reuse_takes_over_the_former_memory(pair: tuple[Net, Optimizer]) -> None
 
 def test_reuse_of_another_form_takes_what_fits(pair: tuple[Net, Optimizer]) -> None:
     net, optimizer = pair
-    then, former = everything(net, optimizer), Snapshot.take(nn.Linear(4, 4), [])
-    snapshot = Snapshot.take(net, [optimizer], reuse=former)
+    then, former = everything(net, optimizer), Snapshot.now(nn.Linear(4, 4), []).copied()
+    snapshot = Snapshot.now(net, [optimizer]).copied(former)
     train(net, optimizer, 1, seed=2)
     snapshot.restore(net, [optimizer])
     assert everything(net, optimizer) == then
@@ -433,7 +476,7 @@ class Strange(Odd):
 )
 def test_another_model(other: Callable[[], nn.Module], optimizers: int, message: str) -> None:
     net, module = nn.Linear(2, 2), other()
-    snapshot = Snapshot.take(net, [adam(net)])
+    snapshot = Snapshot.now(net, [adam(net)]).copied()
     others = [adam(module) for _ in range(optimizers)]
     then = everything(module, *others)
     with pytest.raises(UnsupportedError, match=f"(?s){message}.*Nothing was restored"):
@@ -444,7 +487,7 @@ def test_another_model(other: Callable[[], nn.Module], optimizers: int, message:
 def test_other_parameters_in_the_optimizer_leave_the_weights_alone() -> None:
     first, second = nn.Linear(2, 2), nn.Linear(2, 3)
     both = nn.ModuleList([first, second])
-    snapshot = Snapshot.take(both, [adam(first, second)])
+    snapshot = Snapshot.now(both, [adam(first, second)]).copied()
     nn.init.ones_(first.weight)
     then = everything(both)
     for optimizer in (adam(second, first), adam(first)):
@@ -464,16 +507,16 @@ def test_other_parameters_in_the_optimizer_leave_the_weights_alone() -> None:
 def test_what_cannot_be_taken(make: Callable[[], Any], message: str) -> None:
     module, optimizers = make()
     with pytest.raises(UnsupportedError, match=message):
-        Snapshot.take(module, optimizers)
+        Snapshot.now(module, optimizers).copied()
 
 
 def test_strange_state_is_named_and_the_former_snapshot_stays_whole() -> None:
     net = nn.Linear(1, 1)
     optimizer = Strange(net.parameters(), lr=0.1)
-    former = Snapshot.take(net, [optimizer])
+    former = Snapshot.now(net, [optimizer]).copied()
     optimizer.fill(1)
     with pytest.raises(UnsupportedError, match=r"got set at optimizer 0, state 0\.strange"):
-        Snapshot.take(net, [optimizer], reuse=former)
+        Snapshot.now(net, [optimizer]).copied(former)
     assert former.tensors
 
 
@@ -515,7 +558,7 @@ def test_each_rank_goes_back_with_its_own_shards() -> None:
         step(0)
         then = local()
         validate()
-        snapshot = reloaded(Snapshot.take(net, [optimizer]))
+        snapshot = reloaded(Snapshot.now(net, [optimizer]).copied())
         step(1)
         after = local()
         validate()

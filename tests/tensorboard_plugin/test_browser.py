@@ -46,7 +46,7 @@ FLAGS = [
 ]
 # Of TensorBoard's own page, not of ours.
 NOT_OURS = ("Three.js", "software WebGL", "favicon.ico")
-STATES = ("best check", "state put back")
+STATES = ("best check", "restored")
 EVIL = "<script>window.harm=1</script><img src=x onerror=window.harm=1>"
 
 pytestmark = pytest.mark.slow
@@ -212,7 +212,7 @@ def test_a_mark_lies_on_the_curve_that_it_was_found_on(page):
     marks = {t["name"]: {tuple(p) for p in t["points"]} for t in traces if t["mode"] == "markers" and t["axis"] == "y"}
     assert marks.pop("loss spike") <= curves["train_loss"]
     assert [name for name, found in marks.items() if not found <= curves["val_loss"]] == []
-    assert {"anneal", "best check", "state put back"} <= marks.keys()
+    assert {"anneal", "best check", "restored"} <= marks.keys()
     assert not {"healthy"} & marks.keys()
     (rate,) = (t["points"] for t in traces if t["name"] == "lr-SGD")
     on_rate = [tuple(p) for t in traces if t["mode"] == "markers" and t["axis"] == "y2" for p in t["points"]]
@@ -224,8 +224,8 @@ def test_a_strip_of_probabilities(page):
     """Between the panels, where the engine states some; what cannot be told yet is a gap, and says so."""
     page.choose("stated").drawn("stated", 60)
     strips = [t for t in page.traces("stated") if t["axis"] == "y5"]
-    assert [(t["name"], t["points"]) for t in strips] == [("plateau", 60), ("overfitting", 60)]
-    assert strips[1]["y"][0] is None
+    assert [(t["name"], t["points"]) for t in strips] == [("plateau", 60)] * 2 + [("overfitting", 60)] * 2
+    assert [t["y"][0] for t in strips[2:]] == [0, None]  # no area where nothing is stated, and no line
     page.point_at("stated", 4)
     said = page.until(lambda: "check 4 ·" in page.text(".hover") and page.text(".hover"), "the numbers of a check")
     assert "probability: plateau\n7 %" in said
@@ -266,7 +266,7 @@ def test_hover_shows_the_sentence_the_evidence_and_the_review(page):
     said = page.until(lambda: page.text(".hover:not([hidden])"), "the hover box")
     assert "divergence: val_loss did what it does at check 6 → restore, learning rate × 0.3 (lr-SGD 0.1 → 0.03)" in said
     assert "decision 1 · check 6 · epoch 6 · step 69" in said
-    words = ("evidence", "test statistic 0.42", "needed for a yes 0.25", "since the best 3 checks", "what it brought")
+    words = ("evidence", "test statistic 0.42", "threshold 0.25", "since the best 3 checks", "what it brought")
     said_plainly = " ".join(said.lower().split())
     assert [part for part in words if part not in said_plainly] == []
     assert "slope a check −0.012 ± 0.004" in said_plainly

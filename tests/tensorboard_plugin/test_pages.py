@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import math
 import re
+from types import SimpleNamespace
 
 import pytest
 
-from lightning_lr.engine.detectors import KIND_MARKS, default_detectors
+from lightning_lr.engine.detectors import KIND_MARKS, default_detectors, look_of
 from lightning_lr.engine.detectors.base import MARKS
+from lightning_lr.engine.vocabulary import Condition
 from lightning_lr.tensorboard_plugin.assets import static_files
 from lightning_lr.tensorboard_plugin.pages import (
     MOST_RATES,
@@ -21,6 +23,10 @@ from lightning_lr.tensorboard_plugin.pages import (
     decisions_page,
     read_page,
 )
+from tests.helpers.tab_runs import TabRun
+from tests.helpers.tab_server import ROOT
+
+JOURNALS = ROOT / "tests" / "golden" / "journals"
 
 RATES = {"lr-SGD": 0.1}
 
@@ -56,6 +62,34 @@ def test_the_tab_draws_every_mark():
     paths = script.partition("const PATHS = {")[2].partition("}")[0]
     assert set(re.findall(r'^  "?([a-z-]+)"?:', paths, re.MULTILINE)) == MARKS | {"circle-open", *KIND_MARKS.values()}
     assert {detector.mark for detector in default_detectors()} <= MARKS
+
+
+def test_the_tab_names_every_number_of_a_decision():
+    """All that the decisions of the golden runs rest on; what has no name of its own has one that reads as one."""
+    script = static_files()["/evidence.js"].read_text(encoding="utf-8")
+    named = set(re.findall(r"^  (\w+): (?:\[|null)", script.partition("const NAMES = {")[2], re.MULTILINE))
+    plain = {"gradient_disparity", "relative_disparity", "loss_stands_still", "output_is_still", "steps"}
+    lines = [json.loads(line) for path in JOURNALS.glob("*.jsonl") for line in path.read_text().splitlines()]
+    numbers = {name.split("/")[0] for line in lines for name in line.get("decision", {}).get("evidence", {})}
+    unnamed = {name for name in numbers - named if not re.match(r"way_|loss at ", name) and not name.endswith("_error")}
+    assert len(numbers) > 40
+    assert unnamed == plain
+
+
+def test_every_probability_of_a_page_has_its_color(tmp_path):
+    """Also if the newest check states none."""
+    run = TabRun(tmp_path, stated=True)
+    pages = []
+    writer = SimpleNamespace(file_writer=SimpleNamespace(add_summary=lambda summary, _: pages.append(summary)))
+    for check in range(3):
+        entry = run.next_entry()
+        if check == 2:
+            object.__setattr__(entry.decision, "probabilities", {"plateau": None})
+        run.tab.write(entry, 0, [writer])
+    run.close()
+    newest = read_page(pages[-1].value[0].tensor.string_val[0].decode())
+    assert newest["probabilities"] == {"plateau": look_of(Condition.PLATEAU, ())[0]}
+    assert [row[-1] for row in newest["rows"]] == [0.0, 0.0166667, None]
 
 
 def test_tags_are_read_back():

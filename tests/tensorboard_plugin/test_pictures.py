@@ -139,7 +139,7 @@ def test_the_text_page(browser, server):
 def test_the_scalars(browser, server):
     browser.set_window_size(*WIDE)
     browser.get("about:blank")
-    browser.get(f"{server.url}?tagFilter=lr_controller%2F(lr|val_loss)#timeseries")
+    browser.get(f"{server.url}?smoothing=0&tagFilter=lr_controller%2F(lr|val_loss)#timeseries")
     time.sleep(8)
     save(browser, "tensorboard-scalars")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import json
 import re
 import urllib.error
 import urllib.request
@@ -13,11 +14,13 @@ import pytest
 
 pytest.importorskip("torch", reason="the runs are written by torch's SummaryWriter", exc_type=ImportError)
 import tensorboard_data_server
+from lightning.pytorch.loggers import TensorBoardLogger
 from werkzeug.test import Client
 
 from lightning_lr.tensorboard_plugin import plugin as plugin_module
 from lightning_lr.tensorboard_plugin.assets import plotly_file, static_files
 from lightning_lr.tensorboard_plugin.plugin import LearningRateTab
+from tests.helpers.scripted import Scripted, data, eager, trainer
 from tests.helpers.tab_runs import TabRun, plain_run
 from tests.helpers.tab_server import ROOT, serving
 
@@ -133,6 +136,20 @@ def test_the_page_comes_under_the_policy_of_tensorboard(server):
 
 class NoProvider:
     """Fails where it is asked anything."""
+
+
+def test_the_text_page_has_the_newest_list_alone(tmp_path):
+    """TensorBoard's default server shows of each step the newest text; all lists stand at one step."""
+    control = eager()
+    options = {"max_epochs": 4, "logger": TensorBoardLogger(tmp_path, "", "")}
+    trainer([control], tmp_path, **options).fit(Scripted({"val_loss": [1.0] * 9}), data(4), data())
+    assert len(control.decisions) == 4
+    with serving(tmp_path, "--load_fast", "true") as server:
+        server.wait_for(".", 4)
+        tag = "lr_controller%2Fdecisions%2Ftext_summary"
+        with urllib.request.urlopen(f"{server.url}data/plugin/text/text?run=.&tag={tag}") as answer:
+            (shown,) = json.load(answer)
+    assert [f"check {check}" in shown["text"] for check in range(5)] == [True] * 4 + [False]
 
 
 @pytest.fixture

@@ -45,7 +45,7 @@ class DivergenceDetector(Detector):
     ...     view = levels.update(loss, check)
     >>> for finding in detector.examine(MetricViews(10, (), levels=view)):
     ...     print(finding)
-    divergence: yes (diverging with probability 1.00: the training loss rose from 1.35 to 5.6 (56 deviations): ...)
+    divergence: yes (the training loss rose from 1.35 to 5.6 (56 deviations): ...; diverging (99 % likely))
     """
 
     condition = Condition.DIVERGENCE

@@ -38,7 +38,7 @@ class OverfittingDetector(Detector):
     ...     views = MetricViews(check, (val.update(v, check),), train.update(t, check))
     ...     (finding,) = detector.examine(views)
     >>> print(finding)
-    overfitting: yes (stalled with probability 0.98, by overfitting with 0.98: val_loss has risen to 0.95 ...)
+    overfitting: yes (val_loss has risen to 0.95 ...; stalled (98 % likely), by overfitting (98 % likely))
     """
 
     condition = Condition.OVERFITTING

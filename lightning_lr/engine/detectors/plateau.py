@@ -29,7 +29,7 @@ class PlateauDetector(Detector):
     >>> for check, loss in enumerate(losses):
     ...     (finding,) = detector.examine(MetricViews(check, (history.update(loss, check),)))
     >>> print(finding)
-    plateau: yes (stalled with probability 0.95: no new best of val_loss for 10 of 15 checks (best 0.64 at check 4))
+    plateau: yes (no new best of val_loss for 10 of 15 checks (best 0.64 at check 4); stalled (95 % likely))
     """
 
     condition = Condition.PLATEAU

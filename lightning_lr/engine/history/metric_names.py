@@ -7,7 +7,7 @@ A name is read word by word (``val/MSELoss_epoch``: val, mse, loss, epoch), neve
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Set
 
 TRAINING = frozenset({"train", "training", "trn"})
 VALIDATION = frozenset({"val", "valid", "validation", "eval", "evaluation", "dev", "holdout"})
@@ -15,6 +15,9 @@ OTHER = frozenset({"test", "testing", "predict", "sanity"})
 WHEN = frozenset({"epoch", "step"})
 DATA = TRAINING | VALIDATION | OTHER
 """Words that say on which data a metric was measured; those of ``WHEN`` say over which time."""
+
+TOTAL = frozenset({"total", "mean", "avg", "average", "overall", "sum"})
+"""Words of a loss that holds the others."""
 
 RISES = frozenset(
     "acc accuracy auc auprc auroc bleu dice f1 f1score iou kappa map miou mrr ndcg "  # noqa: SIM905
@@ -81,8 +84,8 @@ def validation_losses(names: Collection[str], held_out: Collection[str] = ()) ->
     """The validation loss among logged metrics, by a written rule; empty if there is none.
 
     ``val_loss`` if it is logged. Otherwise, of all names with a word for held-out data and the word loss, the one with
-    the fewest other words; of these the one without ``_epoch``, then the first of the alphabet. Of several data loaders
-    all. A name that ends in ``_step`` is the value of a batch.
+    the fewest other words, of which those for a total do not count; of these one without ``_epoch`` or such a word,
+    then the first of the alphabet. Of several data loaders all. A name that ends in ``_step`` is the value of a batch.
 
     Args:
         names: metrics that were logged.
@@ -90,6 +93,8 @@ def validation_losses(names: Collection[str], held_out: Collection[str] = ()) ->
 
     >>> validation_losses(["loss", "val_acc", "valid/loss_aux", "valid/loss"])
     ('valid/loss',)
+    >>> validation_losses(["val_loss_box", "val_mean_loss"])
+    ('val_mean_loss',)
     >>> validation_losses(["val_loss/dataloader_idx_0", "val_loss/dataloader_idx_1"])
     ('val_loss/dataloader_idx_0', 'val_loss/dataloader_idx_1')
     """
@@ -99,13 +104,20 @@ def validation_losses(names: Collection[str], held_out: Collection[str] = ()) ->
         there = set(read)
         measured = there & VALIDATION or (name in held_out and not there & DATA)
         if measured and "loss" in there and not there & (TRAINING | OTHER) and read[-1] != "step":
-            ranked.append((name != "val_loss", len(there - VALIDATION - WHEN), "epoch" in there, name))
-    if not ranked:
-        return ()
-    chosen = min(ranked)[-1]
-    if not LOADER.search(chosen):
-        return (chosen,)
-    return tuple(sorted(n for n in names if LOADER.search(n) and LOADER.sub("", n) == LOADER.sub("", chosen)))
+            ranked.append((name != "val_loss", *other_words(there, VALIDATION), name))
+    return with_loaders(min(ranked)[-1], names) if ranked else ()
+
+
+def other_words(there: Set[str], data: Set[str]) -> tuple[int, bool]:
+    """How many words say that it is a part; and whether one is of an epoch or a total: the plain name comes first."""
+    return len(there - data - WHEN - TOTAL), bool(there & TOTAL) or "epoch" in there
+
+
+def with_loaders(name: str, names: Iterable[str]) -> tuple[str, ...]:
+    """The metric; if its name is that of one data loader, those of all."""
+    if not LOADER.search(name):
+        return (name,)
+    return tuple(sorted(n for n in names if LOADER.search(n) and LOADER.sub("", n) == LOADER.sub("", name)))
 
 
 def is_meant_to_rise(name: str) -> bool:

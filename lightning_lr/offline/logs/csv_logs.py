@@ -1,6 +1,7 @@
-"""A text table with one column a metric → columns: Lightning's and Keras' CSVLogger, fastai, W&B exports, by hand.
+"""A file of rows with one column a metric → columns: Lightning's and Keras' CSVLogger, fastai, W&B exports, by hand.
 
-If no column counts the steps, the epochs do; if those do not go on from row to row either, the rows.
+If no column counts the steps, the epochs do; if those do not go on from row to row either, the rows. JSON records and
+text logs are read if the file itself is given: in a folder they lie beside a better log of the same run.
 """
 
 from __future__ import annotations
@@ -17,15 +18,19 @@ from lightning_lr.offline.logs.column_roles import epoch_name, step_name
 from lightning_lr.offline.logs.columns import Log
 from lightning_lr.offline.logs.log_readings import logged_run
 from lightning_lr.offline.logs.run import Run, Watch
-from lightning_lr.offline.logs.tables import Table, number, open_table
+from lightning_lr.offline.logs.tables import TABLE, Table, number, open_table
 
-KIND = "table of metrics"
+KIND = TABLE
 FILES: tuple[str, ...] = ("*.csv", "*.tsv", "*.log", "*.txt")
 TOGETHER = False
-SUFFIXES = frozenset(pattern[1:] for pattern in FILES)
+SUFFIXES = frozenset({*(pattern[1:] for pattern in FILES), ".gz", ".json", ".jsonl", ".out"})
+"""Endings of a file that is read if it is given."""
 
 _OF_RUN = re.compile(r"(?P<run>.+?) - (?P<metric>.+)")
-"""A column of a chart that W&B exports."""
+"""A column of a chart that W&B exports; the first one is its horizontal axis."""
+
+_TAG = re.compile(r".*tag[-_](.+)")
+"""Name of a file that TensorBoard's page exports: the metric is in it, not in the column."""
 
 
 def recognizes(path: Path) -> bool:
@@ -33,11 +38,11 @@ def recognizes(path: Path) -> bool:
     if path.suffix not in SUFFIXES:
         return False
     try:
-        names = open_table(path).names
+        table = open_table(path)
     except (LogError, OSError):
         return False
-    counts = epoch_name(names) or step_name(names)
-    return bool(counts) and any(_is_metric(name) for name in names)
+    counts = epoch_name(table.names) or step_name(table.names)
+    return table.kind == TABLE and bool(counts) and any(_is_metric(name) for name in table.names)
 
 
 def _is_metric(name: str) -> bool:
@@ -68,7 +73,7 @@ def read(paths: Sequence[Path], watch: Watch) -> Run:
                     log.add("epoch" if name == epoch else name, step, value)
     if not log.columns:
         raise LogError(f"Expected a table of metrics in {table.path} but it has no numbers under names.")
-    return logged_run(table.path, KIND, log, watch, said)
+    return logged_run(table.path, table.kind, log, watch, said)
 
 
 def _steps(table: Table, names: Sequence[str]) -> tuple[Sequence[int], str]:
@@ -98,8 +103,10 @@ def _of_one_run(table: Table, watch: Watch) -> Sequence[str]:
         LogError: if there are several runs, and the user has not said what to watch.
     """
     found = [_OF_RUN.fullmatch(name) for name in table.names]
-    count = step_name(table.names)
-    if not any(found) or any(match is None and name != count for match, name in zip(found, table.names, strict=True)):
+    if [name.lower() for name in table.names] == ["wall time", "step", "value"]:
+        tag = _TAG.fullmatch(table.path.stem)
+        return [*table.names[:2], tag[1] if tag else table.names[2]]
+    if not all(found[1:]) or len(found) < 2:
         return table.names
     runs = list(dict.fromkeys(match["run"] for match in found if match))
     if len(runs) > 1 and not watch.monitors:

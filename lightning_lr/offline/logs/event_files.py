@@ -8,6 +8,7 @@ checksum, the event, its checksum.
 from __future__ import annotations
 
 import math
+import os
 import struct
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -19,7 +20,10 @@ from lightning_lr.offline.logs.log_readings import logged_run
 from lightning_lr.offline.logs.run import Run, Watch
 
 KIND = "TensorBoard event files"
-FILES: tuple[str, ...] = ("*tfevents*",)
+PARTS = ("train", "validation", "val", "valid", "eval", "test")
+"""Folders that Keras' and TensorFlow's own loops write beside each other, one for each set of data."""
+
+FILES: tuple[str, ...] = ("*tfevents*", *(f"{part}/*tfevents*" for part in PARTS))
 TOGETHER = True
 
 
@@ -31,27 +35,40 @@ def recognizes(path: Path) -> bool:
 def read(paths: Sequence[Path], watch: Watch) -> Run:
     """Read all scalars of a run; the files' names hold the second in which they were opened, so the oldest comes first.
 
+    What lies in a folder of one set of data has its name before it: ``validation/epoch_loss``. Torch's ``add_scalars``
+    makes a folder for each of its curves, ``loss_val`` for the tag ``loss``: that is the metric's name.
+
     Raises:
         LogError: if a file is no event file, or breaks off.
     """
+    log = Log()
+    folder = Path(os.path.commonpath([path.parent for path in paths]))
+    for path in paths:
+        prefix = "" if path.parent == folder else f"{path.parent.name}/"
+        for step, tag, value in _scalars(path, watch.partial):
+            log.add(prefix + tag, step, value)
+    for path in sorted(folder.glob("*_*/*tfevents*")):
+        for step, tag, value in _scalars(path, watch.partial):
+            if path.parent.name.startswith(f"{tag.replace('/', '_')}_"):
+                log.add(path.parent.name, step, value)
+    return logged_run(paths[0] if len(paths) == 1 else folder, KIND, log, watch)
+
+
+def _scalars(path: Path, partial: bool) -> Iterator[tuple[int, str, float]]:
+    """Step, tag and value of each number of one file."""
     from tensorboard.compat.proto.event_pb2 import Event
 
-    log = Log()
-    for path in paths:
-        for number, record in enumerate(_records(path, watch.partial)):
-            try:
-                event = Event.FromString(record)
-            except Exception as error:  # protobuf's own DecodeError, of whichever implementation is in use
-                raise LogError(
-                    f"Expected events in {path} but record {number} is none; the file is damaged."
-                ) from error
-            if number == 0 and not event.file_version.startswith("brain.Event"):
-                raise LogError(f"Expected a TensorBoard event file but {path} is none.")
-            for value in event.summary.value:
-                scalar = _scalar(value)
-                if scalar is not None:
-                    log.add(value.tag, event.step, scalar)
-    return logged_run(paths[0] if len(paths) == 1 else paths[0].parent, KIND, log, watch)
+    for number, record in enumerate(_records(path, partial)):
+        try:
+            event = Event.FromString(record)
+        except Exception as error:  # protobuf's own DecodeError, of whichever implementation is in use
+            raise LogError(f"Expected events in {path} but record {number} is none; the file is damaged.") from error
+        if number == 0 and not event.file_version.startswith("brain.Event"):
+            raise LogError(f"Expected a TensorBoard event file but {path} is none.")
+        for value in event.summary.value:
+            scalar = _scalar(value)
+            if scalar is not None:
+                yield event.step, value.tag, scalar
 
 
 def _scalar(value: Any) -> float | None:

@@ -36,8 +36,11 @@ class Journal:
 
 
 def recognizes(path: Path) -> bool:
-    """Any file of JSON lines but W&B's; whether it is a journal is seen when it is read."""
-    return path.suffix == ".jsonl" and not path.name.startswith("wandb-")
+    """By its name, or by the schema that its first line names."""
+    if path.suffix != ".jsonl":
+        return False
+    with path.open("rb") as file:
+        return path.name.startswith("lr_journal") or b'"schema"' in file.readline(1 << 16)
 
 
 def read(paths: Sequence[Path], watch: Watch) -> Run:

@@ -2,12 +2,10 @@
 
 A name is read word by word. One that ends in ``_step`` is a batch's value, never the run's.
 
-**The monitor** is the validation loss: of all names with a word for held-out data (val, valid, validation, eval,
-evaluation, dev, holdout; test, if it was measured more than once and nothing else is held out) and the word loss, those
-with the fewest other words, of which the words for a total (mean, total …) do not count; of these the one without
-``_epoch``, then the first of the alphabet. If no validation loss was logged, another validation metric is monitored:
-one that is meant to fall (``val_mse``), else one that is meant to rise (``val_acc``), else any. If there is none at
-all, the training loss is. All data loaders of the chosen name are monitors (``val_loss/dataloader_idx_0`` …).
+**The monitor** is the validation loss, by the same rule as in a live run
+(:func:`~lightning_lr.engine.history.metric_names.validation_losses`). If none was logged, another validation metric is
+monitored: one that is meant to fall (``val_mse``), else one that is meant to rise (``val_acc``), else any; the same of
+a test set, if it was measured more than once. If there is none at all, the training loss is; or the only metric.
 
 **The training loss** is the mean over all steps that our own callback logged, if it was in the run; else the loss with
 the words train, training and trn, or with no word for data at all: of these the one that measures what the monitor
@@ -23,13 +21,15 @@ from dataclasses import dataclass
 from lightning_lr.engine.history.metric_names import (
     DATA,
     FALLS,
-    LOADER,
     OTHER,
     RISES,
     TRAINING,
     VALIDATION,
     WHEN,
     bare_name,
+    other_words,
+    validation_losses,
+    with_loaders,
     words,
 )
 from lightning_lr.engine.log_tags import is_ours, quantity_of
@@ -38,9 +38,6 @@ from lightning_lr.errors import MissingMetricError
 from lightning_lr.offline.logs.column_roles import is_lr
 
 TEST = OTHER & {"test", "testing"}
-
-TOTAL = frozenset({"total", "mean", "avg", "average", "overall", "sum"})
-"""Words of a loss that holds the others."""
 
 COSTS = frozenset("time runtime second seconds sec samples size memory count num steps".split())  # noqa: SIM905
 """Words of what is no measure of a model at all."""
@@ -56,6 +53,7 @@ RULES = (
 """Kind of the monitor → the rule that chose it."""
 
 TRAINED = "rule: no validation metric is logged, so the training loss, a total before its parts"
+ALONE = "rule: the only metric that is logged"
 SAME = "rule: the training loss of the monitor's kind"
 OWN = "rule: the training loss, a total before its parts"
 ASKED = "as asked for"
@@ -102,18 +100,20 @@ def choose(
         if name not in offered:
             raise _missing(f"a metric {name!r}", offered, where)
     held_out = _best(_held_out(offered, VALIDATION)) or _best(_held_out(offered, TEST))
-    watched = tuple(monitors) or _loaders(held_out, offered)
+    watched = tuple(monitors) or validation_losses(offered) or (with_loaders(held_out, offered) if held_out else ())
     quantity = bare_name(watched[0]) if watched else "loss"
     logged = train or _best(_trained(offered, quantity))
     per_step = _best(_trained(offered, quantity, steps=True))
-    chosen = watched or (() if logged is None else (logged,))
+    alone = [name for name in offered if not set(words(name)) & {"epoch", "step", "hp", *COSTS} and not is_lr(name)]
+    chosen = watched or (() if logged is None else (logged,)) or (tuple(alone) if len(alone) == 1 else ())
     # Our own callback logs the mean over all steps, also if the module logs one step in fifty, or none.
     gathered = (name for name in names if quantity_of(name) == "train")
     per_check = logged if logged is not None and logged in (train, *chosen) else next(gathered, logged)
     if not chosen:
         raise _missing("a metric with a name like val_loss", offered, where)
     loss = per_check or per_step
-    by = ASKED if monitors else RULES[_kind(words(chosen[0]))] if watched else TRAINED
+    trained = TRAINED if logged else ALONE
+    by = ASKED if monitors else RULES[_kind(words(chosen[0]))] if watched else trained
     said = f"monitor{plural(len(chosen))} {', '.join(chosen)} ({by})"
     if watched:
         own = ASKED if train else SAME if loss and bare_name(loss) == quantity else OWN
@@ -137,7 +137,7 @@ def _held_out(names: Collection[str], data: frozenset[str]) -> list[Rank]:
         kind = _kind(read)
         cost = kind == UNKNOWN and (there & COSTS or is_lr(name) or not there - data - WHEN)
         if there & data and not there & (DATA - data) and read[-1] != "step" and not cost:
-            found.append((0, kind, 0, *_others(there, data), name))
+            found.append((0, kind, 0, *other_words(there, data), name))
     return found
 
 
@@ -149,7 +149,7 @@ def _trained(names: Collection[str], quantity: str, steps: bool = False) -> list
         kind = _kind(read)
         if kind in (LOSS, FALLING) and not there & (DATA - TRAINING) and (read[-1] == "step") == steps:
             other, ours = bare_name(name) != quantity, there & TRAINING
-            found.append((other, kind, not ours, *_others(there, TRAINING), name))
+            found.append((other, kind, not ours, *other_words(there, TRAINING), name))
     return found
 
 
@@ -157,18 +157,6 @@ def _kind(read: Collection[str]) -> int:
     there = set(read)
     kinds = ("loss" in there, bool(there & FALLS), bool(there & RISES))
     return kinds.index(True) if True in kinds else UNKNOWN
-
-
-def _others(there: set[str], data: frozenset[str]) -> tuple[int, bool]:
-    """How many words say that it is a part; and whether one is of an epoch or a total: the plain name comes first."""
-    return len(there - data - WHEN - TOTAL), bool(there & TOTAL) or "epoch" in there
-
-
-def _loaders(name: str | None, names: Collection[str]) -> tuple[str, ...]:
-    if name is None or not LOADER.search(name):
-        return () if name is None else (name,)
-    bare = LOADER.sub("", name)
-    return tuple(sorted(other for other in names if LOADER.sub("", other) == bare and other != bare))
 
 
 def _missing(what: str, names: Collection[str], where: str) -> MissingMetricError:

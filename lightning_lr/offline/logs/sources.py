@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -78,6 +79,8 @@ class Found:
             empty = next(run.lines(), None) is None
         except OSError as error:
             raise LogError(f"Expected a run at {self.path} but it cannot be read ({error.strerror}).") from error
+        except (EOFError, OverflowError, zlib.error) as error:
+            raise LogError(f"Expected a run at {self.path} but the file is damaged or cut off ({error}).") from error
         if empty:
             raise LogError(f"Expected checks in {run.path} but it holds none: there is nothing to replay.")
         return run
@@ -111,7 +114,7 @@ def find_runs(path: Path) -> list[Found]:
     Raises:
         LogError: if there is none.
     """
-    formats = ", ".join(f"{reader.KIND} ({', '.join(reader.FILES)})" for reader in READERS)
+    formats = ", ".join(f"{r.KIND} ({r.FILES[0]}{' …' if len(r.FILES) > 1 else ''})" for r in READERS)
     if path.is_file():
         found: Reader | None = next((reader for reader in READERS if reader.recognizes(path)), None)
         if found is None and path.suffix in csv_logs.SUFFIXES:

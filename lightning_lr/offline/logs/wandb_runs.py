@@ -17,6 +17,7 @@ from lightning_lr.errors import LogError
 from lightning_lr.offline.logs.columns import Log
 from lightning_lr.offline.logs.log_readings import logged_run
 from lightning_lr.offline.logs.run import Run, Watch
+from lightning_lr.offline.logs.tables import flat_numbers
 
 KIND = "W&B run"
 SUMMARY = "wandb-summary.json"
@@ -51,17 +52,10 @@ def read(paths: Sequence[Path], watch: Watch) -> Run:
     log = Log()
     records = _wandb_file(path, watch.partial) if path.suffix == ".wandb" else _json_lines(path)
     for step, values in records:
-        for name, value in _numbers(values):
-            log.add(name, step, value)
+        for name, value in flat_numbers(values):
+            if not name.startswith("_"):
+                log.add(name, step, value)
     return logged_run(path, KIND, log, watch)
-
-
-def _numbers(values: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, float]]:
-    for name, value in values.items():
-        if isinstance(value, dict):
-            yield from _numbers(value, f"{prefix}{name}.")
-        elif value in ("NaN", "Infinity", "-Infinity") or (isinstance(value, (int, float)) and name[0] != "_"):
-            yield prefix + name, float(value)
 
 
 def _json_lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:

@@ -1,21 +1,23 @@
 """What became of a run, as a colleague would say who looks at its curve: in one sentence, or two.
 
 The whole curve is known here, so more can be said than at any check while it ran, and when it began is plain: the best
-check. What the detectors found on the way counts as well. If the values cannot tell, no kind is named.
+check. What the detectors found on the way counts as well, and how probable a stall is at the end: a run that is more
+likely to go on is not called flat. If the values cannot tell, no kind is named.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from statistics import NormalDist
 
 from lightning_lr.engine.engine import DecisionEngine
 from lightning_lr.engine.history.statistics import mean, recent_noise, trend
 from lightning_lr.engine.policies import Policy
-from lightning_lr.engine.text import plural
+from lightning_lr.engine.records import Decision
+from lightning_lr.engine.text import percent, plural
 from lightning_lr.engine.vocabulary import Action, Condition, Event, Verdict
 from lightning_lr.offline.report.run_summary import RunSummary
 
@@ -46,6 +48,10 @@ TRAINED = 0.02
 """Share of its gain that the training loss must still have gained since: else the run only stands still."""
 
 
+EVEN = 0.5
+"""Probability from which on something is more likely than not."""
+
+
 class Kind(str, Enum):
     """What became of a run."""
 
@@ -66,36 +72,51 @@ class Conclusion:
         kind: in one word.
         since: position of the check from which on; of the best one for an unclear run.
         sentences: what a colleague would say.
+        chances: condition → how probable it is at the last check; without those that cannot be told.
     """
 
     kind: Kind
     since: int
     sentences: tuple[str, ...]
+    chances: Mapping[str, float] = field(default_factory=dict)
 
 
-def found_conditions(summary: RunSummary) -> list[Condition]:
-    """The condition at each check, as the detectors find it in a run in which they change nothing."""
+def found_by_detectors(summary: RunSummary) -> list[Decision]:
+    """What the detectors find at each check, in a run in which they change nothing."""
     engine = DecisionEngine(replace(summary.settings, policy=Policy("watches only")))
-    return [engine.handle(Event.CHECK, line.reading).condition for line in summary.lines]
+    return [engine.handle(Event.CHECK, line.reading) for line in summary.lines]
 
 
-def conclusion_of(summary: RunSummary, conditions: Sequence[Condition]) -> Conclusion:
+def conclusion_of(summary: RunSummary, found: Sequence[Decision]) -> Conclusion:
     """What became of a run.
 
     Args:
         summary: its checks.
-        conditions: at each check; as recorded in a journal, else :func:`found_conditions`.
+        found: at each check; as recorded in a journal, else :func:`found_by_detectors`.
     """
-    return _Curve(summary, conditions).conclusion()
+    stated = next((one.probabilities for one in reversed(found) if one.probabilities), {})
+    chances = {name: value for name, value in stated.items() if value is not None}
+    said = _Curve(summary, [one.condition for one in found], chances.get(Condition.PLATEAU)).conclusion()
+    return replace(said, sentences=(*said.sentences, *_likely(said.kind, chances)), chances=chances)
+
+
+def _likely(kind: Kind, chances: Mapping[str, float]) -> list[str]:
+    """How probable a stall is at the end; also how probable overfitting is, of a run that overfits."""
+    if Condition.PLATEAU not in chances or kind in (Kind.NON_FINITE, Kind.DIVERGED):
+        return []
+    overfits = chances.get(Condition.OVERFITTING, 0.0) if kind is Kind.OVERFITTING else 0.0
+    also = f", overfitting {percent(overfits)}" if overfits >= EVEN else ""
+    return [f"At the last check a stall is {percent(chances[Condition.PLATEAU])} likely{also}."]
 
 
 class _Curve:
     """The finite values of the monitor, and what they tell."""
 
-    def __init__(self, summary: RunSummary, conditions: Sequence[Condition]) -> None:
+    def __init__(self, summary: RunSummary, conditions: Sequence[Condition], stall: float | None) -> None:
         self.summary = summary
         self.name = summary.name
         self.conditions = conditions
+        self.stall = stall
         self.places = [place for place, value in enumerate(summary.values) if math.isfinite(value)]
         self.values = summary.finite
         self.train = [line.reading.train.mean if line.reading.train else math.nan for line in summary.lines]
@@ -176,13 +197,15 @@ class _Curve:
         if min(self.values[-RECENT:]) >= before - delta * abs(before):
             return None
         newest = self.values[-max(FEWEST, len(self.values) // 2) :]
-        if trend(newest, self.noise).improving is not Verdict.YES:
+        if (self.stall or 0.0) >= EVEN or trend(newest, self.noise).improving is not Verdict.YES:
             noisy = f"The best {self._best()}, close to the end, but the values vary too much to tell a trend."
             return Conclusion(Kind.UNCLEAR, self.start, (noisy,))
         still = f"{self.name} was still improving at the end (new best in the last {RECENT} checks)"
         return Conclusion(Kind.IMPROVING, self.start, (f"{still}: more epochs may bring more.",))
 
     def _flat(self) -> Conclusion | None:
+        if self.stall is not None and self.stall < EVEN:
+            return None
         count, first = len(self.values), self._level()
         for start in range(first, count - max(FEWEST, math.ceil(LASTING * count)), 1 + (count - first) // MOST_STARTS):
             if trend(self.values[start:], self.noise).improving is not Verdict.YES:

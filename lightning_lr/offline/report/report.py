@@ -16,7 +16,7 @@ from lightning_lr.offline.logs.run import Run
 from lightning_lr.offline.report import terminal
 from lightning_lr.offline.report.adjustment_effects import AdjustmentEffect, adjustment_effects
 from lightning_lr.offline.report.advice import advice_of
-from lightning_lr.offline.report.conclusion import Conclusion, conclusion_of, found_conditions
+from lightning_lr.offline.report.conclusion import Conclusion, conclusion_of, found_by_detectors
 from lightning_lr.offline.report.good_lr_range import good_lr_range
 from lightning_lr.offline.report.run_summary import RunSummary, summarize
 
@@ -96,8 +96,8 @@ def report_of(run: Run) -> Report:
     good = good_lr_range(summary)
     searched = next((line.search for line in summary.lines if line.search is not None), None)
     rates = (*good.sentences, *([f"Before training: {searched}."] if searched is not None else []))
-    conditions = [line.decision.condition for line in summary.lines] if run.decided else found_conditions(summary)
-    conclusion = conclusion_of(summary, conditions)
+    found = [line.decision for line in summary.lines] if run.decided else found_by_detectors(summary)
+    conclusion = conclusion_of(summary, found)
     advice = tuple(advice_of(summary, good, conclusion))
     return Report(run, summary, tuple(adjustment_effects(summary)), rates, conclusion, advice)
 
@@ -119,6 +119,7 @@ def as_document(report: Report) -> dict[str, Any]:
             "kind": report.conclusion.kind.value,
             "since_check": lines[report.conclusion.since].reading.check,
             "since_epoch": lines[report.conclusion.since].reading.epoch,
+            "probabilities": report.conclusion.chances,
         },
         "changes": [dict(zip(HEADS, row, strict=True)) for row in report.rows],
         "rates": list(report.rates),

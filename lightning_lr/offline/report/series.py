@@ -52,7 +52,7 @@ class Mark:
 
     Attributes:
         check: where it is.
-        rate: that the group held until then; NaN if it is not known.
+        rate: that the group holds from then on, as in the tab; NaN if it is not known.
         kind: what the legend calls it.
         color: of the detector.
         symbol: likewise, by plotly's name.
@@ -78,10 +78,10 @@ def marks_of(lines: Sequence[JournalLine], detectors: Sequence[Detector] = ()) -
     for line in lines:
         decision = line.decision
         if decision.action is not Action.HOLD:
-            rate = next(iter(line.reading.rates.values()), None)
+            rate = next(iter((line.adjustment.rates or line.reading.rates).values()), None)
             what = kind(decision.condition, decision.action)
-            look, held = look_of(decision.condition, detectors, what), rate.applied if rate else math.nan
-            found.append(Mark(decision.check, held, what, *look, decision))
+            look, now = look_of(decision.condition, detectors, what), rate.applied if rate else math.nan
+            found.append(Mark(decision.check, now, what, *look, decision))
     return found
 
 

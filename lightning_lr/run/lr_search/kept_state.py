@@ -1,9 +1,10 @@
 """A copy of what a call of ``training_step`` may change outside of the trained weights: taken, and put back in place.
 
 From the module and the user's own callbacks everything is followed that Python shows: attributes, lists, dicts, sets,
-deques, tensors, arrays, random generators, metrics, objects of the user's own classes, and the variables that a
-function has enclosed. Objects of torch and Lightning that are no module (optimizers, loaders, the Trainer), and data
-sets, are left out. An iterator cannot be put back: with one of the module's own there is no search.
+deques, tensors, arrays, random generators, metrics, objects of the user's own classes, what these classes hold
+themselves, and the variables that a function has enclosed or, if it is one of such a class, names in its file (numbers
+and containers). Objects of torch and Lightning that are no module (optimizers, loaders, the Trainer), and data sets,
+are left out. An iterator cannot be put back: with one of the module's own there is no search.
 """
 
 from __future__ import annotations
@@ -26,6 +27,9 @@ from lightning_lr.snapshot.constant import bytes_of
 PLAIN = (int, float, complex, str, bytes, type(None), type, Enum, types.ModuleType, types.BuiltinFunctionType)
 FOREIGN = ("torch", "lightning", "pytorch_lightning", "lightning_fabric", "lightning_utilities", "lightning_lr")
 """Packages whose objects are followed only if they are modules or containers (torchmetrics is another package)."""
+
+LIBRARIES = (*FOREIGN, "torchmetrics", "numpy", "builtins", "collections", "typing", "abc", "functools")
+"""Packages whose classes hold nothing that a step changes."""
 
 LARGEST = 64 * 2**20
 """Bytes of one tensor or array that is no parameter or buffer: a larger one (data that lie on the module) is not
@@ -124,7 +128,7 @@ class KeptState:
         elif isinstance(one, tuple):
             return _short(one)
         elif isinstance(one, types.FunctionType):
-            return list(map(self._keep_variable, one.__closure__ or ()))
+            return [*map(self._keep_variable, one.__closure__ or ()), *self._keep_globals(one)]
         elif isinstance(one, types.MethodType):
             return [one.__self__, one.__func__]
         else:
@@ -155,6 +159,32 @@ class KeptState:
         self._undo.append(lambda: setattr(cell, "cell_contents", value))
         return value
 
+    def _keep_globals(self, function: types.FunctionType) -> Sequence[Any]:
+        """What a function names in its file: numbers and containers, and other functions of that file."""
+        if function.__module__.partition(".")[0] in LIBRARIES:
+            return []
+        held, found = function.__globals__, list[Any]()
+        for name in function.__code__.co_names:
+            value = held.get(name)
+            if isinstance(value, (int, float, list, dict, set, deque, Tensor)):
+                self._undo.append(partial(_put_item, held, name, value))
+                found.append(value)
+            elif isinstance(value, types.FunctionType) and value.__module__ == function.__module__:
+                found.append(value)
+        return found
+
+    def _keep_class(self, cls: type[Any]) -> Sequence[Any]:
+        """What the classes of an object hold themselves, and their functions."""
+        found: list[Any] = []
+        for base in cls.__mro__:
+            if id(base) in self._seen or base.__module__.partition(".")[0] in LIBRARIES:
+                continue
+            self._seen[id(base)] = base
+            items = _own_items(base)
+            self._undo.append(partial(_put_class, base, items))
+            found += [*items.values(), *(one for one in vars(base).values() if isinstance(one, types.FunctionType))]
+        return found
+
     def _keep_object(self, one: Any) -> Sequence[Any]:
         held = getattr(one, "__dict__", None)
         foreign = type(one).__module__.partition(".")[0] in FOREIGN and not isinstance(one, nn.Module)
@@ -163,7 +193,7 @@ class KeptState:
             return []
         if isinstance(one, nn.Module):
             self._buffers.update(id(buffer) for buffer in one._buffers.values())
-        return self._keep_items(held)
+        return [*self._keep_class(type(one)), *self._keep_items(held)]
 
     def _keep_random_state(self, one: Any) -> None:
         numpy = sys.modules.get("numpy")
@@ -195,6 +225,25 @@ def _put_items(held: dict[Any, Any], items: dict[Any, Any]) -> None:
         return
     held.clear()
     held.update(items)
+
+
+def _put_item(held: dict[str, Any], name: str, value: Any) -> None:
+    if held.get(name) is not value:
+        held[name] = value
+
+
+def _own_items(cls: type[Any]) -> dict[str, Any]:
+    """Attributes that are data."""
+    return {name: one for name, one in vars(cls).items() if name[:2] != "__" and not hasattr(one, "__get__")}
+
+
+def _put_class(cls: type[Any], items: dict[str, Any]) -> None:
+    now = _own_items(cls)
+    for name in now.keys() - items.keys():
+        delattr(cls, name)
+    for name, value in items.items():
+        if now.get(name) is not value:
+            setattr(cls, name, value)
 
 
 def _put_values(held: list[Any] | deque[Any], values: list[Any]) -> None:

@@ -105,7 +105,7 @@ function heights(timeline, values) {
   return (check) => known.get(check) ?? null;
 }
 
-// Rings on the first monitor's curve: its best check, and the checks whose state was put back.
+// Rings on the first monitor's curve: its best check, and the checks that were restored.
 function states(timeline, x, above, dark) {
   const height = heights(timeline, curveOf(timeline, above, {}).value);
   const at = new Map(timeline.checks.map((check) => [check.check, check[x]]));
@@ -122,19 +122,21 @@ export function stateMarks(timeline, dark) {
   const color = ink(dark).state;
   return [
     { name: "best check", checks: there.has(timeline.best) ? [timeline.best] : [], color, symbol: "circle-open" },
-    { name: "state put back", checks: [...new Set(restored)], color, symbol: "square-open" },
+    { name: "restored", checks: [...new Set(restored)], color, symbol: "square-open" },
   ].filter(({ checks }) => checks.length);
 }
 
-// How probable each condition is, from 0 to 1, between the two panels.
+// How probable each condition is, from 0 to 1, between the two panels. Plotly fills across a gap, so the area is a trace
+// of its own, of no height where nothing is stated.
 function strip(timeline, x, dark) {
-  return [...timeline.probabilities].map(([name, color]) => {
+  return [...timeline.probabilities].flatMap(([name, color]) => {
     const drawn = colour({ color }, dark);
-    const y = timeline.checks.map((check) => check.probabilities[name] ?? null);
-    return {
-      type: "scatter", mode: "lines", name: plain(name), x: timeline.checks.map((check) => check[x]), y, yaxis: "y5",
-      line: { color: drawn, width: 1.4, shape: "hv" }, fill: "tozeroy", fillcolor: `${drawn}33`, connectgaps: false,
-    };
+    const stated = timeline.checks.map((check) => check.probabilities[name] ?? null);
+    const common = { type: "scatter", mode: "lines", name: plain(name), x: timeline.checks.map((check) => check[x]), yaxis: "y5", connectgaps: false };
+    return [
+      { ...common, y: stated.map((value) => value ?? 0), line: { width: 0, shape: "hv" }, fill: "tozeroy", fillcolor: `${drawn}33` },
+      { ...common, y: stated, line: { color: drawn, width: 1.4, shape: "hv" } },
+    ];
   });
 }
 
@@ -165,7 +167,7 @@ function layout({ x, logarithmic, dark, ranges, strip }, scales) {
     yaxis2: { ...common, domain: [0, strip ? 0.25 : 0.33], type: "log", title: { text: "learning rate", standoff: 8 }, ...scales.below },
     yaxis3: { ...hidden, overlaying: "y" },
     yaxis4: { ...hidden, overlaying: "y2" },
-    ...(strip ? { yaxis5: { ...common, domain: [0.28, 0.36], range: [0, 1.02], fixedrange: true, tickvals: [0, 1], title: { text: "prob.", standoff: 8 } } } : {}),
+    ...(strip ? { yaxis5: { ...common, domain: [0.28, 0.36], range: [0, 1.02], fixedrange: true, tickvals: [0, 1], title: { text: "likely", standoff: 8 } } } : {}),
   };
 }
 

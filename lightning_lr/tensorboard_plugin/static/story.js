@@ -6,7 +6,7 @@ import { element, number } from "./dom.js";
 import { evidence } from "./evidence.js";
 
 export function story(timeline, decision) {
-  const numbers = evidence(decision.evidence ?? {});
+  const numbers = evidence(decision);
   const notes = decision.notes ?? [];
   return [
     element("div", { class: "story-head" },

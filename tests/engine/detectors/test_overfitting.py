@@ -60,11 +60,11 @@ def test_what_is_no_overfitting(why, val, train):
 
 def test_the_sentence_states_both_probabilities():
     assert examined(VEE, FALLING)[16].reason == (
-        "stalled with probability 0.97, by overfitting with 0.97: "
-        "val_loss has risen to 0.9 from its best 0.5 of check 8 while the training loss falls"
+        "val_loss has risen to 0.9 from its best 0.5 of check 8 while the training loss falls; "
+        "stalled (97 % likely), by overfitting (97 % likely)"
     )
     accuracy = [0.9 - 0.02 * abs(check - 8) for check in range(24)]
-    assert examined(accuracy, FALLING, monitor="val_acc", mode=Mode.MAX)[16].reason.endswith(
+    assert examined(accuracy, FALLING, monitor="val_acc", mode=Mode.MAX)[16].reason.startswith(
         "val_acc has fallen to 0.74 from its best 0.9 of check 8 while the training loss falls"
     )
 

@@ -62,10 +62,7 @@ def test_timeline(why, series, expected):
 
 def test_the_sentence_in_both_modes():
     (*_, found) = examined([*[0.1 * check for check in range(6)], *[0.45, 0.44] * 6], sign=-1)
-    assert (
-        found.reason
-        == "stalled with probability 0.90: no new best of val_loss for 12 of 18 checks (best 0.5 at check 5)"
-    )
+    assert found.reason == ("no new best of val_loss for 12 of 18 checks (best 0.5 at check 5); stalled (90 % likely)")
     assert found.probability == pytest.approx(0.9, abs=0.005)
 
 

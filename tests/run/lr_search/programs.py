@@ -7,7 +7,7 @@ import itertools
 import random
 from collections import Counter, deque
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -38,8 +38,22 @@ HABITS = (
     "stops the run",
     "writes gradients",
     "has a step with enclosed variables",
+    "counts on its class",
+    "keeps lists of its file",
+    "calls a function that counts",
 )
 """What a module may do in ``training_step``; each leaves something behind."""
+
+
+CALLS: list[int] = []
+TOTAL = 0
+
+
+def counted() -> int:
+    """Counts its calls in this file."""
+    global TOTAL
+    TOTAL += 1
+    return TOTAL
 
 
 class Examples(Dataset):
@@ -75,6 +89,9 @@ class Average(Callback):
 
 class Program(LightningModule):
     """A small classifier with habits."""
+
+    calls_of_class = 0
+    last_of_class: ClassVar[deque[int]] = deque(maxlen=3)
 
     def __init__(self, habits: Sequence[str], lr: float = 0.05, optimizer: str = "AdamW", dropout: float = 0.2) -> None:
         super().__init__()
@@ -127,6 +144,15 @@ class Program(LightningModule):
             self.table["last"].append(batch_idx)
             self.table["sizes"].add(len(labels))
             self.table["new"] = {"nested": [self.count]}
+        if does("counts on its class"):
+            type(self).calls_of_class += 1
+            self.last_of_class.append(batch_idx)
+            loss = loss * (1 + 0.001 * self.calls_of_class)
+        if does("keeps lists of its file"):
+            CALLS.append(batch_idx)
+            loss = loss * (1 + 0.001 * len(CALLS))
+        if does("calls a function that counts"):
+            loss = loss * (1 + 0.001 * counted())
         if does("keeps a tensor"):
             self.running[self.count % 3] += 1
             self.previous = inputs.detach()
@@ -174,6 +200,10 @@ class Program(LightningModule):
 
 def fit(module: LightningModule, *callbacks: Any, **options: Any) -> Trainer:
     """Train on 20 batches an epoch."""
+    global TOTAL
+    TOTAL, Program.calls_of_class = 0, 0
+    CALLS.clear()
+    Program.last_of_class.clear()
     settings = {**QUIET, "max_epochs": 3, "callbacks": list(callbacks), **options}
     torch.manual_seed(2)
     random.seed(2)
@@ -231,6 +261,7 @@ class State(Callback):
         ]
         self.dump = {
             "module": dumped(pl_module),
+            "class and file": (Program.calls_of_class, list(Program.last_of_class), list(CALLS), TOTAL),
             "modes": [part.training for part in pl_module.modules()],
             "optimizer": dumped(trainer.optimizers[0].state_dict()),
             "gradients": dumped([weight.grad for weight in pl_module.parameters()]),

@@ -242,11 +242,8 @@ class Named(Regression):
 class Interrupts(Regression):
     """A key is pressed in the midst of a reading."""
 
-    readings = 0
-
     def training_step(self, batch: Any, batch_idx: int) -> torch.Tensor:
-        Interrupts.readings += not torch.is_grad_enabled()
-        if Interrupts.readings == 10:
+        if not torch.is_grad_enabled():
             raise KeyboardInterrupt
         return self.loss(batch)
 
