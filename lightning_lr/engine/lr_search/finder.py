@@ -246,7 +246,7 @@ class Finder:
 
     @property
     def _farthest(self) -> float:
-        """The greatest one; for a rate that is not raised, what shows whether to anneal it, in a short run nothing."""
+        """The greatest one; for a rate that is not raised, what decides on its annealing; of a short run, none."""
         enough = math.inf
         if self._stays:
             enough = 1 / GRID if self.horizon < SHORT_RUN else max(1.0, low_enough(self.horizon) / GRID)
