@@ -144,9 +144,8 @@ class LRScale:
         """
         register = getattr(self._optimizer(), "register_step_pre_hook", None)
         if self._hook is None and register is not None:
-            with suppress(
-                TypeError, AttributeError
-            ):  # a wrapper that skips torch's own `__init__` may have no room for it
+            # A wrapper that does not call torch's own `__init__` may have no room for it.
+            with suppress(TypeError, AttributeError):
                 self._hook = register(self._before_step)
         refused = []
         for scheduler in schedulers:

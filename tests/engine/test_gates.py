@@ -241,7 +241,7 @@ def test_overfitting_waits_for_a_schedule_that_moves_if_it_is_doubtful(why, prob
     overfits = Diagnosis(condition, (), "risen", frozenset({condition}), frozenset({condition}))
     for check, rate in enumerate((0.1, lr)):
         reading = Reading(check, check, check, rates={"lr": Rate(rate, 1.0, rate)})
-        gates.look(reading, overfits)
+        gates.update(reading, overfits)
     response, stated = PRESETS["conservative"].responses[condition], {str(condition): probability}
     asked = Proposal(reading, condition, "", "risen", response, by_table=True, probabilities=stated)
     assert gates.decide(asked).blocked_by == blocked, why
