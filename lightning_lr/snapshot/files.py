@@ -18,9 +18,10 @@ import pickle
 import shutil
 import tempfile
 import zlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,6 @@ from lightning_lr.snapshot.constant import bytes_of
 from lightning_lr.snapshot.snapshot import Snapshot
 
 SUFFIX = ".lr_snapshot"
-MARK = "_lightning_lr_files_beside"
 LARGE = 64 * 2**20
 
 
@@ -96,10 +96,8 @@ def keep_beside(strategy: Any, key: str, sharded: bool, warn: Callable[[str], No
     """
     if not hasattr(strategy, "remove_checkpoint"):
         return  # of a Fabric loop, which writes its checkpoints itself
-    known: set[str] = strategy.__dict__.setdefault(MARK, set())
-    if key in known:
+    if any(one.key == key for one in _put_on(strategy)):
         return
-    known.add(key)
     files = FilesBeside(key, strategy, sharded, warn)
     save, load, remove = strategy.save_checkpoint, strategy.load_checkpoint, strategy.remove_checkpoint
 
@@ -119,8 +117,31 @@ def keep_beside(strategy: Any, key: str, sharded: bool, warn: Callable[[str], No
         files.remove(filepath)
         return remove(filepath)
 
-    strategy.save_checkpoint, strategy.load_checkpoint = save_checkpoint, load_checkpoint
-    strategy.remove_checkpoint = remove_checkpoint
+    for ours in (save_checkpoint, load_checkpoint, remove_checkpoint):
+        setattr(strategy, ours.__name__, _InPlace(strategy, key, ours))
+
+
+class _InPlace:
+    """Called in place of a method of the strategy; a copy or a pickle of the strategy has what was found there."""
+
+    def __init__(self, strategy: Any, key: str, ours: Callable[..., Any]) -> None:
+        self.key, self._ours, self._strategy = key, ours, strategy
+        self.found = vars(strategy).get(ours.__name__)
+
+    def __call__(self, *args: Any, **options: Any) -> Any:
+        return self._ours(*args, **options)
+
+    def __reduce__(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
+        # By builtins, so that a list of allowed names needs none of ours.
+        return (getattr, (self._strategy, self._ours.__name__)) if self.found is None else (partial, (self.found,))
+
+
+def _put_on(strategy: Any) -> Iterator[_InPlace]:
+    """All that was put in place of its ``save_checkpoint``, newest first."""
+    found = vars(strategy).get("save_checkpoint")
+    while isinstance(found, _InPlace):
+        yield found
+        found = found.found
 
 
 class FilesBeside:

@@ -145,3 +145,16 @@ def test_module_and_callbacks_can_be_pickled_in_mid_run(monitor):
         fit = trainer(None, max_epochs=2)
         fit.fit(twin, data(), data())
         assert float(fit.callback_metrics["late"]) == 1.0
+
+
+def test_a_trainer_is_pickled_and_copied_after_its_fit(tmp_path):
+    """Class: what we put on the strategy stays after the fit. The copy has it anew as it trains."""
+    first = trainer(eager(), max_epochs=2)
+    first.fit(Scripted(), data(), data())
+    for again in (pickle.loads(pickle.dumps(first)), copy.deepcopy(first)):
+        assert again.strategy.save_checkpoint.__self__ is again.strategy
+        again.fit_loop.max_epochs = 3
+        again.fit(Scripted(), data(), data())
+        again.save_checkpoint(tmp_path / "again.ckpt")
+        assert type(again.strategy.save_checkpoint) is type(first.strategy.save_checkpoint)
+        assert again.strategy.save_checkpoint is not first.strategy.save_checkpoint
