@@ -113,6 +113,9 @@ bench-any-start: $(VENV)/.stamp-bench  ## untuned runs of ours against tuned run
 bench-healthy: $(VENV)/.stamp-dev  ## how often a healthy run would be lowered: 1,560 recorded ones, replayed in seconds
 	$(BIN)/python -m benchmarks.healthy $(ARGS)
 
+bench-reactive: $(VENV)/.stamp-dev  ## what reactive rules bring at constant rates: ours, ReduceLROnPlateau, EarlyStopping (15 minutes)
+	$(BIN)/python -m benchmarks.reactive $(ARGS)
+
 bench-layerwise: $(VENV)/.stamp-bench  ## a multiplier for each layer, with and without, and what it costs: DATA=FOLDER
 	$(BIN)/python -m benchmarks.layerwise.overhead --data $(DATA)
 	$(BIN)/python -m benchmarks.layerwise --data $(DATA) $(ARGS)

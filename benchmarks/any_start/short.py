@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import math
+import random
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from statistics import fmean
@@ -28,6 +29,7 @@ from benchmarks.any_start.tasks import FASHION, STARTS, Task
 RESULTS = Path(__file__).with_name("short.jsonl")
 PEERS = ("constant", "cosine", "wsd")
 OURS = "auto"
+PAIRED = "× 1 / plain"
 OUR_STARTS = (0.01, 1.0, 100.0)
 
 TASKS = (
@@ -90,11 +92,15 @@ def report(records: Sequence[Record]) -> str:
             steps = next((line["budget"] for key, line in lines.items() if key[0] == task.name and "budget" in line), 0)
             rows.append((task.name, steps, cells))
     body = [[name, str(steps), *map(number, cells)] for name, steps, cells in rows]
+    for line in body:  # the paired comparison with its range over the seeds
+        found = [number(value) for seed in seeds if not math.isnan(value := columns[PAIRED](line[0], seed))]
+        line[2] += f" ({min(found)} to {max(found)})" if len(found) > 1 else ""
     by_column = [
         [cell for cell in column if math.isfinite(cell)] for column in zip(*(c for *_, c in rows), strict=True)
     ]
     for name, share in (("median", 0.5), ("90th percentile", 0.9), ("worst", 1.0)):
         body.append([f"**{name}**", "", *(number(quantile(column, share)) for column in by_column)])
+    body.append(["95 % interval of the median", "", *map(_interval, by_column)])
     failed = [line for line in lines.values() if line.get("error")]
     return HEAD.format(
         runs=len(lines),
@@ -110,9 +116,10 @@ HEAD = """# Any start, short runs: what was measured
 Written by `python -m benchmarks.any_start.short`; do not edit. {runs} runs of {wanted}, at most {seeds} seeds.{failed}
 Tasks not run: {missing}.
 
-Each cell is the mean over the seeds. *plain* is the constant rate, *best* the peer with the lowest final validation
-loss among constant, cosine and hold-then-fall, from five starts; losses are those of the test data in the last weights,
-unless *best validation* is said, with a hundredth of the untrained loss added to both (0.002 is as good as 0.001).
+Each cell is the mean over the seeds, in brackets their range. *plain* is the constant rate, *best* the peer with the
+lowest final validation loss among constant, cosine and hold-then-fall, from the starts that were run; losses are those
+of the test data in the last weights, unless *validation* is said, with a hundredth of the untrained loss added to both
+(0.002 is as good as 0.001). What a search costs is charged by shortening our run: of 80 steps we make 78.
 *search* is the share of the budget that went into forward passes beside the ordinary ones, each counted whole and as a
 third of a step, in %. *time* is the share of our budget after which our validation loss was first at or below the end
 of the tuned cosine (1: at its end, or never). *rate* is what ours found from × 0.01 over the best constant rate.
@@ -154,7 +161,8 @@ def _columns(lines: dict[Any, Record], best: dict[tuple[str, int], Record]) -> d
         return found / (reference * constant["start"]) if found and constant else math.nan
 
     return {
-        "× 1 / plain": over(1.0, "constant"),
+        PAIRED: over(1.0, "constant"),
+        "the same, validation": over(1.0, "constant", "val_loss"),
         "the same, best validation": over(1.0, "constant", "val_best"),
         "× 1 / cosine": over(1.0, "cosine"),
         "× 0.01 / best": over_best(0.01),
@@ -174,6 +182,15 @@ def _ratio(ours: Record, theirs: Record, what: str) -> float:
         return math.nan
     floor = 0.01 * float(ours["untrained_test"])
     return (loss(ours, what) + floor) / (loss(theirs, what) + floor)
+
+
+def _interval(column: Sequence[float]) -> str:
+    """Of the median over the tasks: of so many tasks drawn with replacement."""
+    if len(column) < 3:
+        return "–"
+    drawn = random.Random(0)
+    medians = [quantile([drawn.choice(column) for _ in column], 0.5) for _ in range(2000)]
+    return f"{number(quantile(medians, 0.025))} to {number(quantile(medians, 0.975))}"
 
 
 def _mean(ratio: Ratio, task: str, seeds: Sequence[int]) -> float:

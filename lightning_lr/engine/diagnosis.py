@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
 from typing import Any
 
 from lightning_lr.engine import text
@@ -12,6 +13,47 @@ from lightning_lr.engine.vocabulary import Condition, Verdict, Vote
 from lightning_lr.errors import ArgumentError
 
 
+class Findings(Sequence[Finding]):
+    """All findings of a check. Those of a detector that rules its condition out are made only if they are read.
+
+    Args:
+        detectors: in the order of their findings.
+        views: what they examine.
+
+    Attributes:
+        possible: those that are not no.
+        asked: conditions that were looked for.
+    """
+
+    def __init__(self, detectors: Sequence[Detector], views: MetricViews) -> None:
+        self._detectors, self._views = detectors, views
+        self._made: list[tuple[Finding, ...] | None] = []
+        self.possible: list[Finding] = []
+        self.asked: set[Condition] = set()
+        for detector in detectors:
+            made = None if detector.rules_out(views) else findings_of(detector, views)
+            self._made.append(made)
+            if made is None or made:
+                self.asked.add(detector.condition)
+                self.possible += [f for f in made or () if f.verdict is not Verdict.NO]
+
+    @cached_property
+    def _all(self) -> tuple[Finding, ...]:
+        pairs = zip(self._detectors, self._made, strict=True)
+        return tuple(
+            f for detector, made in pairs for f in (findings_of(detector, self._views) if made is None else made)
+        )
+
+    def __getitem__(self, index: Any) -> Any:
+        return self._all[index]
+
+    def __iter__(self) -> Iterator[Finding]:
+        return iter(self._all)
+
+    def __len__(self) -> int:
+        return len(self._all)
+
+
 def findings_of(detector: Detector, views: MetricViews) -> tuple[Finding, ...]:
     """What one detector finds, checked: it may be a user's own.
 
@@ -19,6 +61,8 @@ def findings_of(detector: Detector, views: MetricViews) -> tuple[Finding, ...]:
         ArgumentError: if it returns anything else than findings of its condition.
     """
     found: Any = detector.examine(views)
+    if found == ():
+        return ()
     if isinstance(found, tuple) and all(isinstance(f, Finding) and f.condition is detector.condition for f in found):
         return found
     raise ArgumentError(
@@ -48,7 +92,11 @@ def diagnose(
         named = [f.condition for f in found]
         return frozenset(c for c in named if not detectors[c].votes or named.count(c) >= needed)
 
-    possible = [f for f in findings if f.verdict is not Verdict.NO]
+    if isinstance(findings, Findings):
+        possible, asked = findings.possible, frozenset(findings.asked)
+    else:
+        findings, asked = tuple(findings), frozenset(f.condition for f in findings)
+        possible = [f for f in findings if f.verdict is not Verdict.NO]
     ayes = [f for f in possible if f.verdict is Verdict.YES]
     holding = carried(ayes)
     condition = min(holding, key=lambda c: (detectors[c].precedence, c), default=Condition.HEALTHY)
@@ -68,7 +116,8 @@ def diagnose(
 
     return Diagnosis(
         condition=condition,
-        findings=tuple(findings),
+        findings=findings,
+        asked=asked,
         sentence=sentence,
         suspected=carried(possible) if possible else frozenset(),
         urgent=condition in detectors and detectors[condition].urgent,

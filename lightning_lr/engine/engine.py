@@ -18,7 +18,7 @@ from lightning_lr.engine import text
 from lightning_lr.engine.decisions import Proposal, by_epochs, carry_out, from_table, hold
 from lightning_lr.engine.detectors import default_detectors, sorted_detectors
 from lightning_lr.engine.detectors.base import Detector
-from lightning_lr.engine.diagnosis import diagnose, findings_of
+from lightning_lr.engine.diagnosis import Findings, diagnose
 from lightning_lr.engine.gates import Gates
 from lightning_lr.engine.history.learned import has_learned, has_surely_learned
 from lightning_lr.engine.history.objective import ObjectiveWatch
@@ -92,7 +92,7 @@ class DecisionEngine:
         """Decide what to do after a validation, or between two, with the training loss alone (``train_only``)."""
         self._look_at_objective(reading, train_only)
         self.views = views = self.history.update(reading, train_only)
-        findings = [finding for detector in self.detectors for finding in findings_of(detector, views)]
+        findings = Findings(self.detectors, views)
         self.diagnosis = diagnosis = diagnose(findings, views, self._by_condition, self.settings.vote)
         self.failed_restores = 0 if self._new_best else self.failed_restores
         learned = self.gates.state.total_factor is None and has_surely_learned(views)

@@ -122,8 +122,14 @@ def patience(asked: Proposal, state: GateState, settings: Settings) -> str:
 
 
 def scheduler_changes_lr(asked: Proposal, state: GateState, settings: Settings) -> str:
-    """The user's schedule is changing the rate, which may end the plateau; a cut in its midst would stay."""
-    return text.SCHEDULER_CHANGES_LR if asked.response.defer_to_scheduler and state.schedule_changes else ""
+    """The user's schedule is changing the rate, which may end the plateau; a cut in its midst would stay.
+
+    A stall that is overfitting by its larger part alone is half a plateau: there overfitting itself must be probable.
+    """
+    overfits = asked.probabilities.get(asked.condition) if asked.condition is Condition.OVERFITTING else None
+    doubtful = overfits is not None and overfits < settings.policy.min_probability
+    defers = asked.response.defer_to_scheduler or doubtful
+    return text.SCHEDULER_CHANGES_LR if defers and state.schedule_changes else ""
 
 
 def young_plateau(asked: Proposal, state: GateState, settings: Settings) -> str:
@@ -256,9 +262,9 @@ class Gates:
             state.cut_wait = max(0, state.cut_wait - 1)
             if math.isfinite(monitor.best):
                 state.best, state.gain = monitor.best, monitor.gain
-        asked = {finding.condition for finding in diagnosis.findings}
-        unasked = {name: seen for name, seen in state.streaks.items() if name not in asked}
-        state.streaks = unasked | {str(c): state.streaks.get(c, 0) + 1 for c in sorted(diagnosis.suspected)}
+        if state.streaks or diagnosis.suspected:
+            unasked = {name: seen for name, seen in state.streaks.items() if name not in diagnosis.asked}
+            state.streaks = unasked | {str(c): state.streaks.get(c, 0) + 1 for c in sorted(diagnosis.suspected)}
 
     def decide(self, proposal: Proposal) -> Decision:
         """Carry a proposal out, or hold because of the first gate that blocks it."""

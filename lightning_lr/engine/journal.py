@@ -283,6 +283,7 @@ Reader = Callable[[Any], Any]
 def _read(kind: type[R], record: Mapping[str, Any]) -> R:
     """A record from what JSON has of its fields; fields that it does not know are left out.
 
+    >>> from lightning_lr.engine.records import Rate
     >>> _read(Rate, {"scheduled": 0.1, "scale": "nan", "applied": 1, "weather": "fine"})
     Rate(scheduled=0.1, scale=nan, applied=1.0)
     """

@@ -73,8 +73,15 @@ class TrainWindow:
         return f"training loss {self.mean:.6g} over {self.steps} steps{lost}"
 
 
-TOO_LOW = 4.0
-"""A rate that is lower than the estimate by more is not annealed."""
+def low_enough(horizon: int) -> float:
+    """By how much a rate may lie below the estimate and still be annealed: the longer the run, the less it loses by it.
+
+    What is too slow loses by a rate that falls, and the more, the shorter the run is.
+
+    >>> low_enough(80), low_enough(1500)
+    (2.0, 10.0)
+    """
+    return max(2.0, horizon / 150)
 
 
 @dataclass(frozen=True)
@@ -116,8 +123,10 @@ class SearchResult:
 
     @property
     def anneals(self) -> bool:
-        """Whether the rate that it leads to may be annealed: one that is too low would lose by it."""
-        return self.checked and self.estimate is not None and self.factor * TOO_LOW >= self.estimate
+        """Whether the rate that it leads to may be annealed: one that stays too low would lose by it."""
+        if not self.checked or self.estimate is None:
+            return False
+        return self.factor != 1 or low_enough(self.horizon) >= self.estimate
 
     def __str__(self) -> str:
         seen = self.against, len(self.readings), self.before, self.estimate, self.horizon, self.checked, self.cost
@@ -387,14 +396,16 @@ class Diagnosis:
         findings: every finding of the check.
         sentence: of the finding that decided; or what writes it.
         suspected: conditions that are not ruled out (yes or undecided); patience counts on these.
+        asked: conditions that were looked for.
         urgent: whether it is to be acted on at once.
         enough: votes that carry a condition.
     """
 
     condition: Condition
-    findings: tuple[Finding, ...]
+    findings: Sequence[Finding]
     sentence: str | Callable[[Diagnosis], str] = field(compare=False, repr=False)
     suspected: frozenset[Condition] = frozenset()
+    asked: frozenset[Condition] = frozenset()
     urgent: bool = False
     enough: int = 1
 

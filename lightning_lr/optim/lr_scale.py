@@ -19,7 +19,7 @@ import functools
 import weakref
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from torch.compiler import is_dynamo_compiling
@@ -144,7 +144,9 @@ class LRScale:
         """
         register = getattr(self._optimizer(), "register_step_pre_hook", None)
         if self._hook is None and register is not None:
-            self._hook = register(self._before_step)
+            # A wrapper that does not call torch's own `__init__` may have no room for it.
+            with suppress(TypeError, AttributeError):
+                self._hook = register(self._before_step)
         refused = []
         for scheduler in schedulers:
             if guard(scheduler, self.scheduled_visible):

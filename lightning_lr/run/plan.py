@@ -11,6 +11,7 @@ from typing import Any
 
 from lightning_lr.engine.lr_search.finder import DECADES, Finder
 from lightning_lr.engine.lr_search.plan import FEWEST_STEPS, UNKNOWN, search_horizon
+from lightning_lr.engine.vocabulary import Mode
 from lightning_lr.errors import UnsupportedError
 from lightning_lr.run.distributed import Ranks
 from lightning_lr.run.fit_run import FitRun
@@ -173,7 +174,7 @@ def _against_searching(trainer: Any, budget: int | None) -> str:
         return f"the run has {budget} steps, fewer than {FEWEST_STEPS}"
     if any(is_a(callback, "LearningRateFinder") for callback in trainer.callbacks):
         return "LearningRateFinder has chosen it already"
-    return "the run has begun before, without a search" if trainer.global_step else ""
+    return "the run has begun before" if trainer.global_step else ""
 
 
 def _unsupported(trainer: Any) -> str:
@@ -197,7 +198,7 @@ def _unsupported(trainer: Any) -> str:
 
 def _exploration(budget: int | None) -> str:
     horizon = f"{budget} steps" if budget is not None else f"{UNKNOWN} steps, as the budget is unknown"
-    return f"the first update is read along by forward passes, for a rate for {horizon}"
+    return f"the loss is read along the first update, for the best rate over {horizon}"
 
 
 def _curve(run_plan: RunPlan, known: bool, learned: bool, against: str, stops: bool) -> str:
@@ -290,8 +291,10 @@ def _search(
     assert kind is not None
     assert horizon is not None
     lowest, highest = _factors(fit_run)
+    given = max(rate.applied for rate in fit_run.groups.rates().values())
+    usual = kind.usual / given if kind.usual is not None and given > 0 else None
     return LRSearch(
-        Finder(kind, horizon, lowest, highest),
+        Finder(kind, horizon, lowest, highest, usual),
         fit_run.groups,
         fit_run.ranks,
         fit_run.settings.monitors,
@@ -299,6 +302,8 @@ def _search(
         partial(reader_for, trainer, module, no_logger),
         (lambda: before.units) if before is not None and before.units else partial(drawn, trainer),
         cuts=not is_compiled(module),
+        insists=fit_run.options.find_lr is True,
+        sign=-1 if fit_run.settings.mode is Mode.MAX else 1,
     )
 
 

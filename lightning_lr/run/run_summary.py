@@ -27,7 +27,7 @@ def run_summary(options: ControllerOptions, settings: Settings, run_plan: RunPla
         "monitors": f"{', '.join(settings.monitors)} ({settings.mode}); {settings.vote} of them must agree",
         "training side": f"{train}; gap to it: {', '.join(same) or 'none, opposite trends take its place'}",
         "a check": f"{check}; all counts are counts of checks",
-        "exploration": run_plan.exploration,
+        "search": run_plan.exploration,
         "curve": run_plan.curve,
         "policy": f"{settings.policy.name}{' (dry run: nothing is changed)' if options.dry_run else ''}",
         **{f"on {condition}": _response(r) for condition, r in settings.policy.responses.items()},

@@ -116,7 +116,7 @@ def test_auto_does_not_explore(strategy: Any, lacks: str) -> None:
     """With steps enough to explore; the set-up card says why not."""
     module, control = Scripted(), LearningRateController(verbose=False)
     cards = []
-    control.on_train_epoch_start = lambda *_: cards.append(control._fit_run.summary["exploration"])
+    control.on_train_epoch_start = lambda *_: cards.append(control._fit_run.summary["search"])
     fit(control, strategy(), module, batches=25)
     assert cards[0].startswith(f"none: nothing can be put back ({lacks}")
     assert "explore" not in {d.action for d in control.decisions}

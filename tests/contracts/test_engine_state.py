@@ -73,7 +73,7 @@ def diagnosis(reading: Reading) -> Diagnosis:
     finding = Finding(Condition.PLATEAU, verdict, "val_loss", 0.0, 1.0, "flat")
     condition = Condition.PLATEAU if verdict is Verdict.YES else Condition.HEALTHY
     suspected = frozenset() if verdict is Verdict.NO else frozenset({Condition.PLATEAU})
-    return Diagnosis(condition, (finding,), "flat", suspected)
+    return Diagnosis(condition, (finding,), "flat", suspected, frozenset({Condition.PLATEAU}))
 
 
 def whole_view(view: MetricView) -> tuple[object, ...]:

@@ -13,11 +13,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lightning_lr.engine.decisions import from_table
+from lightning_lr.engine.decisions import Proposal, from_table
 from lightning_lr.engine.engine import DecisionEngine
 from lightning_lr.engine.gates import GATES, Gates
 from lightning_lr.engine.policies import PRESETS, AutoPolicy, Policy, Response
-from lightning_lr.engine.records import Decision, Diagnosis, Finding, Reading
+from lightning_lr.engine.records import Decision, Diagnosis, Finding, Rate, Reading
 from lightning_lr.engine.settings import Settings
 from lightning_lr.engine.vocabulary import Action, Condition, Verdict
 from tests.helpers.readings import Run, Says
@@ -32,7 +32,9 @@ def diagnosis(letter: str, condition: Condition = Condition.PLATEAU) -> Diagnosi
         return Diagnosis(Condition.HEALTHY, (), "nothing fresh")
     finding = Finding(condition, VERDICTS[letter], "val_loss", 0.0, 1.0, "flat")
     suspected = frozenset() if letter == "n" else frozenset({condition})
-    return Diagnosis(condition if letter == "y" else Condition.HEALTHY, (finding,), "flat", suspected)
+    return Diagnosis(
+        condition if letter == "y" else Condition.HEALTHY, (finding,), "flat", suspected, frozenset({condition})
+    )
 
 
 def asked(gates: Gates, seen: Diagnosis, patience: int = 1, train_only: bool = False) -> Decision:
@@ -223,6 +225,26 @@ def test_what_loses_ground_never_waits_for_a_schedule(condition):
     for name in ("auto", "conservative"):
         response = PRESETS[name].responses[condition]
         assert (response.defer_to_scheduler, response.min_plateau_fraction) == (False, 0.0)
+
+
+@pytest.mark.parametrize(
+    ("why", "probability", "lr", "blocked"),
+    [
+        ("half of the stall is a plateau, which is left to the schedule", 0.6, 0.05, "scheduler_changes_lr"),
+        ("overfitting itself is probable", 0.95, 0.05, None),
+        ("its detector states no probability", None, 0.05, None),
+        ("the schedule holds still", 0.6, 0.1, None),
+    ],
+)
+def test_overfitting_waits_for_a_schedule_that_moves_if_it_is_doubtful(why, probability, lr, blocked):
+    gates, condition = Gates(Settings(policy=PRESETS["conservative"])), C.OVERFITTING
+    overfits = Diagnosis(condition, (), "risen", frozenset({condition}), frozenset({condition}))
+    for check, rate in enumerate((0.1, lr)):
+        reading = Reading(check, check, check, rates={"lr": Rate(rate, 1.0, rate)})
+        gates.update(reading, overfits)
+    response, stated = PRESETS["conservative"].responses[condition], {str(condition): probability}
+    asked = Proposal(reading, condition, "", "risen", response, by_table=True, probabilities=stated)
+    assert gates.decide(asked).blocked_by == blocked, why
 
 
 def test_a_budget_that_grew_makes_nobody_wait_for_what_has_passed():

@@ -232,6 +232,11 @@ FORMATS = {
     "printed, in brackets": (
         given("nohup.out", "epochs: 9, lr: 9\n" + each_epoch(lambda e, v, t, r: f"Epoch [{e}/4], Loss: {t:.4f}, Val Loss: {v:.4f}, LR: {r}\n")),
         "Val Loss", "Loss", "LR"),
+    "printed, Hugging Face": (
+        given("slurm-1.out", "".join(
+            f"  5%|#  | {e}/9 [00:01<00:20]\r{{'loss': {t}, 'learning_rate': '{r}', 'epoch': {e}.5}}\n{{'eval_loss': {v}, 'eval_runtime': 1.0, 'epoch': {e}.5}}\n"
+            for e, (v, t, r) in EPOCHS) + "{'train_runtime': 9.0, 'train_loss': 99.0, 'epoch': 4.0}\n"),
+        "eval_loss", "loss", "learning_rate"),
     "printed, Keras": (
         given("out.log", each_epoch(lambda e, v, t, r: f"Epoch {e + 1}/4\n9/9 [=====] - 0s 2ms/step - loss: {t} - val_loss: {v} - lr: {r}\n")),
         "val_loss", "loss", "lr"),

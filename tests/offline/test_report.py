@@ -382,3 +382,16 @@ def test_an_epoch_that_cannot_be_shown(tmp_path, capsys):
     write_csv(tmp_path / "table", plain_run([1.0, 0.9, 0.8]))
     assert main(["report", str(tmp_path / "table"), "--epoch", "0"]) == 2
     assert "holds no reasons" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("factor", "why"), [(1.0, "readings: 3 times; it stays as it was given"), (3.0, "readings: 3 times")]
+)
+def test_a_search_that_kept_the_rate_says_why(factor, why):
+    decision = acted(0, 1.0, 1.0, factor, Action.EXPLORE, Condition.HEALTHY).decision
+    sentence = "readings: 3 times; it stays as it was given"
+    decision = replace(decision, sentence=sentence, cause="readings: 3 times")
+    first = replace(acted(0, 1.0, 1.0, factor, Action.EXPLORE, Condition.HEALTHY), decision=decision)
+    summary = summarize([first, acted(1, 0.9, factor, 1.0, Action.HOLD, Condition.HEALTHY)], settings_from())
+    run = Run("x", "journal", settings_from(), lambda: iter(summary.lines), (), True, True)
+    assert [row[4] for row in report.report_of(run).rows] == [why]

@@ -132,3 +132,17 @@ def test_a_compiled_step_is_not_compiled_anew_for_each_rate() -> None:
         assert len(control.take_notes()) <= 1
         step()
     assert len(compiles) == before
+
+
+@pytest.mark.parametrize("hooks", [{"_optimizer_step_pre_hooks": {}}, {}], ids=["a plain dict", "none"])
+def test_a_wrapper_without_room_for_a_hook_is_scaled_all_the_same(hooks: dict) -> None:
+    """As Lookahead of several packages: a subclass that takes over the groups, and calls no `__init__` of torch."""
+
+    class Wrapper(torch.optim.Optimizer):
+        def __init__(self, inner: torch.optim.Optimizer) -> None:
+            self.param_groups, self.state, self.defaults = inner.param_groups, inner.state, inner.defaults
+            vars(self).update(copy.copy(hooks))
+
+    optimizer = Wrapper(an_optimizer(0.1))
+    controlled(optimizer)
+    assert optimizer.param_groups[0]["lr"] == 0.05

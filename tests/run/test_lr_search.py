@@ -119,7 +119,7 @@ def searched(module: LightningModule, **options: Any) -> Any:
 @pytest.mark.parametrize("optimizer", ["SGD", "Adam", "AdamW", "RMSprop", "Adagrad", "NAdam", "Adamax"])
 def test_starts_far_apart_lead_to_one_rate(optimizer: str) -> None:
     """The loss along the update does not know the rate that was given; only the grid of the readings does."""
-    found = [lr * searched(Regression(lr, optimizer)).evidence["estimate"] for lr in (1e-4, 1e-2, 1.0)]
+    found = [lr * searched(Regression(lr, optimizer)).evidence["estimate"] for lr in (1e-4, 1.0, 3.0)]
     assert max(found) < 1.6 * min(found)
 
 
@@ -149,8 +149,8 @@ def test_a_right_rate_is_kept_and_the_run_is_untouched_until_its_end() -> None:
 
 
 def explored_rate(optimizer: str) -> float:
-    (rate,) = searched(Regression(0.5, optimizer)).new_lr.values()
-    return float(rate)
+    """A little below the estimate, which may lie above what a rate is moved to."""
+    return 0.4 * float(searched(Regression(0.5, optimizer)).evidence["estimate"])
 
 
 def test_the_first_update_is_rescaled() -> None:
@@ -288,11 +288,11 @@ def test_where_it_steps_aside(options: dict, make: Any, trainer: dict, why: str,
     monkeypatch.setattr("lightning_lr.callbacks.controller.say", lambda _, sentence: said.append(sentence))
     module = make()
     fit(module, controller, **{"max_epochs": 2, **trainer})
-    assert why in summary["exploration"]
+    assert why in summary["search"]
     assert not {"explore", "anneal"} & {decision.action for decision in controller.decisions}
     assert set(module.rates) <= {0.01, 0.01 * 0.999}  # the latter by the user's own schedule
     (start,) = (sentence for sentence in said if sentence.startswith("watches "))
-    assert (f"({summary['exploration'][6:]})" in start) == (not controller.options.dry_run)
+    assert (f"({summary['search'][6:]})" in start) == (not controller.options.dry_run)
 
 
 def test_a_finder_before_us_is_respected(monkeypatch: Any) -> None:

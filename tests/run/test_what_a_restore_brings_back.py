@@ -97,6 +97,12 @@ class Averages(Callback):
             self.model = copy.deepcopy(pl_module.layer)
         elif form == "of torch":
             self.model = AveragedModel(pl_module.layer)
+        elif form == "in a list of the module":
+            pl_module.hidden = [AveragedModel(pl_module.layer)]
+        elif form == "in a dict of the module":
+            pl_module.hidden = {"teacher": copy.deepcopy(pl_module.layer)}
+        elif form == "of the optimizer":
+            trainer.optimizers[0].slow = list(params.values())
         elif form == "helper":
             self.helper = Helper(params)
         else:
@@ -105,20 +111,29 @@ class Averages(Callback):
     def on_train_batch_end(self, trainer: Any, pl_module: Any, *_: Any) -> None:
         if self.form in ("dict", "list"):
             self.shadow = update(self.shadow, pl_module)
-        elif self.form == "copy":
-            for one, param in zip(self.model.parameters(), pl_module.layer.parameters(), strict=True):
+        elif isinstance(model := self.model_of(pl_module), AveragedModel):
+            model.update_parameters(pl_module.layer)
+        elif model is not None:
+            for one, param in zip(model.parameters(), pl_module.layer.parameters(), strict=True):
                 one.data.mul_(0.5).add_(0.5 * param.data)
-        elif self.form == "of torch":
-            self.model.update_parameters(pl_module.layer)
         else:
-            helper = self.helper if self.form == "helper" else pl_module.helper
-            helper.shadow = update(helper.shadow, pl_module)
+            helper, name = self.helper_of(pl_module)
+            setattr(helper, name, update(getattr(helper, name), pl_module))
+
+    def model_of(self, module: Any) -> Any:
+        hidden = getattr(module, "hidden", None)  # where torch does not count it as a part
+        return next(iter(hidden.values() if isinstance(hidden, dict) else hidden or [getattr(self, "model", None)]))
+
+    def helper_of(self, module: Any) -> tuple[Any, str]:
+        if self.form == "of the optimizer":
+            return module.optimizers().optimizer, "slow"
+        return (self.helper if self.form == "helper" else module.helper), "shadow"
 
     def now(self, module: Any) -> list[float]:
-        if hasattr(self, "model"):
-            tensors = [*self.model.parameters(), *self.model.buffers()]
+        if (model := self.model_of(module)) is not None:
+            tensors = [*model.parameters(), *model.buffers()]
         else:
-            shadow = (self if hasattr(self, "shadow") else getattr(self, "helper", None) or module.helper).shadow
+            shadow = self.shadow if hasattr(self, "shadow") else getattr(*self.helper_of(module))
             tensors = list(shadow.values() if isinstance(shadow, dict) else shadow)
         return [value for tensor in tensors for value in tensor.flatten().tolist()]
 
@@ -180,7 +195,10 @@ def test_a_best_value_of_lost_weights_is_not_kept(mode: str, options: dict[str, 
     assert torch.equal(sees.weights[2 * (LOST + 1)], sees.weights[2 * (BEST + 1)])
 
 
-@pytest.mark.parametrize("form", ["dict", "list", "copy", "of torch", "helper", "helper of the module"])
+FORMS = ["dict", "list", "copy", "of torch", "helper", "helper of the module"]
+
+
+@pytest.mark.parametrize("form", [*FORMS, "in a list of the module", "in a dict of the module", "of the optimizer"])
 def test_averages_in_any_form_come_back(form: str) -> None:
     average = Averages(form)
     sees = Sees(average.now)

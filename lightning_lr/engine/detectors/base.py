@@ -57,6 +57,13 @@ class Detector(ABC):
             views: every metric of the check with its recent values, noise, trend and best.
         """
 
+    def rules_out(self, views: MetricViews) -> bool:
+        """Whether each finding of :meth:`examine` would surely be no, by a cheaper look; it is then made if it is read.
+
+        False if there would be none. To override it is never necessary.
+        """
+        return False
+
     @abstractmethod
     def describe(self, finding: Finding) -> str:
         """The sentence of a finding, from its numbers alone; made only if it is read."""

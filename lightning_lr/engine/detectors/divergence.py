@@ -73,6 +73,17 @@ class DivergenceDetector(Detector):
         odds, evidence = max(said, key=lambda way: way[0])
         return (self.stated(logistic(odds), views, levels, **evidence),)
 
+    def rules_out(self, views: MetricViews) -> bool:
+        """Whether the lower of the newest two levels is above neither those before nor the loss before training."""
+        levels = views.levels or views.train
+        if levels is None or not levels.fresh or len(levels.recent) < FEWEST or levels.since_change < 2:
+            return False
+        witness = self._witness(views, levels.name)
+        if witness is not None and (len(witness.recent) < FEWEST or witness.since_change < 2):
+            return False
+        level = min(levels.recent[-2:])
+        return not level > levels.start and level <= middle(self._earlier(levels)) and math.isfinite(levels.value)
+
     def describe(self, finding: Finding) -> str:
         """From where to where it rose, in deviations and of what was gained; or how it compares with the start."""
         known, subject = finding.evidence, _in_words(finding.monitor)
@@ -116,7 +127,7 @@ class DivergenceDetector(Detector):
         since = view.values
         if len(values) < FEWEST or len(since) < newest:
             return None
-        earlier = values[:-3] if len(values) > 6 else values[:-2]
+        earlier = self._earlier(view)
         before, level = middle(earlier), min(values[-newest:])
         if level <= before:
             return {"before": before, "level": level, "height": 0.0, "lost": 0.0, "gained": 1.0, "above_start": 0.0}
@@ -136,13 +147,20 @@ class DivergenceDetector(Detector):
             "above_start": float(level > view.start),
         }
 
+    def _earlier(self, view: MetricView) -> tuple[float, ...]:
+        """The levels that the newest are compared with."""
+        values = view.recent[-self.memory :]
+        return values[:-3] if len(values) > 6 else values[:-2]
+
     def _above_start(self, levels: MetricView, witness: MetricView | None, window: TrainWindow | None) -> Stated | None:
         """By the loss before training.
 
         How far above counts in noise, and in what was gained meanwhile: a loss has no zero to measure it by.
         """
+        if math.isnan(levels.start):
+            return None
         late, noise = self._late(levels, window)
-        if not late or math.isnan(levels.start) or math.isnan(noise):
+        if not late or math.isnan(noise):
             return None
         level = min(late)
         rise, gain = level - levels.start, levels.start - levels.best

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from lightning_lr.engine.detectors.base import Detector
-from lightning_lr.engine.history.statistics import robust_level
+from lightning_lr.engine.history.statistics import middle, robust_level
 from lightning_lr.engine.records import Finding, MetricView, MetricViews
 from lightning_lr.engine.vocabulary import Condition, Verdict
 
@@ -47,23 +47,31 @@ class LossSpikeDetector(Detector):
 
     def examine(self, views: MetricViews) -> tuple[Finding, ...]:
         """One finding on the blocks of the training loss; none without enough of them."""
-        if views.blocks is None:
+        blocks, newest = views.blocks, self._newest(views)
+        if blocks is None or len(blocks.values) - newest < self.fewest:
             return ()
-        newest = max(2, 2 * len(views.window.blocks) if views.window else 2)
-        if len(views.blocks.values) - newest < self.fewest:
-            return ()
-        return (self._examine(views.blocks, newest),)
+        return (self._examine(blocks, newest),)
+
+    def rules_out(self, views: MetricViews) -> bool:
+        """Whether no new block lies above the median of those before."""
+        blocks, newest = views.blocks, self._newest(views)
+        if blocks is None or len(blocks.values) - newest < self.fewest:
+            return False
+        return max(blocks.values[-newest:]) <= middle(blocks.values[-newest - self.memory : -newest])
+
+    def _newest(self, views: MetricViews) -> int:
+        return max(2, 2 * len(views.window.blocks) if views.window else 2)
 
     def _examine(self, series: MetricView, newest: int) -> Finding:
         before = series.values[-newest - self.memory : -newest]
         peak = max(series.values[-newest:])
-        middle, deviation = robust_level(before)
+        level, deviation = robust_level(before)
         # The larger of two opinions: read from few blocks, a deviation may by luck be a third of what it is.
-        deviation = max(deviation, series.noise) or 1e-12 * max(1.0, abs(middle))
-        score = (peak - middle) / deviation
-        settled = (series.values[-1] - middle) / deviation < self.back
+        deviation = max(deviation, series.noise) or 1e-12 * max(1.0, abs(level))
+        score = (peak - level) / deviation
+        settled = (series.values[-1] - level) / deviation < self.back
         verdict = self._verdict(score, settled)
-        return self.finding(verdict, series.name, score, self.excursion, peak=peak, median=middle, deviation=deviation)
+        return self.finding(verdict, series.name, score, self.excursion, peak=peak, median=level, deviation=deviation)
 
     def describe(self, finding: Finding) -> str:
         """How high it was, and whether it recovered."""

@@ -41,6 +41,11 @@ class PlateauDetector(Detector):
         """One finding for each fresh monitor."""
         return tuple(self._examine(views, view) for view in views.fresh)
 
+    def rules_out(self, views: MetricViews) -> bool:
+        """Whether no monitor has stalled more probably than not."""
+        fresh = views.fresh
+        return bool(fresh) and all(views.stall(view).probability < 0.5 for view in fresh)
+
     def _examine(self, views: MetricViews, view: MetricView) -> Finding:
         stall = views.stall(view)
         return self.stated(

@@ -17,19 +17,27 @@ from dataclasses import dataclass, field, replace
 from statistics import fmean, stdev
 
 from lightning_lr.engine.lr_search.optimizer_kind import FADING, OptimizerKind
-from lightning_lr.engine.records import SearchResult
+from lightning_lr.engine.records import SearchResult, low_enough
 
-KEEP = 2.5
-"""The user's rate is kept within this factor of the estimate: the estimate scatters by that much over seeds and
-batches, and the loss at the end of a run is flat for about that much. With a correction for the far side (``edge``) it
-lies around the geometric mean of the estimates with and without it: a right rate shall not be cut by three on the word
-of the correction alone."""
+KEEP, KEEP_SGD = 2.5, 4.0
+"""A rate is lowered if it lies above the estimate by this factor; the second one is for updates that are proportional
+to the gradient, whose estimate scatters more. With a correction for the far side (``edge``) it lies around the
+geometric mean of the estimates with and without it: a right rate shall not be cut by three on the word of the
+correction alone."""
 
-RAISE = 16.0
-"""A rate is raised only if the estimate is this many times as high, and then all the way. Where it is less, the rate
-that was given ends as the plain run does, and never worse; raised to the estimate it ended better in the median (0.88
-to 0.92 of the plain run), and up to 2.3 times worse where a small set is learned by heart. From a rate a hundred times
-too low nothing is lost. A look-up over 33 tasks: docs/decisions/0014-first-update.md."""
+OUTSIDE, CAP = 5.0, 10.0
+"""The size of an adaptive update does not depend on that of the loss, so the rate that is usual for its optimizer says
+something of any task. A rate is raised only from below a fifth of it, if the estimate is five times as high, and any
+rate that is moved goes to ten times the usual one at the most (for 100 steps; for more, less: ``HORIZON``). At and
+above the usual rate the estimate is true of the training loss alone: small sets that were learned by heart ended up to
+twice worse."""
+
+RAISE = 10.0
+"""Without a usual rate (SGD, whose update is as large as the loss makes it) a rate is raised only if the estimate is
+this many times as high. A look-up over 33 tasks: docs/decisions/0014-first-update.md."""
+
+SHORT_RUN = 300
+"""Steps of a run below which the rate that is usual for an optimizer is not annealed: there is nothing to gain."""
 
 GRID = 4.0
 """Factor between two readings; a parabola through three of them gives the minimum to 0.08 decades."""
@@ -86,6 +94,7 @@ class Finder:
         horizon: optimizer steps that the rate is for.
         lowest: least factor of the user's rate that may be chosen, ≤ 1.
         highest: greatest one, ≥ 1.
+        usual: the rate that is usual for the optimizer, in units of the user's; ``None`` if there is none.
         most: by which factor the rate may be moved at the most, in either direction.
         readings: multiple of the first update → loss of each fixed batch there.
     """
@@ -94,6 +103,7 @@ class Finder:
     horizon: int
     lowest: float = 1 / DECADES
     highest: float = DECADES
+    usual: float | None = None
     most: float = math.inf
     readings: dict[float, tuple[float, ...]] = field(default_factory=dict)
 
@@ -127,7 +137,9 @@ class Finder:
         if lowest is None:  # a long stride may have passed over the minimum
             best = min(self._path(), key=self._at)
             return None if self._bracketed(best, best * GRID) else self._unread(best * GRID)
-        for beside in (lowest / GRID, lowest * GRID):
+        for beside in (lowest * GRID, lowest / GRID):
+            if beside < lowest and self._is_enough(lowest):
+                continue
             if not self._bracketed(lowest, beside) and (unread := self._unread(beside)) is not None:
                 return unread
         if self.kind.proportional and self._far is None:
@@ -139,6 +151,11 @@ class Finder:
         """That multiple, or the end of the range before it; ``None`` if it was read already."""
         within = min(max(multiple, self._nearest), self._farthest)
         return None if within in self.readings else within
+
+    @property
+    def best(self) -> float | None:
+        """The multiple at which the loss was read lowest; ``None`` if that is the start."""
+        return self._lowest() if len(self.readings) > 1 else None
 
     # --- the answer ---------------------------------------------------------------------------------------------------
 
@@ -155,13 +172,13 @@ class Finder:
             return replace(result, factor=end, estimate=self.lowest) if uphill else result
         edge = self._edge()
         estimate = self._constant * self._minimum() * edge
-        near = estimate / math.sqrt(edge) >= 1 / KEEP and estimate < RAISE
-        within = min(max(estimate, self.lowest, 1 / self.most), self.highest, self.most)
+        too_high = estimate / math.sqrt(edge) < 1 / self._keep
+        target = max(min(estimate, self._cap), self.lowest, 1 / self.most)
         return replace(
             result,
-            factor=1.0 if near else within,
+            factor=min(target, self.highest, self.most) if too_high or self._raises(estimate) else 1.0,
             estimate=estimate,
-            checked=nearest < lowest < self._path()[-1],
+            checked=(nearest < lowest or self._is_enough(lowest)) and lowest < self._path()[-1],
             gain=self._at(0.0) - self._at(lowest),
         )
 
@@ -175,14 +192,52 @@ class Finder:
 
     @property
     def _unit(self) -> float:
-        """The multiple at which the user's rate would be right: the first reading."""
-        return 1 / self._constant
+        """The first reading: the multiple at which the user's rate, or one that is nearer the usual, would be right."""
+        far = self._beyond or (self.usual is not None and self.usual > OUTSIDE)
+        rate = self._cap / math.sqrt(CAP) if far else 1.0
+        return min(max(rate, self.lowest), self.highest) / self._constant
+
+    @property
+    def _shorter(self) -> float:
+        """By how much the best rate falls with the length of the run."""
+        return 1.0 if self.kind.endless else min(1.0, (HORIZON / self.horizon) ** HORIZON_POWER)
 
     @property
     def _constant(self) -> float:
         """The rate, in units of the user's, that a minimum at 1 stands for."""
-        constant = (FADING if self.kind.fading else 1.0) / self.kind.response
-        return constant if self.kind.endless else constant * min(1.0, (HORIZON / self.horizon) ** HORIZON_POWER)
+        return (FADING if self.kind.fading else 1.0) / self.kind.response * self._shorter
+
+    @property
+    def _cap(self) -> float:
+        return math.inf if self.usual is None else CAP * self.usual * self._shorter
+
+    @property
+    def _beyond(self) -> bool:
+        """Whether the rate is far above any that is usual."""
+        return self.usual is not None and self.usual < 1 / (2 * CAP)
+
+    @property
+    def _keep(self) -> float:
+        """How far above the estimate a rate is kept; beyond what is usual it is enough that it lies above."""
+        return KEEP_SGD if self.kind.proportional else 1.0 if self._beyond else KEEP
+
+    @property
+    def _stays(self) -> bool:
+        """Whether the rate is near the usual one or above it: it is not raised, whatever the readings are."""
+        return self.usual is not None and self.usual <= OUTSIDE
+
+    def _is_enough(self, lowest: float) -> bool:
+        """Whether a rate that is not raised is not too high either, as the start and the reading beyond show."""
+        if not self._stays or lowest * self._constant < 1 / KEEP:
+            return False
+        beyond = min((a for a in self._path() if a > lowest), default=None)
+        if beyond is None:
+            return lowest >= self._farthest
+        vertex = self._vertex(lowest, beyond)
+        return vertex is not None and vertex > lowest / 2
+
+    def _raises(self, estimate: float) -> bool:
+        return estimate >= RAISE if self.usual is None else min(self.usual, estimate, self._cap) > OUTSIDE
 
     @property
     def _nearest(self) -> float:
@@ -191,8 +246,11 @@ class Finder:
 
     @property
     def _farthest(self) -> float:
-        """The greatest one, likewise."""
-        return self.highest * GRID / self._constant
+        """The greatest one; for a rate that is not raised, what decides on its annealing; of a short run, none."""
+        enough = math.inf
+        if self._stays:
+            enough = 1 / GRID if self.horizon < SHORT_RUN else max(1.0, low_enough(self.horizon) / GRID)
+        return min(self.highest, enough) * GRID / self._constant
 
     def _edge(self) -> float:
         """How soft or hard the far side is: from ``SOFT`` to ``HARD``; 1 where it was not read."""
@@ -248,9 +306,14 @@ class Finder:
         path = self._path()
         place, found = path.index(lowest), []
         for neighbour in path[max(0, place - 1) : place] + path[place + 1 : place + 2]:
-            slope_near, slope_far = (self._moved(a) / a for a in sorted((lowest, neighbour)))
-            bend = (slope_far - slope_near) / (max(lowest, neighbour) - min(lowest, neighbour))
-            if bend > 0 and math.isfinite(bend):
-                vertex = (bend * min(lowest, neighbour) - slope_near) / (2 * bend)
+            vertex = self._vertex(lowest, neighbour)
+            if vertex is not None:
                 found.append(math.log(min(max(vertex, lowest / 2), lowest * 2)))
         return math.exp(fmean(found)) if found else lowest
+
+    def _vertex(self, one: float, other: float) -> float | None:
+        """Where the parabola through the start and two readings is lowest; ``None`` if it has no lowest point."""
+        near, far = sorted((one, other))
+        slope_near, slope_far = self._moved(near) / near, self._moved(far) / far
+        bend = (slope_far - slope_near) / (far - near)
+        return (bend * near - slope_near) / (2 * bend) if bend > 0 and math.isfinite(bend) else None

@@ -18,16 +18,19 @@ class OptimizerKind:
         proportional: whether its update is proportional to the gradient, and so has no bound.
         fading: whether its updates shrink by themselves (RMSprop within the first hundred steps, Adagrad always).
         endless: whether they never stop shrinking (Adagrad): then the length of the run is built in.
+        usual: the rate that is usual for it, if the size of its updates does not depend on that of the loss: the
+            default of torch, or of Keras where that is lower (Adamax, NAdam, RMSprop); ``None`` for SGD.
     """
 
     response: float = 1.0
     proportional: bool = False
     fading: bool = False
     endless: bool = False
+    usual: float | None = None
 
 
-ADAM = OptimizerKind()
-ADAGRAD = OptimizerKind(fading=True, endless=True)
+ADAM = OptimizerKind(usual=1e-3)
+ADAGRAD = OptimizerKind(fading=True, endless=True, usual=1e-2)
 
 
 def sgd(momentum: float = 0.0, dampening: float = 0.0, nesterov: bool = False) -> OptimizerKind:
@@ -45,4 +48,4 @@ def sgd(momentum: float = 0.0, dampening: float = 0.0, nesterov: bool = False) -
 
 def rmsprop(momentum: float = 0.0) -> OptimizerKind:
     """Its momentum adds up updates that are bounded already."""
-    return OptimizerKind(response=1 / (1 - momentum) if 0 <= momentum < 1 else 1.0, fading=True)
+    return OptimizerKind(response=1 / (1 - momentum) if 0 <= momentum < 1 else 1.0, fading=True, usual=1e-3)

@@ -5,6 +5,7 @@ Any separator, with or without a byte order mark, compressed or not, tidy or by 
 
 from __future__ import annotations
 
+import ast
 import codecs
 import csv
 import gzip
@@ -242,15 +243,33 @@ def _printed_records(lines: Iterable[str]) -> Iterator[Mapping[str, float]]:
     """What a training loop printed: each line with an epoch, its own or the one above it, and metrics.
 
     >>> list(_printed_records(["Epoch 2/9", "12/12 [===] - 3s - loss: 0.5 - val_loss: 0.75", "saved epoch_2.pt"]))
-    [{'epoch': 2.0, 'loss': 0.5, 'val_loss': 0.75}]
+    [{'loss': 0.5, 'val_loss': 0.75, 'epoch': 2.0}]
+    >>> list(_printed_records(["{'eval_loss': 0.5, 'epoch': 1.0}", "{'train_runtime': 9.0, 'train_loss': 0.9}"]))
+    [{'eval_loss': 0.5, 'epoch': 1.0}]
     """
     epoch = None
     for line in lines:
-        found = _EPOCH.search(line)
-        epoch = float(found[1]) if found else epoch
-        pairs = {name: float(value) for name, value in _PAIR.findall(line) if not set(words(name)) & (EPOCH | STEP)}
-        if epoch is not None and any(set(words(name)) & (FALLS | RISES) for name in pairs):
-            yield {"epoch": epoch, **pairs}
+        pairs = _printed_dict(line)
+        if not pairs:
+            found = _EPOCH.search(line)
+            epoch = float(found[1]) if found else epoch
+            named = {name: float(value) for name, value in _PAIR.findall(line)}
+            pairs = {name: value for name, value in named.items() if not set(words(name)) & (EPOCH | STEP)}
+            pairs |= {} if epoch is None else {"epoch": epoch}
+        if "epoch" in pairs and any(set(words(name)) & (FALLS | RISES) for name in pairs):
+            yield pairs
+
+
+def _printed_dict(line: str) -> dict[str, float]:
+    """The numbers of a printed dictionary, as Hugging Face's Trainer prints; empty if there is none."""
+    begin, end = line.find("{'"), line.rfind("}")
+    try:
+        values = ast.literal_eval(line[begin : end + 1]) if -1 < begin < end else {}
+    except (ValueError, SyntaxError, RecursionError, MemoryError):
+        return {}
+    # the last one holds the means of the whole run
+    cells = values.items() if isinstance(values, dict) and "train_runtime" not in values else ()
+    return {str(name): value for name, cell in cells if (value := number(str(cell))) is not None}
 
 
 def _no_table(path: Path, why: str) -> LogError:

@@ -74,6 +74,7 @@ def _draw_curves(axes: Any, lines: Sequence[JournalLine]) -> None:
         axes.plot(one.xs, one.ys, label=_label(one.name), color=one.color, **style)
     if is_wide(series):
         _plain_log(axes)
+    axes.set_ylabel("metrics")
     axes.legend(loc="best", frameon=False)
 
 

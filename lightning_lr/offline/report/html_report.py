@@ -117,7 +117,12 @@ def _chart(report: Report) -> dict[str, Any]:
         "modebar": {"bgcolor": "rgba(0,0,0,0)", "color": "#888", "activecolor": "#444"},
         "legend": {"orientation": "h", "y": 1.02, "yanchor": "bottom"},
         "xaxis": {"title": {"text": "check"}, "anchor": "y2"},
-        "yaxis": {"domain": [0.36, 1.0], "type": "log" if is_wide(metrics) else "linear", **plain},
+        "yaxis": {
+            "domain": [0.36, 1.0],
+            "title": {"text": "metrics"},
+            "type": "log" if is_wide(metrics) else "linear",
+            **plain,
+        },
         "yaxis2": {"domain": [0.0, 0.30], "type": "log", "title": {"text": "learning rate"}, **plain},
         "shapes": shapes,
     }

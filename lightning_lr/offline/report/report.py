@@ -79,7 +79,8 @@ class Report:
     def _row(self, effect: AdjustmentEffect) -> list[str]:
         decision = self.summary.lines[effect.place].decision
         what, why = terminal.short(decision), decision.cause
-        if " " not in why:  # a mere word, as "budget"
+        kept = decision.action is Action.EXPLORE and decision.factor == 1.0  # whose reason says why
+        if " " not in why or kept:  # a mere word, as "budget"
             why = decision.reason
         rates = terminal.rate_change(decision.old_lr, decision.new_lr)
         if decision.action is Action.HOLD:

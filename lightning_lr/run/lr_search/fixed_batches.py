@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -42,6 +43,54 @@ class Unit:
         """How many there are; 0 if a batch does not tell."""
         sizes = [size_of(batch) for batch, _ in self.batches]
         return 0 if None in sizes else sum(size for size in sizes if size is not None)
+
+
+def joined(units: Sequence[Unit]) -> Unit | None:
+    """One batch of them all, for one forward pass instead of several; ``None`` if they cannot be one.
+
+    >>> both = joined([Unit([((torch.zeros(2, 3), ["a", "b"]), 0)]), Unit([((torch.ones(1, 3), ["c"]), 5)])])
+    >>> both.batches[0][0][0].shape, both.batches[0][0][1]
+    (torch.Size([3, 3]), ['a', 'b', 'c'])
+    >>> joined([Unit([(torch.zeros(2, 3), 0)]), Unit([(torch.zeros(2, 4), 0)])]) is None
+    True
+    """
+    parts = [batch for unit in units for batch, _ in unit.batches]
+    sizes = [size_of(part) for part in parts]
+    if None in sizes or not parts:
+        return None
+    try:
+        return Unit([(_joined(parts, [size for size in sizes if size is not None]), units[0].batches[0][1])])
+    except (_ApartError, RuntimeError, TypeError):
+        return None
+
+
+class _ApartError(Exception):
+    """Batches of different forms."""
+
+
+def _joined(parts: Sequence[Any], sizes: Sequence[int]) -> Any:
+    first = parts[0]
+    if any(type(part) is not type(first) for part in parts):
+        raise _ApartError
+    if isinstance(first, Tensor) and first.dim():
+        if len({(part.shape[1:], part.dtype, part.device) for part in parts}) > 1:
+            raise _ApartError
+        return torch.cat(list(parts))
+    if isinstance(first, dict):
+        if any(part.keys() != first.keys() for part in parts):
+            raise _ApartError
+        return type(first)((key, _joined([part[key] for part in parts], sizes)) for key in first)
+    if isinstance(first, (list, tuple)):
+        plain = not any(isinstance(item, (Tensor, dict, list, tuple)) for part in parts for item in part)
+        if plain and [len(part) for part in parts] == list(sizes):
+            return type(first)([item for part in parts for item in part])
+        if len({len(part) for part in parts}) > 1:
+            raise _ApartError
+        items = [_joined(items, sizes) for items in zip(*parts, strict=True)]
+        return type(first)(*items) if hasattr(first, "_fields") else type(first)(items)
+    if any(bool(part != first) for part in parts):
+        raise _ApartError
+    return first
 
 
 def copied(batch: Any) -> Any:

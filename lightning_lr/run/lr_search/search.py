@@ -15,16 +15,17 @@ from typing import Any
 
 from torch import Tensor
 
+from lightning_lr.engine.history.metric_names import is_loss
 from lightning_lr.engine.history.run_history import TRAIN_LOSS
 from lightning_lr.engine.lr_search.finder import Finder
-from lightning_lr.engine.lr_search.guard import UNCONFIRMED
+from lightning_lr.engine.lr_search.guard import UNCONFIRMED, was_moved
 from lightning_lr.engine.lr_search.plan import examples
 from lightning_lr.engine.records import SearchResult
 from lightning_lr.optim.controlled_groups import ControlledGroups
 from lightning_lr.run.distributed import Ranks
 from lightning_lr.run.lr_search.before_training import known, mean_over_ranks
 from lightning_lr.run.lr_search.first_update import FirstUpdate
-from lightning_lr.run.lr_search.fixed_batches import HELD_OUT, Unit
+from lightning_lr.run.lr_search.fixed_batches import HELD_OUT, Unit, joined
 from lightning_lr.run.lr_search.free_memory import free_bytes
 from lightning_lr.run.lr_search.kept_state import CannotKeepError
 from lightning_lr.run.lr_search.loss_reader import LossReader, NotReadableError
@@ -55,6 +56,8 @@ class LRSearch:
         make_reader: makes what reads the loss; called with the weights that are moved.
         held_out: batches of validation.
         cuts: whether a few examples of a batch may stand for it.
+        insists: whether the loss alone decides, whatever the monitor says.
+        sign: −1 if a higher monitor is better, else 1.
 
     Attributes:
         update: the first update.
@@ -71,10 +74,13 @@ class LRSearch:
         make_reader: Callable[[Sequence[Tensor]], LossReader],
         held_out: Callable[[], Sequence[Unit]],
         cuts: bool = True,
+        insists: bool = False,
+        sign: int = 1,
     ) -> None:
         self.finder, self.groups, self.ranks = finder, groups, ranks
         self.monitors, self.untrained = monitors, untrained
         self.make_reader, self.held_out, self.cuts = make_reader, held_out, cuts
+        self.insists, self.sign = insists, sign
         self.update = FirstUpdate(groups.parameters())
         self.stepped = False
         self._own, self._next = Unit(), Unit()
@@ -138,7 +144,12 @@ class LRSearch:
         """Read the loss along the first update; the weights are afterwards those after the step."""
         try:
             self._read()
-            return replace(self.finder.result(), cost=round(self._cost, 2))
+            result = self.finder.result()
+            against = "" if self.insists else self._said_otherwise(result.factor)
+            cost = round(self._cost, 2)
+            if against:
+                return SearchResult(horizon=self.finder.horizon, cost=cost, against=against)
+            return replace(result, cost=cost)
         except NotReadableError as error:
             return SearchResult(horizon=self.finder.horizon, against=str(error))
         finally:
@@ -181,6 +192,41 @@ class LRSearch:
             self.untrained.update(mean_over_ranks(measured, self.monitors, self.ranks))
         self.finder.most = math.inf if known(self.monitors[:1], self.untrained) else UNCONFIRMED
 
+    def _said_otherwise(self, factor: float) -> str:
+        """What speaks against a rate that is to be moved: the loss may be no measure of what the monitor measures.
+
+        A monitor that is no loss is read where the loss is lowest, and before training. A move is refused if it is
+        worse on each batch of validation, by more than these differ, and one far upward if it is not better. (It is not
+        compared with the step at the user's own rate: an accuracy does not see that weights have grown a thousandfold.)
+        """
+        names, best = known(self.monitors[:1], self.untrained), self.finder.best
+        if not (names and best and was_moved(factor)) or is_loss(names[0]):
+            return ""
+        try:
+            there, here = ([found.get(names[0]) for found in self._logged_at(at)] for at in (best, 0.0))
+        except CannotKeepError as error:
+            self._against, there, here = said(error), [], []
+        except Exception:  # a step that cannot be called by itself measures nothing
+            there, here = [], []
+        pairs = zip(there, here, strict=False)
+        both = [(one, other) for one, other in pairs if one is not None and other is not None]
+        rises, before = [self.sign * (one - other) for one, other in both], [other for _, other in both]
+        worse = bool(both) and min(rises) > max(before) - min(before)
+        says = [bool(self._against), bool(both), worse, sum(rises) < 0]
+        failed, measured, worse_on, better_on = self.ranks.sum([float(each) for each in says])
+        if failed:
+            raise NotReadableError(self._against or ELSEWHERE)
+        unlike = worse_on == self._world or (factor > UNCONFIRMED and better_on < self._world / 2)
+        if measured < self._world or not unlike:
+            return ""
+        return f"`{names[0]}` does not get better where the loss is lowest; find_lr=True goes by the loss alone"
+
+    def _logged_at(self, multiple: float) -> list[dict[str, float]]:
+        """What ``validation_step`` logs of each batch of validation at a multiple of the update."""
+        self.update.move_to(multiple)
+        self._cost += len(self._held_out) / 3
+        return [self._reader.logged([unit]) for unit in self._held_out] if self._reader is not None else []
+
     def _prepared(self) -> list[Unit]:
         """The batches that every rank has, in one order."""
         if not self._against:
@@ -192,15 +238,24 @@ class LRSearch:
                 self._against = said(error)
         here = [bool(self._next.batches), *(len(self._held_out) > place for place in range(HELD_OUT))]
         whole = self._own.examples if self.cuts else 0
-        share = examples(self.finder.horizon, whole) / whole if whole else 1.0
-        failed, shares, *everywhere = self.ranks.sum([float(bool(self._against)), share, *map(float, here)])
+        count = examples(self.finder.horizon, whole) if whole else 0
+        share = count / whole if whole else 1.0
+        cut = [unit.cut(count) if whole else unit for unit in (self._own, self._next, *self._held_out) if unit.batches]
+        pairs = [joined(cut[:2]), joined(cut[2:])] if whole >= 2 * count and all(here) else []
+        failed, shares, joins, *everywhere = self.ranks.sum(
+            [float(bool(self._against)), share, float(bool(pairs) and None not in pairs), *map(float, here)]
+        )
         self._share = shares / self._world  # of a batch that is read: every rank says the same
         if failed:
             raise NotReadableError(self._against or ELSEWHERE)
-        others = zip((self._next, *self._held_out, Unit(), Unit()), everywhere, strict=False)
-        units = [self._own, *(unit for unit, ranks in others if ranks == self._world)]
-        self._of_training = 2 if everywhere[0] == self._world else 1
-        return [unit.cut(examples(self.finder.horizon, whole)) for unit in units] if whole else units
+        if joins == self._world:
+            self._of_training, self._share = 1, 2 * self._share
+            return [pair for pair in pairs if pair is not None]
+        present = [True, *(ranks == self._world for ranks in everywhere)]
+        self._of_training = 1 + present[1]
+        have = iter(cut)
+        found = [next(have, None) if here_too else None for here_too in (True, *here)]
+        return [unit for unit, ranks in zip(found, present, strict=True) if ranks and unit is not None]
 
     def _losses_at(self, multiple: float, units: list[Unit]) -> list[float | None]:
         """The loss of each batch, mean over the ranks; ``None`` if it is not finite on one of them."""

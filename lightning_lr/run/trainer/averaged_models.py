@@ -1,4 +1,4 @@
-"""Averages of the weights that a callback, or an object on the module, keeps: restored together with the weights.
+"""Averages of the weights that a callback, an optimizer or an object on the module keeps: restored with the weights.
 
 Else one NaN loss would stay in the average for good. Known are torch's ``AveragedModel`` (``WeightAveraging`` holds
 one), and by their form: a copy of the module or of a part of it, a dict of tensors with the names of its parameters
@@ -20,24 +20,28 @@ OF_TORCH = ("_parameters", "_buffers", "_modules", "_non_persistent_buffers_set"
 FOREIGN = ("torch", "lightning", "pytorch_lightning", "torchmetrics", "lightning_lr", "builtins", "collections")
 
 
-def averaged_models_of(callbacks: Iterable[Any], module: nn.Module) -> dict[str, dict[str, Tensor]]:
+def averaged_models_of(
+    callbacks: Iterable[Any], module: nn.Module, optimizers: Iterable[Any] = ()
+) -> dict[str, dict[str, Tensor]]:
     """Each average by its holder and attribute: name → tensor.
 
     Args:
         callbacks: ``trainer.callbacks``.
         module: the LightningModule.
+        optimizers: ``trainer.optimizers``.
     """
     shapes, found = _Shapes(module), {}
-    for holder, name, held in _held(callbacks, module):
+    for holder, name, held in _held(callbacks, module, optimizers):
         tensors = shapes.average(held)
         if tensors:
             found[f"{holder}.{name}"] = tensors
     return found
 
 
-def _held(callbacks: Iterable[Any], module: nn.Module) -> Iterator[tuple[str, str, Any]]:
+def _held(callbacks: Iterable[Any], module: nn.Module, optimizers: Iterable[Any]) -> Iterator[tuple[str, str, Any]]:
     holders = {
         **{callback.state_key: callback for callback in callbacks if not is_a(callback, "StochasticWeightAveraging")},
+        **{f"optimizer {index}": optimizer for index, optimizer in enumerate(optimizers)},  # Lookahead's slow weights
         "module": module,
     }
     for holder, one in holders.items():
@@ -45,6 +49,9 @@ def _held(callbacks: Iterable[Any], module: nn.Module) -> Iterator[tuple[str, st
             if name in OF_TORCH:
                 continue
             yield holder, name, held
+            # In a list, so that it is no part of the module.
+            pairs = held.items() if type(held) is dict else enumerate(held) if type(held) in (list, tuple) else ()
+            yield from ((holder, f"{name}[{key}]", one) for key, one in pairs if isinstance(one, nn.Module))
             # A helper with the average inside, such as an `ExponentialMovingAverage` of the user's.
             if type(held).__module__.split(".")[0] not in FOREIGN and not isinstance(held, nn.Module):
                 inside: dict[str, Any] = getattr(held, "__dict__", {})

@@ -168,7 +168,9 @@ class StateKeeper:
 
     def _state(self) -> tuple[Any, Any, Any, Any]:
         scaler = getattr(self.trainer.precision_plugin, "scaler", None)
-        return self.module, self.trainer.optimizers, scaler, averaged_models_of(self.trainer.callbacks, self.module)
+        optimizers = self.trainer.optimizers
+        averaged = averaged_models_of(self.trainer.callbacks, self.module, optimizers)
+        return self.module, optimizers, scaler, averaged
 
     def _cannot(self, why: str) -> None:
         if not self._warned:

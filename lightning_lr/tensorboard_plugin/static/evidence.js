@@ -23,7 +23,8 @@ const NAMES = {
   overfitting: ["probability of overfitting", "share"],
   value: ["newest value", ""],
   rise: ["rise above the best", "deviation"],
-  training_trend: ["trend of the training loss (−1 falls, 1 rises)", ""],
+  training_trend: ["trend of the training loss (below 0 falls)", "deviation"],
+  trend: ["trend of the monitor since its best (above 0 is worse)", "deviation"],
   // divergence
   before: ["level before", ""],
   level: ["level now", ""],

@@ -47,7 +47,8 @@ export class Table {
   }
 }
 
-// What triggered it; where that is a mere word ("budget"), the sentence.
-const why = ({ cause, reason }) => (cause?.includes(" ") ? cause : reason);
+// What triggered it; the sentence where that is a mere word ("budget"), and where a search kept the rate, which it explains.
+const kept = ({ action, factor }) => action === "explore" && factor === 1;
+const why = (decision) => (decision.cause?.includes(" ") && !kept(decision) ? decision.cause : decision.reason);
 
 const key = (decision) => `${decision.check} ${decision.number} ${decision.reason}`;

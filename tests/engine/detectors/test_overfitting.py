@@ -7,6 +7,7 @@ from random import Random
 import pytest
 
 from lightning_lr.engine.detectors.overfitting import OverfittingDetector, rise
+from lightning_lr.engine.detectors.plateau import PlateauDetector
 from lightning_lr.engine.engine import DecisionEngine
 from lightning_lr.engine.history.metric_history import MetricHistory
 from lightning_lr.engine.history.run_history import RunHistory
@@ -111,10 +112,27 @@ def test_healthy_curves_are_left_alone():
 
 
 def test_noise_around_a_level_is_not_enough():
-    rng = Random(0)
-    val = [1.0 + 0.05 * rng.gauss(0, 1) for _ in range(60)]
-    blocks = [[1 / (c + 1)] for c in range(60)]
-    assert len(alarms_of(OverfittingDetector(), readings_of(val, blocks))) == 0
+    """A stall in noise while training falls is overfitting by luck at one alarm of eight at most."""
+    blocks, named, stalled = [[1 / (c + 1)] for c in range(60)], 0, 0
+    for seed in range(30):
+        rng = Random(seed)
+        readings = readings_of([1.0 + 0.05 * rng.gauss(0, 1) for _ in range(60)], blocks)
+        named += len(alarms_of(OverfittingDetector(), readings))
+        stalled += len(alarms_of(PlateauDetector(), readings))
+    assert stalled > 1000
+    assert named < stalled / 8
+
+
+def test_it_is_named_before_the_rise_is_beyond_luck():
+    """The monitor turns and training learns on: soon after the best, no single value tells."""
+    rng, train = Random(5), [1 / (check + 1) for check in range(20)]
+    val = [0.5 + (0.06 if check < 6 else 0.01) * abs(check - 6) + 0.01 * rng.gauss(0, 1) for check in range(20)]
+    found = examined(val, train)
+    at, first = next((at, finding) for at, finding in enumerate(found) if finding.score >= 0.85)
+    assert str(first.verdict) == "yes"
+    assert first.evidence["rise"] < 1.0
+    still = examined(val, [*train[:7], *[train[6] - 1e-4 * check for check in range(13)]])
+    assert str(still[at].verdict) == "no", "training has stalled as well: a plateau"
 
 
 @pytest.mark.parametrize("scale", [1e-6, 1.0, 1e6])

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lightning_lr.engine.lr_search.finder import DECADES, KEEP, MOST, RAISE, Finder
+from lightning_lr.engine.lr_search.finder import CAP, DECADES, KEEP, MOST, OUTSIDE, RAISE, Finder
 from lightning_lr.engine.lr_search.optimizer_kind import ADAGRAD, ADAM, OptimizerKind, rmsprop, sgd
-from lightning_lr.engine.records import TOO_LOW, SearchResult
+from lightning_lr.engine.records import SearchResult, low_enough
 
 Curve = Callable[[float], float]
 BATCHES = (-0.2, -0.05, 0.1, 0.15)
@@ -44,12 +44,54 @@ def test_the_rate_is_found_from_any_start_within_the_range(decades: float) -> No
 
 
 @pytest.mark.parametrize(
-    ("times", "anneals"), [(1.1 / RAISE, False), (0.1, False), (1.1 / TOO_LOW, True), (0.6, True), (0.95 * KEEP, True)]
+    ("times", "anneals"),
+    [(1.1 / RAISE, False), (0.3, False), (1.1 / low_enough(100), True), (0.6, True), (0.95 * KEEP, True)],
 )
 def test_a_rate_near_the_estimate_is_kept(times: float, anneals: bool) -> None:
     """Upward one update is no reason to move it by little; one that is too low is not annealed either."""
     found = search(parabola(0.01), 0.01 * times)
     assert (found.factor, found.checked, found.anneals) == (1.0, True, anneals)
+
+
+@pytest.mark.parametrize(
+    ("given", "best", "horizon", "rate"),
+    [
+        (1.0, 100.0, 100, 1.0),  # a usual rate is not raised,
+        (1.01 / OUTSIDE, 100.0, 100, 1.01 / OUTSIDE),  # nor one near it,
+        (10.0, 3e3, 100, 10.0),  # nor one above it;
+        (0.1, 3.0, 100, 3.0),  # one far below it is, to the estimate,
+        (0.01, 20.0, 100, CAP),  # and to ten times the usual one at the most,
+        (0.01, 20.0, 800, CAP / 2),  # which is less for a longer run;
+        (0.1, 0.4, 100, 0.1),  # not by a factor of four;
+        (1.0, 0.1, 100, 0.1),  # and it is lowered as far as the estimate says.
+        (100.0, 0.3, 100, 0.3),
+        (100.0, 30.0, 100, CAP),  # whatever is moved goes no further than that,
+        (100.0, 70.0, 100, CAP),  # and far above the usual rate there is no margin.
+    ],
+)
+def test_the_usual_rate_of_an_optimizer_limits_what_is_raised(
+    given: float, best: float, horizon: int, rate: float
+) -> None:
+    found = search(parabola(best), given, horizon=horizon, usual=1 / given)
+    assert given * found.factor == pytest.approx(rate, rel=0.25)
+    assert found.anneals == (rate != given)  # each of those that stay is far too low
+
+
+@pytest.mark.parametrize(
+    ("given", "best", "horizon", "most"),
+    [
+        (1.0, 1.0, 100, 2),
+        (1.0, 100.0, 100, 2),
+        (1.0, 0.3, 100, 4),
+        (1.0, 1.0, 500, 3),
+        (1.0, 100.0, 500, 3),
+        (0.01, 3.0, 100, 4),
+        (100.0, 3.0, 100, 4),
+    ],
+)
+def test_what_does_not_matter_is_not_read(given: float, best: float, horizon: int, most: int) -> None:
+    """If the usual rate is known: three readings at a right start, two in a short run."""
+    assert len(search(parabola(best), given, horizon=horizon, usual=1 / given).readings) == most
 
 
 @pytest.mark.parametrize(("horizon", "share"), [(50, 1.0), (100, 1.0), (800, 0.5), (100_000, 0.1)])

@@ -47,7 +47,7 @@ def test_restores_are_turned_on_where_ground_was_lost(condition, action):
         ("auto", C.LOSS_SPIKE, None),
         ("conservative", C.NON_FINITE, Response(REDUCE, 0.5)),
         ("conservative", C.DIVERGENCE, Response(REDUCE, 0.5)),
-        ("conservative", C.OVERFITTING, Response(REDUCE, 0.5)),
+        ("conservative", C.OVERFITTING, Response(REDUCE, 0.1)),
         ("conservative", C.PLATEAU, Response(REDUCE, 0.5, defer_to_scheduler=True, min_plateau_fraction=0.05)),
         ("conservative", C.SLOW_PROGRESS, None),
     ],
