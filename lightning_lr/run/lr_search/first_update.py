@@ -98,7 +98,9 @@ def _follow(other: Tensor, lines: Sequence[tuple[Tensor, Tensor, Tensor, float]]
         share = float((there * line).sum() / (line * line).sum().clamp_min(1e-300))
         rounding = 2 * torch.finfo(start.dtype).eps * float(start.double().norm())
         length, apart = abs(share) * float(line.norm()), float((there - share * line).norm())
-        if length > 2 * rounding and apart <= ON_THE_LINE * length + rounding:
+        # Far beyond both ends lies any tensor that begins elsewhere, like running means beside weights of one.
+        between = -ON_THE_LINE <= share <= 1 + ON_THE_LINE
+        if between and length > 2 * rounding and apart <= ON_THE_LINE * length + rounding:
             other.copy_(_between(start, end, multiple * share))
             return
 

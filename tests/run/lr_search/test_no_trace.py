@@ -10,6 +10,7 @@ import torch
 
 from lightning_lr import LearningRateController
 from lightning_lr.engine.lr_search.finder import Finder
+from lightning_lr.run.lr_search.first_update import FirstUpdate
 from tests.run.lr_search.programs import Average, Program, State, cases, differences, fit
 
 pytestmark = [
@@ -41,3 +42,19 @@ def test_everything_is_as_without_a_search(habits: tuple[str, ...]) -> None:
     assert "readings" in explored[0].reason, explored[0].reason
     assert differences(searched, plain) == []
     assert all(torch.equal(one, other) for one, other in zip(weights, others, strict=True))
+
+
+def test_running_means_do_not_follow_weights_that_begin_at_one() -> None:
+    """Seen from weights of one, numbers near zero lie on the line of an update that is alike for all, far beyond it."""
+    weights, means = torch.ones(5), torch.tensor([0.01, -0.02, 0.015, 0.0, -0.01])
+    average = torch.ones(5)
+    update = FirstUpdate({"lr": [weights]})
+    update.before_step()
+    weights.sub_(3e-5)
+    average.lerp_(weights, 0.25)
+    update.after_step()
+    before = means.clone()
+    update.rescale({"lr": 400.0}, [means, average])
+    assert torch.equal(means, before)
+    assert torch.allclose(1 - weights, torch.tensor(0.012), rtol=0.01)
+    assert torch.allclose(1 - average, torch.tensor(0.003), rtol=0.05)
