@@ -87,7 +87,9 @@ def closing_table(controller: LearningRateController) -> Table:
     table = Table("epoch", "condition", "action", "learning rate", title="decisions")
     for decision in controller.decisions:
         changes = [f"{decision.old_lr[name]:.3g} → {new:.3g}" for name, new in decision.new_lr.items()]
-        table.add_row(str(decision.epoch), str(decision.condition), str(decision.action), ", ".join(changes))
+        condition = "" if decision.condition == "healthy" else str(decision.condition)
+        action = "search" if decision.action == "explore" else str(decision.action)
+        table.add_row(str(decision.epoch), condition, action, ", ".join(changes))
     return table
 
 
