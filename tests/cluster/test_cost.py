@@ -114,7 +114,7 @@ def test_one_all_reduce_and_one_broadcast_a_check(size: int, model: type[Lightni
 
 @pytest.mark.cluster
 def test_a_search_costs_one_small_message_a_reading(tmp_path: Path) -> None:
-    """Then one number at each of the first steps, until a validation confirms the rate: no later one restores the start."""
+    """Then one number at each of the first steps, until a validation confirms the rate."""
     without, watched = (sent_by(Model, 2, tmp_path / str(i), make) for i, make in enumerate((plain, exploring)))
     sent = more(watched, without, ("step",))
     # No sanity check has measured the monitor before training, so the search does: length and value of each rank.
