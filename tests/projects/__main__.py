@@ -73,9 +73,12 @@ def run_one(recipe: str, part: str, folder: Path) -> dict[str, Any]:
                     weights.update(value.detach().contiguous().flatten().view(torch.uint8).numpy().tobytes())
             result.update(weights=weights.hexdigest(), steps=trainer.global_step)
             result["final"] = float(trainer.callback_metrics[score])
-            result["decided"] = [
-                str(d) for c in trainer.callbacks if isinstance(c, LearningRateController) for d in c.decisions
-            ]
+            decisions = [d for c in trainer.callbacks if isinstance(c, LearningRateController) for d in c.decisions]
+            result["decided"] = list(map(str, decisions))
+            last = decisions[-1] if decisions else None
+            if last is not None and last.step == trainer.global_step and (last.snapshot_check or 0) > 0:
+                # The weights at the end are those of an earlier check, whose value this was.
+                result["final"] = result["curve"][-1 - (last.check - last.snapshot_check)]
 
     class Middle(Callback):
         """Saves one checkpoint in the middle of the run; it comes behind the controller."""
