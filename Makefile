@@ -22,7 +22,7 @@ help:  ## list the targets
 demo: $(VENV)/.stamp-demo  ## train on digits from three learning rates, with and without the callback, on the CPU (a minute)
 	$(BIN)/python examples/any_start.py $(ARGS)
 
-quickstart: $(VENV)/.stamp-demo  ## one run on digits with wrong labels: explored, restored twice, annealed
+quickstart: $(VENV)/.stamp-demo  ## one run on digits with wrong labels: searched, restored, annealed
 	$(BIN)/python examples/quickstart.py $(ARGS)
 
 # What needs a cluster, a browser, other versions or half an hour has its own target.

@@ -55,7 +55,7 @@ def train(lr: float, epochs: int, folder: Path, controlled: bool) -> tuple[Curve
         max_epochs=epochs,
         accelerator="cpu",
         callbacks=[LearningRateController(monitor="val_loss"), curve] if controlled else [curve],
-        logger=TensorBoardLogger(folder, name=f"start {lr:g}") if controlled else False,
+        logger=TensorBoardLogger(folder, name=f"start_{lr:g}") if controlled else False,
         enable_progress_bar=False,
         enable_model_summary=False,
         enable_checkpointing=False,

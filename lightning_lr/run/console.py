@@ -6,6 +6,7 @@ Each has room in a terminal of 120 columns, next to the name of the package. The
 from __future__ import annotations
 
 import math
+import shlex
 import os
 from collections import Counter
 from collections.abc import Mapping
@@ -113,7 +114,7 @@ def end_line(history: DecisionHistory, monitor: MetricHistory, journal: str | No
     if math.isfinite(best):
         said.append(f"best {monitor.name} {monitor.sign * best:.4g} (check {monitor.state.best_check})")
     if journal is not None:
-        said.append(f"details: lightning-lr report {_near(journal)}")
+        said.append(f"details: lightning-lr report {shlex.quote(_near(journal))}")
     return " · ".join(said)
 
 
