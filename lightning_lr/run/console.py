@@ -6,8 +6,8 @@ Each has room in a terminal of 120 columns, next to the name of the package. The
 from __future__ import annotations
 
 import math
-import shlex
 import os
+import shlex
 from collections import Counter
 from collections.abc import Mapping
 
