@@ -59,6 +59,8 @@ class DecisionEngine:
         diagnosis: what was the matter with it.
         review: what an earlier change has brought, at the check at which that is known.
         began_anew: why the last check began anew with another objective; empty if it did not.
+        is_best: whether the state of the last check is worth a snapshot: it is the best, or better than the one kept.
+        kept_value: oriented value of the first monitor when a state was last worth one.
         conditions: every condition that a decision may name, sorted.
 
     >>> engine = DecisionEngine(Settings())
@@ -87,6 +89,8 @@ class DecisionEngine:
         self.views: MetricViews | None = None
         self.diagnosis: Diagnosis | None = None
         self.review: Review | None = None
+        self.is_best = False
+        self.kept_value: float | None = None
 
     def check(self, reading: Reading, train_only: bool = False) -> Decision:
         """Decide what to do after a validation, or between two, with the training loss alone (``train_only``)."""
@@ -114,6 +118,9 @@ class DecisionEngine:
         self.gates.decided(decision, train_only)
         if decision.action is not Action.HOLD:
             self._changed(decision, views.monitors[0], undoes=proposal is undone)
+        # What is to be restored must not be written over.
+        self.is_best = decision.snapshot_check is None and self._is_best(views.monitors[0])
+        self.kept_value = views.monitors[0].value if self.is_best else self.kept_value
         notes = [text.began_anew(self.began_anew)] if self.began_anew else []
         notes += [str(self.review)] if self.review is not None and decision.action is Action.HOLD else []
         notes += [searched] if searched and proposal is not refuted else []
@@ -201,7 +208,7 @@ class DecisionEngine:
                 self.gates.raise_reviewed(review.helped)
 
     def _without_metrics(self, decision: Decision) -> Decision:
-        self.views, self.review, self.began_anew = MetricViews(decision.check, ()), None, ""
+        self.views, self.review, self.began_anew, self.is_best = MetricViews(decision.check, ()), None, "", False
         self.diagnosis = Diagnosis(decision.condition, (), decision.reason)
         return decision
 
@@ -220,19 +227,23 @@ class DecisionEngine:
             reading, self.views, self.diagnosis, decision, adjustment, event=event, search=search, review=self.review
         )
 
-    @property
-    def is_best(self) -> bool:
+    def _is_best(self, monitor: MetricView) -> bool:
         """Whether the last reading was a new best of the first monitor: the state worth a snapshot.
 
         Not while a raise is to be reviewed, or a rate that the search chose is to be confirmed: the state before it
-        must be kept. The check that confirms it is worth one: else a restore would restore the start.
+        must stay at hand. The check that confirms it is worth one: else a restore would bring the start back. If the
+        best went by in the meantime, the next state that is better than the one kept is worth one, too.
         """
         if self.began_anew:
             return True
         pending = self.pending
         if self.search.waits or self.search.confirms:
             return self.search.confirms
-        return self._new_best and not (pending is not None and pending.is_raise and pending.checks)
+        if pending is not None and pending.is_raise and pending.checks:
+            return False
+        kept = self.kept_value
+        missed = kept is not None and monitor.best < kept and monitor.fresh and monitor.value < kept
+        return self._new_best or (missed and self.views is not None and has_learned(self.views))
 
     @property
     def _new_best(self) -> bool:
@@ -255,6 +266,7 @@ class DecisionEngine:
             "failed_restores": self.failed_restores,
             "end_began": self.end_began,
             "search": self.search.to_plain(),
+            "kept_value": self.kept_value,
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -271,6 +283,7 @@ class DecisionEngine:
         self.pending = PendingReview.from_plain(state["pending"]) if state["pending"] else None
         self.failed_restores, self.end_began = state["failed_restores"], state["end_began"]
         self.search = SearchWatch.from_plain(state["search"])
+        self.kept_value = state["kept_value"]
 
 
 def _history(settings: Settings) -> RunHistory:

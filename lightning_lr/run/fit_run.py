@@ -413,7 +413,7 @@ class FitRun:
             self.checked_at = self.lr_schedule.steps
             if event is not Event.TRAIN_CHECK:
                 self.reader.probes.restart()
-        if self.engine.is_best and decision.snapshot_check is None:  # else what is to be restored would be written over
+        if self.engine.is_best:
             self.keep_state(event)
         if self.options.dry_run:
             acts = decision.action is not Action.HOLD

@@ -70,6 +70,16 @@ def test_the_state_of_the_start_stays_at_hand_until_then() -> None:
     assert run.snapshot == 3
 
 
+def test_a_best_that_went_by_until_then_does_not_keep_a_better_state_from_being_kept() -> None:
+    run = Run(val=2.3)
+    run.searched(result())
+    values = {1.2: -1, 1.1: -1, 1.5: 3, 1.6: 3, 1.4: 5, 1.45: 5, 1.3: 7, 1.0: 8, 1.05: 8}  # value → check that is kept
+    for place, (value, kept) in enumerate(values.items(), start=1):
+        run.check(value, 0.05 * place)
+        assert run.snapshot == kept, value
+
+
+
 @pytest.mark.parametrize(
     ("values", "at"),
     [((2.35, 2.4, 2.5), 3), ((2.4, 2.2, 2.31, 2.4), 4), ((2.28, 2.31, 2.26, 2.33, 2.24, 2.31, 2.22, 2.3), 8)],
