@@ -83,7 +83,7 @@ def decision_line(decision: Decision, dry_run: bool = False) -> str:
 def _done(decision: Decision) -> list[str]:
     done = []
     if "restore" in decision.steps:
-        done.append("start restored" if decision.snapshot_check == -1 else "best restored")
+        done.append(_restored(decision))
     if "scale" in decision.steps and decision.new_lr:
         changed = [name for name, rate in decision.new_lr.items() if rate != decision.old_lr[name]]
         name = (changed or list(decision.new_lr))[0]
@@ -95,6 +95,14 @@ def _done(decision: Decision) -> list[str]:
     if "stop" in decision.steps:
         done.append("training stops")
     return done
+
+
+def _restored(decision: Decision) -> str:
+    """What was restored: not the best, if that went by while another state had to stay at hand."""
+    if decision.snapshot_check == -1:
+        return "start restored"
+    best = decision.evidence.get("best_check", decision.snapshot_check)
+    return "best restored" if best == decision.snapshot_check else f"check {decision.snapshot_check} restored"
 
 
 def end_line(history: DecisionHistory, monitor: MetricHistory, journal: str | None, dry_run: bool = False) -> str:

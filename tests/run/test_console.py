@@ -53,6 +53,18 @@ def test_a_decision_is_one_line_of_a_terminal(action, condition, rates, cause, c
     assert line.startswith(f"check {check} · epoch {check} · ")
 
 
+@pytest.mark.parametrize(
+    ("kept", "best", "said"),
+    [(-1, 4.0, "start restored"), (4, 4.0, "best restored"), (5, 4.0, "check 5 restored"), (5, None, "best restored")],
+)
+def test_what_is_restored_is_called_the_best_only_if_it_is(kept, best, said):
+    evidence = {} if best is None else {"best_check": best}
+    decision = Decision(
+        9, 8, 80, "restore", "plateau", 0.3, {"lr": 0.1}, {"lr": 0.03}, "", evidence, kept, "", None, ("restore",)
+    )
+    assert f"plateau: {said}" in decision_line(decision)
+
+
 @pytest.mark.parametrize("width", range(12, 60))
 def test_a_line_is_cut_between_words(width):
     line = "no new best for 17 checks (best 0.4668 at check 13), slope"
