@@ -65,8 +65,13 @@ def start_line(settings: Settings, runs: Mapping[str, str], dry_run: bool) -> st
     return " · ".join([f"watches {watched} ({settings.mode})", *said])
 
 
-def decision_line(decision: Decision, dry_run: bool = False) -> str:
+def decision_line(decision: Decision, dry_run: bool = False, unchecked: bool = False) -> str:
     """What was decided, and as much of the reason as there is room for.
+
+    Args:
+        decision: not to hold.
+        dry_run: whether nothing was changed.
+        unchecked: whether it leads to a rate that is not annealed, which the first line had promised.
 
     >>> from lightning_lr.engine.vocabulary import Condition
     >>> print(decision_line(Decision(30, 38, 1482, Action.RESTORE, Condition.PLATEAU, 0.3, {"lr-SGD": 0.09243},
@@ -75,6 +80,7 @@ def decision_line(decision: Decision, dry_run: bool = False) -> str:
     """
     name = kind(decision.condition, decision.action)
     done = ", ".join(_done(decision)) or "lr kept"
+    done += ", no annealing (anneal=True forces it)" if unchecked else ""
     said = [f"check {decision.check}", f"epoch {decision.epoch}", f"{name}: {done}{' (dry run)' if dry_run else ''}"]
     return fitted(" · ".join([*said, CAUSES.get(decision.cause, decision.cause)]).rstrip(" ·"))
 
