@@ -23,6 +23,9 @@ WIDTH = 120 - len("lightning_lr: ")
 CAUSES = {"budget": "", "EarlyStopping": "EarlyStopping has run out of patience"}
 """What triggers a change that no detector requires."""
 
+UNREVIEWED = frozenset({Action.EXPLORE, Action.ANNEAL, Action.STOP})
+"""Changes that no review is made of; any other has none if the run ends too soon after it."""
+
 VERBS = {Action.RESTORE: "restore", Action.REDUCE: "cut", Action.RAISE: "raise"}
 
 
@@ -114,7 +117,8 @@ def end_line(history: DecisionHistory, monitor: MetricHistory, journal: str | No
     counts = Counter("search" if d.action is Action.EXPLORE else str(d.action) for d in history)
     done = ", ".join(f"{count} {_plural(what, count)}" for what, count in counts.items()) or "nothing was changed"
     if history.brought:
-        done += f" ({len(history.helped)} of {len(history.brought)} helped)"
+        late = len(history.brought) < sum(decision.action not in UNREVIEWED for decision in history)
+        done += f" ({len(history.helped)} of {len(history.brought)} {'reviewed ' * late}helped)"
     said, best = [f"end: {f'dry run, {done} not carried out' if dry_run and counts else done}"], monitor.state.best
     if math.isfinite(best):
         said.append(f"best {monitor.name} {monitor.sign * best:.4g} (check {monitor.state.best_check})")
