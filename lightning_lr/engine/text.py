@@ -171,12 +171,12 @@ def undiagnosed(stalled: float, diverging: float | None, views: str) -> str:
     """How sure it is that nothing is the matter, and where the monitors stand.
 
     >>> undiagnosed(0.04, None, "val_loss 0.5"), undiagnosed(0.6, 0.1, "val_loss 0.5")
-    ('improving (96 % likely): val_loss 0.5', 'cannot tell; stalled (60 % likely): val_loss 0.5')
+    ('not stalled (stalled: 4 %): val_loss 0.5', 'cannot tell; stalled (60 % likely): val_loss 0.5')
     """
     worst = max(stalled, diverging or 0.0)
-    if worst < 0.5:
-        return f"{likely('improving', 1 - worst)}: {views}"
     what = "stalled" if worst == stalled else "diverging"
+    if worst < 0.5:  # that says nothing of an improvement: the best may be several checks ago
+        return f"not {what} ({what}: {percent(worst)}): {views}"
     return f"cannot tell; {likely(what, worst)}: {views}"
 
 

@@ -24,6 +24,9 @@ WIDTH = 120 - len("lightning_lr: ")
 CAUSES = {"budget": "", "EarlyStopping": "EarlyStopping has run out of patience"}
 """What triggers a change that no detector requires."""
 
+UNREVIEWED = frozenset({Action.EXPLORE, Action.ANNEAL, Action.STOP})
+"""Changes that no review is made of; any other has none if the run ends too soon after it."""
+
 VERBS = {Action.RESTORE: "restore", Action.REDUCE: "cut", Action.RAISE: "raise"}
 
 
@@ -66,8 +69,13 @@ def start_line(settings: Settings, runs: Mapping[str, str], dry_run: bool) -> st
     return " · ".join([f"watches {watched} ({settings.mode})", *said])
 
 
-def decision_line(decision: Decision, dry_run: bool = False) -> str:
+def decision_line(decision: Decision, dry_run: bool = False, unchecked: bool = False) -> str:
     """What was decided, and as much of the reason as there is room for.
+
+    Args:
+        decision: not to hold.
+        dry_run: whether nothing was changed.
+        unchecked: whether it leads to a rate that is not annealed, which the first line had promised.
 
     >>> from lightning_lr.engine.vocabulary import Condition
     >>> print(decision_line(Decision(30, 38, 1482, Action.RESTORE, Condition.PLATEAU, 0.3, {"lr-SGD": 0.09243},
@@ -76,6 +84,7 @@ def decision_line(decision: Decision, dry_run: bool = False) -> str:
     """
     name = kind(decision.condition, decision.action)
     done = ", ".join(_done(decision)) or "lr kept"
+    done += ", no annealing (anneal=True forces it)" if unchecked else ""
     said = [f"check {decision.check}", f"epoch {decision.epoch}", f"{name}: {done}{' (dry run)' if dry_run else ''}"]
     return fitted(" · ".join([*said, CAUSES.get(decision.cause, decision.cause)]).rstrip(" ·"))
 
@@ -117,7 +126,8 @@ def end_line(history: DecisionHistory, monitor: MetricHistory, journal: str | No
     counts = Counter("search" if d.action is Action.EXPLORE else str(d.action) for d in history)
     done = ", ".join(f"{count} {_plural(what, count)}" for what, count in counts.items()) or "nothing was changed"
     if history.brought:
-        done += f" ({len(history.helped)} of {len(history.brought)} helped)"
+        late = len(history.brought) < sum(decision.action not in UNREVIEWED for decision in history)
+        done += f" ({len(history.helped)} of {len(history.brought)} {'reviewed ' * late}helped)"
     said, best = [f"end: {f'dry run, {done} not carried out' if dry_run and counts else done}"], monitor.state.best
     if math.isfinite(best):
         said.append(f"best {monitor.name} {monitor.sign * best:.4g} (check {monitor.state.best_check})")

@@ -500,7 +500,8 @@ class FitRun:
                 self.say(fitted(review_known(reading.check, str(entry.review))))
         if decision.action is not Action.HOLD:
             self.history.add(decision)
-            self.say(decision_line(decision, self.options.dry_run))
+            unchecked = search is not None and not search.anneals and self.lr_schedule.anneals is None
+            self.say(decision_line(decision, self.options.dry_run, unchecked))
         for note in adjustment.notes if not self.options.dry_run else ():
             self.say(note)
         if self.ranks.rank:

@@ -148,7 +148,8 @@ def stated(probability, monitor="a", condition=C.PLATEAU, checks=9):
     ("plateau", "divergence", "said"),
     [
         (NAN, 0.1, "told by 9 checks: "),
-        (0.1, 0.2, "improving (80 % likely): "),
+        (0.44, 0.1, "not stalled (stalled: 44 %): "),
+        (0.1, 0.2, "not diverging (diverging: 20 %): "),
         (0.7, NAN, "cannot tell; stalled (70 % likely): "),
         (0.1, 0.6, "cannot tell; diverging (60 % likely): "),
         (0.9, 0.0, "told by 9 checks"),

@@ -7,6 +7,7 @@ from __future__ import annotations
 import inspect
 import json
 import os
+import re
 import subprocess
 import sys
 
@@ -106,11 +107,36 @@ def test_replay_stands_beside_what_really_happened(tmp_path, capsys):
     assert "What replay cannot know: how the metrics would have changed." in out
 
 
+SLUMP = {
+    "name": "Slump", "condition": "slump", "precedence": 25, "votes": True, "urgent": False, "color": "#8a5a44",
+    "mark": "cross",
+}  # fmt: skip
+
+
 def test_replay_of_a_journal_with_its_own_settings(tmp_path, capsys):
     journal(tmp_path / "lr_journal.jsonl")
     out = printed(capsys, "replay", tmp_path)
     assert "All 20 decisions are the recorded ones, sentence for sentence." in out
     assert "cannot know" not in out
+
+
+@pytest.mark.parametrize(("change", "why"), [
+    (lambda h, c: [{**h, "settings": {**h["settings"], "detectors": [SLUMP]}}, *c],
+     "the detector Slump is not available here: a replay does not find slump"),
+    (lambda h, c: [h, *c[1:]], "the journal begins at check 1, and a replay does not know what came before"),
+    (lambda h, c: [{**h, "run": {"version": "0.0.9"}}, *c],
+     "this version decides otherwise than the one that wrote the journal (0.0.9)"),
+], ids=["detector", "beginning", "version"])  # fmt: skip
+def test_replay_says_why_its_decisions_differ(tmp_path, capsys, change, why):
+    """The version only if nothing else explains it."""
+    journal(path := tmp_path / "lr_journal.jsonl")
+    head, *checks = map(json.loads, path.read_text(encoding="utf-8").splitlines())
+    checks[5]["decision"]["reason"] = "slump: x"
+    checks[5]["decision"]["condition"] = "slump"
+    path.write_text("".join(json.dumps(line) + "\n" for line in change(head, checks)), encoding="utf-8")
+    out = " ".join(printed(capsys, "replay", tmp_path).split())
+    assert re.search(rf"[1-9]\d* of \d+ decisions are not the recorded ones: {re.escape(why)}\.$", out)
+    assert "is not available here" not in printed(capsys, "report", tmp_path)
 
 
 def test_replay_as_json(tmp_path, capsys):

@@ -66,7 +66,7 @@ RAISED = [(2.0, 0.001), (1.999, 0.001), (1.998, 0.001), (1.5, 0.01), (1.2, 0.01)
 
 RANGES = [
     (TOO_HIGH,
-     "Rates from 0.05 to 0.1 performed well: each improved val_loss by more than 1 % of all it gained. 0.1 brought most; lowered 2 times it still "
+     "Rates from 0.05 to 0.1 performed well: each improved val_loss by more than 1 % of all it gained. 0.1 brought most; divided by 2 it still "
      "performed well. Above that, 1 did harm. No lower rate was tried: the margin on that side is not known.",
      "val_loss was still improving at the end (new best in the last 3 checks): more epochs may bring more. "
      "The first rate was about 10 times too high; start at 0.1."),
@@ -74,6 +74,14 @@ RANGES = [
      "0.01 performed well: it improved val_loss by more than 1 % of all it gained, as no rate next to it did. No higher rate was tried: the "
      "margin on that side is not known. Below that, 0.001 brought less.",
      "val_loss was still improving at the end (new best in the last 3 checks): more epochs may bring more."),
+    ([(2.0, 0.1), (1.0, 0.1), (0.5, 0.1)],
+     "0.1, the only rate, performed well: it improved val_loss by more than 1 % of all it gained. The margin on either side is not known.",
+     "3 checks are too few to tell more; the best val_loss, 0.5, came in epoch 2."),
+    ([(2.0, 0.099), (1.0, 0.09), (1.0, 0.06), (1.0, 0.04), (1.0, 0.02)],
+     "0.099 performed well: it improved val_loss by more than 1 % of all it gained, as no rate next to it did. No higher rate was tried: the "
+     "margin on that side is not known. Below that, 0.06 brought less.",
+     "The best val_loss, 1, came in epoch 1, 3 checks before the end: neither flat nor surely improving. "
+     "The rate of the first check, 0.099, was a good start."),
     ([(1.0, 0.1), (1.0, 0.1), (1.0, 0.1)],
      "Of the rates that were tried (0.1) none improved val_loss by more than 1 % of all it gained.", "3 checks are too few to tell more; the best val_loss, 1, came in epoch 0."),
     ([(1.0, None), (0.5, None)],
@@ -86,7 +94,9 @@ RANGES = [
 
 
 @pytest.mark.parametrize(
-    ("checks", "sentences", "advice"), RANGES, ids=["too high", "raised by a schedule", "flat", "no rate", "NaN"]
+    ("checks", "sentences", "advice"),
+    RANGES,
+    ids=["too high", "raised by a schedule", "one", "lowered by a schedule", "flat", "no rate", "NaN"],
 )
 def test_the_range_of_rates_and_the_advice(checks, sentences, advice):
     summary = summary_of(*checks)
@@ -370,6 +380,14 @@ def test_the_checks_of_one_epoch(tmp_path, capsys):
     assert f"check {blocked.check} · epoch {epoch} · " in shown
     assert "blocked by: patience" in shown
     assert "not ruled out: " in shown
+    said = {name: f"{probability:.3g}" for name, probability in blocked.probabilities.items()}
+    stalled = f"stalled {said['plateau']}, of which overfitting {said['overfitting']}, diverging {said['divergence']}"
+    assert f"probabilities: {stalled}" in shown
+    assert "score" not in shown.partition("probabilities: ")[2].partition("loss_spike")[0]
+    assert main(["report", str(tmp_path), "--epoch", "1"]) == 0
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "probabilities: stalled not known, of which overfitting not known, diverging not known" in shown
+    assert "nan" not in shown
     assert main(["report", str(tmp_path), "--epoch", epoch, "--json"]) == 0
     (document,) = json.loads(capsys.readouterr().out)
     assert document["decision"]["blocked_by"] == "patience"

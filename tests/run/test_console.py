@@ -19,7 +19,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from lightning_lr import LearningRateController
 from lightning_lr.engine.history.metric_history import MetricHistory
-from lightning_lr.engine.records import Decision
+from lightning_lr.engine.records import Decision, Review
 from lightning_lr.engine.settings import settings_from
 from lightning_lr.engine.text import markdown
 from lightning_lr.engine.vocabulary import Action, Condition
@@ -101,6 +101,20 @@ def test_the_first_line_says_what_is_watched_what_will_be_done_and_what_not(poli
 
 def test_the_last_line_of_a_run_without_a_change():
     assert end_line(DecisionHistory(), MetricHistory("val_loss"), None) == "end: nothing was changed"
+
+
+@pytest.mark.parametrize(("last", "said"), [
+    (None, "1 search, 1 restore (1 of 1 helped)"),
+    (Action.ANNEAL, "1 search, 1 restore, 1 anneal (1 of 1 helped)"),
+    (Action.RESTORE, "1 search, 2 restores (1 of 1 reviewed helped)"),
+])  # fmt: skip
+def test_the_last_line_counts_what_was_reviewed(last, said):
+    """A change too near the end has no review: it has neither helped nor not."""
+    history = DecisionHistory()
+    for check, action in enumerate(filter(None, [Action.EXPLORE, Action.RESTORE, last])):
+        history.add(Decision(check, check, check, action, Condition.PLATEAU, 0.3, {}, {}, ""))
+    history.add_review(Review(1, Action.RESTORE, Condition.PLATEAU, 0.3, "val_loss", True, 0.1, None, 0.2, 3))
+    assert end_line(history, MetricHistory("val_loss"), None) == f"end: {said}"
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from lightning_lr.engine.detectors.base import RecordedDetector
 from lightning_lr.engine.journal import JournalLine, is_header, read_header, read_line
 from lightning_lr.engine.settings import Settings
 from lightning_lr.engine.text import plural
@@ -64,11 +63,6 @@ def read(paths: Sequence[Path], watch: Watch) -> Run:
     first = next((line.reading.check for line in journal_lines(path, watch.partial)), 0)
     if first:
         chosen.append(f"it begins at check {first}: a replay does not know what came before, and may differ at first")
-    chosen += [
-        f"the detector {one.name} is not available here: a replay does not find {one.condition}"
-        for one in settings.detectors
-        if isinstance(one, RecordedDetector)
-    ]
     return Run(path, KIND, settings, lambda: journal_lines(path, watch.partial), tuple(chosen), True, True, header)
 
 

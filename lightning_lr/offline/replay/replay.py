@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from lightning_lr.engine.bounds import bounded
 from lightning_lr.engine.decisions import Proposal, hold
+from lightning_lr.engine.detectors.base import RecordedDetector
 from lightning_lr.engine.engine import DecisionEngine
 from lightning_lr.engine.journal import JournalLine
 from lightning_lr.engine.records import Decision, Rate, Reading, SearchResult
@@ -22,6 +23,15 @@ UNKNOWN = (
     "really happened, every later one rests on metrics of a run that went another way."
 )
 """Printed under every replay with other settings."""
+
+
+def not_found(settings: Settings) -> list[str]:
+    """Which conditions a replay does not find, since a journal names their detectors but does not hold them."""
+    return [
+        f"the detector {one.name} is not available here: a replay does not find {one.condition}"
+        for one in settings.detectors
+        if isinstance(one, RecordedDetector)
+    ]
 
 
 @dataclass(frozen=True)

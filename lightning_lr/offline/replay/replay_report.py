@@ -11,7 +11,7 @@ from lightning_lr.engine.records import Decision
 from lightning_lr.engine.text import plural
 from lightning_lr.engine.vocabulary import Action
 from lightning_lr.offline.logs.run import Run
-from lightning_lr.offline.replay.replay import UNKNOWN, Replayed, Replayer, replay
+from lightning_lr.offline.replay.replay import UNKNOWN, Replayed, Replayer, not_found, replay
 from lightning_lr.offline.replay.variants import Variant
 from lightning_lr.offline.report import terminal
 from lightning_lr.offline.report.run_summary import jumped
@@ -27,6 +27,7 @@ class Outcome:
         checks: how many there were.
         acted: those at which anything was decided or happened, each with what really happened, in words.
         differing: for each variant, how many decisions are not the recorded ones; 0 if none were recorded.
+        first: number of the first check; above 0 if the beginning is missing.
     """
 
     run: Run
@@ -34,6 +35,7 @@ class Outcome:
     checks: int = 0
     acted: list[tuple[Replayed, str]] = field(default_factory=list)
     differing: list[int] = field(default_factory=list)
+    first: int = 0
 
     @property
     def only_own(self) -> bool:
@@ -51,6 +53,7 @@ def outcome_of(run: Run, variants: Sequence[Variant]) -> Outcome:
     outcome = Outcome(run, variants, differing=[0] * len(variants))
     former: JournalLine | None = None
     for replayed in replay(run.lines(), [Replayer(v.settings, as_recorded=v.own) for v in variants]):
+        outcome.first = outcome.first if outcome.checks else replayed.line.reading.check
         outcome.checks += 1
         for place, decision in enumerate(replayed.decisions):
             outcome.differing[place] += run.decided and _differs(replayed.line.decision, decision)
@@ -97,7 +100,7 @@ def as_document(outcome: Outcome) -> dict[str, Any]:
     return {
         "run": str(outcome.run.path),
         "kind": outcome.run.kind,
-        "chosen": list(outcome.run.chosen),
+        "chosen": [*outcome.run.chosen, *not_found(outcome.run.settings)],
         "checks": outcome.checks,
         "happened": happened,
         "replays": replays,
@@ -109,7 +112,8 @@ def show(outcome: Outcome) -> None:
     """Print a replay for a reader."""
     out, run = terminal.console(), outcome.run
     terminal.say(out, f"{run.path}: {run.kind}, {outcome.checks} check{plural(outcome.checks)}", style="bold")
-    terminal.say(out, *run.chosen, f"replayed with: {'; '.join(variant.name for variant in outcome.variants)}")
+    terminal.say(out, *run.chosen, *not_found(run.settings))
+    terminal.say(out, f"replayed with: {'; '.join(variant.name for variant in outcome.variants)}")
     if outcome.acted:
         heads = ["check", "epoch", "what really happened", *(variant.name for variant in outcome.variants)]
         rows = [
@@ -128,9 +132,12 @@ def show(outcome: Outcome) -> None:
 
 def _conclusions(outcome: Outcome) -> list[str]:
     version = outcome.run.header.get("version", "unknown")
+    why = "; ".join(not_found(outcome.run.settings))
+    if not why and outcome.first:
+        why = f"the journal begins at check {outcome.first}, and a replay does not know what came before"
+    why = why or f"this version decides otherwise than the one that wrote the journal ({version})"
     sentences = [
-        f"{differing} of {outcome.checks} decisions are not the recorded ones: "
-        f"this version decides otherwise than the one that wrote the journal ({version})."
+        f"{differing} of {outcome.checks} decisions are not the recorded ones: {why}."
         if differing
         else f"All {outcome.checks} decisions are the recorded ones, sentence for sentence."
         for variant, differing in zip(outcome.variants, outcome.differing, strict=True)

@@ -20,7 +20,7 @@ from lightning_lr.engine.text import plural
 from lightning_lr.errors import ArgumentError
 from lightning_lr.offline.logs.run import Run
 from lightning_lr.offline.replay.grid import replay_grid
-from lightning_lr.offline.replay.replay import UNKNOWN
+from lightning_lr.offline.replay.replay import UNKNOWN, not_found
 from lightning_lr.offline.replay.variants import Variant, variants_of
 from lightning_lr.offline.report import terminal
 from lightning_lr.offline.report.run_summary import RunSummary, summarize
@@ -138,7 +138,7 @@ def show(tuning: Tuning) -> None:
     for run in tuning.runs if count <= SHOWN else ():
         best = f"best {run.summary.name} at check {run.best}"
         terminal.say(out, f"{run.run.path}: {run.run.kind}", style="bold")
-        terminal.say(out, *run.run.chosen, f"{len(run.summary.lines)} checks, {best}")
+        terminal.say(out, *run.run.chosen, *not_found(run.run.settings), f"{len(run.summary.lines)} checks, {best}")
     if count > SHOWN:
         terminal.say(out, f"{count} runs, {sum(len(run.summary.lines) for run in tuning.runs)} checks", style="bold")
     if count == 1:

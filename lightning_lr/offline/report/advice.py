@@ -49,7 +49,8 @@ def _start(summary: RunSummary, good: GoodRange) -> str:
         return f"The first rate was about {rounded(1 / ratio):g} times too low; start at {rounded(better):g}."
     risen = max(rate for rate in summary.rates if math.isfinite(rate)) > first
     if 1 / FAR < ratio < FAR and good.tried > 1 and not risen:
-        return f"The first rate, {first:.3g}, was a good start."
+        falls = summary.rates[0] != summary.rates[1] and 0 not in summary.changes  # it began higher, within the epoch
+        return f"The {'rate of the first check' if falls else 'first rate'}, {first:.3g}, was a good start."
     return ""
 
 

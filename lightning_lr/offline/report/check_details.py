@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
@@ -30,17 +32,45 @@ def checks_of_epoch(run: Run, epoch: int) -> tuple[JournalLine, ...]:
     return found
 
 
+STATED = {"plateau": "stalled", "overfitting": "of which overfitting", "divergence": "diverging"}
+"""Condition → what its probability is that of, in this order. Overfitting is a part of what a stall may be due to."""
+
+
+def known(number: float | None) -> str:
+    """A number of a detector, as far as there is one.
+
+    >>> known(0.4449), known(float("nan")), known(None)
+    ('0.445', 'not known', 'not known')
+    """
+    return "not known" if number is None or math.isnan(number) else f"{number:.3g}"
+
+
+def _ordered(line: JournalLine) -> list[str]:
+    order = [*STATED]
+    return sorted(line.decision.probabilities, key=lambda name: order.index(name) if name in order else len(order))
+
+
 def details(line: JournalLine) -> list[str]:
-    """What blocked a change, what was not ruled out, and the score of each detector that gave one."""
+    """What blocked a change, what was not ruled out, the probabilities, and each other score of a detector."""
     decision, evidence = line.decision, line.decision.evidence
     shown = [f"blocked by: {decision.blocked_by}"] if decision.blocked_by else []
     if line.suspected:
         shown.append(f"not ruled out: {', '.join(line.suspected)}")
-    for name, score in evidence.items():
-        kind, _, of = name.partition("/")
-        threshold = evidence.get(f"threshold/{of}")
-        if kind == "score" and threshold is not None:
-            shown.append(f"{of.replace('/', ' of ', 1)}: score {score:.3g}, threshold {threshold:.3g}")
+    scores = {name.removeprefix("score/"): score for name, score in evidence.items() if name.startswith("score/")}
+    monitors = Counter(name.partition("/")[0] for name in scores)
+    if decision.probabilities:
+        named = [f"{STATED.get(name, name)} {known(decision.probabilities[name])}" for name in _ordered(line)]
+        shown.append(f"probabilities: {', '.join(named)}")
+    for name, score in scores.items():
+        condition, threshold = name.partition("/")[0], evidence.get(f"threshold/{name}")
+        if threshold is None:
+            continue
+        of = name.replace("/", " of ", 1)
+        if condition not in decision.probabilities:
+            shown.append(f"{of}: score {known(score)}, threshold {threshold:.3g}")
+        elif monitors[condition] > 1:  # each set has its own, and the probability above is what they agree on
+            stated = evidence.get(f"{condition}/{name}", score)
+            shown.append(f"{of}: probability {known(stated)}, found from {threshold:.3g} on")
     return shown
 
 

@@ -27,7 +27,7 @@ class Tried:
     """One rate, in all of its stretches.
 
     Attributes:
-        rate: as it was applied.
+        rate: as it was applied; the first one of a stretch.
         gain: by how much the best improved under it, oriented, ≥ 0.
         well: whether a stretch performed well.
         harmed: whether one ended in harm.
@@ -70,12 +70,15 @@ def good_lr_range(summary: RunSummary) -> GoodRange:
     while high + 1 in good:
         high += 1
     most = tried[best].rate
+    if len(tried) == 1:
+        only = f"{most:.3g}, the only rate, performed well: it improved {name} by more than {share}."
+        return GoodRange(most, (only, "The margin on either side is not known."), 1)
     if low == high:
         alone = f"it improved {name} by more than {share}, as no rate next to it did."
         best_range = f"{most:.3g} performed well: {alone}"
     else:
         up, down = tried[high].rate / most, most / tried[low].rate
-        margins = [f"raised {up:.2g} times"] * (up > 1) + [f"lowered {down:.2g} times"] * (down > 1)
+        margins = [f"multiplied by {up:.2g}"] * (up > 1) + [f"divided by {down:.2g}"] * (down > 1)
         best_range = (
             f"Rates from {tried[low].rate:.3g} to {tried[high].rate:.3g} performed well: each improved {name} by more "
             f"than {share}. {most:.3g} brought most; {' or '.join(margins)} it still performed well."
@@ -103,11 +106,12 @@ def tried_rates(summary: RunSummary) -> list[Tried]:
         if not changed:
             continue
         stretch = [value for value in values[start : place + 1] if math.isfinite(value)]
-        start, decision = place + 1, summary.lines[place].decision
+        first, decision = rates[start], summary.lines[place].decision  # of a schedule, the one that it falls from
+        start = place + 1
         swept = decision.action is Action.EXPLORE  # a rate without a check was not tried
         if not rate > 0 or (swept and not stretch):
             continue
-        one = tried.setdefault(_octaves(rate), Tried(rate))
+        one = tried.setdefault(_octaves(rate), Tried(first))
         newest = min([best, *stretch])
         gain = best - newest if finite else 0.0
         one.gain += gain

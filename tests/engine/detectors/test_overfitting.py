@@ -173,7 +173,7 @@ def test_a_short_run_that_overfits_early_is_not_called_healthy(val, best):
     decisions = acted(val)
     (first, *_) = (d for d in decisions if d.action is not Action.HOLD)
     assert (first.condition, first.check <= best + 9) == ("overfitting", True)
-    assert not any(d.reason.startswith("improving") for d in decisions[best + 6 : first.check])
+    assert not any(d.reason.startswith("not stalled") for d in decisions[best + 6 : first.check])
 
 
 @pytest.mark.parametrize("val", [LEVEL, CREEP, JUMP], ids=["level", "creep", "jump"])

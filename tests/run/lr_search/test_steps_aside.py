@@ -140,6 +140,20 @@ def run(module: LightningModule, controller: LearningRateController) -> None:
     Trainer(**QUIET, callbacks=[controller], max_epochs=2).fit(module, train, val)
 
 
+@pytest.mark.parametrize(("options", "done"), [
+    ({}, "lr kept, no annealing (anneal=True forces it)"),
+    ({"anneal": True}, "lr kept"),
+])  # fmt: skip
+def test_the_console_says_that_the_rate_is_not_annealed(options: Any, done: str, monkeypatch: Any) -> None:
+    """The first line has promised it."""
+    printed: list[str] = []
+    monkeypatch.setattr("lightning_lr.callbacks._compat.rank_zero_info", printed.append)
+    run(ReturnsNothing(0.01), lr_search(verbose=True, **options))
+    (line,) = [line for line in printed if " · search: " in line]
+    assert f" · search: {done} · " in line
+    assert len(line) <= 120
+
+
 def test_a_step_that_wants_gradients_gets_them() -> None:
     """The kind of a loss with derivatives in it: read with gradients, which are thrown away."""
     module, controller = Raises(1.0, "Adam"), lr_search()
