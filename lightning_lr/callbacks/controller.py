@@ -87,7 +87,7 @@ class LearningRateController(DualCallback):
             :meth:`reset`.
         param_groups: what to control: indices of optimizers, or names of parameter groups. Default ``None``: all.
         detectors: detectors of your own, beside the built-in ones. Default: none. The policy needs a response to their
-            condition to act on it; see docs/how-to/add-a-detector.md.
+            condition to act on it, else it is recorded only; see docs/how-to/add-a-detector.md.
         probes: metrics that measure inside the network at each check, one of each kind at most:
             :class:`~lightning_lr.metrics.CriticalRatio`, :class:`~lightning_lr.metrics.NeuronCoherence`,
             :class:`~lightning_lr.metrics.UpdateRatio`, :class:`~lightning_lr.metrics.GradientDisparity`. Default: none.
