@@ -16,6 +16,7 @@ from lightning_lr.callbacks._compat import DualCallback, DummyLogger, not_traced
 from lightning_lr.engine.detectors.base import Detector
 from lightning_lr.engine.journal import decision_from, plain
 from lightning_lr.engine.policies import PolicyOrName
+from lightning_lr.engine.policies.policy import STALLED
 from lightning_lr.engine.records import Decision
 from lightning_lr.engine.settings import settings_from
 from lightning_lr.engine.text import plural
@@ -57,7 +58,10 @@ class LearningRateController(DualCallback):
             :class:`~lightning_lr.HalvingPolicy` or :class:`~lightning_lr.ExponentialPolicy` to change their numbers, or
             a :class:`~lightning_lr.Policy` with responses of your own.
         patience: checks in a row with a plateau or overfitting before the learning rate is reduced, ≥ 1. Default
-            ``None``: the policy's own (2 or 3). Raise it if the monitor is noisy. Not for policies that count epochs.
+            ``None``: the policy's own, 1 for both, as their probability rests on several checks already. A number given
+            also replaces that of the conditions that wait anyway (``oscillation``, ``incoherence``, ``improving``: 3
+            for each of them, 5 with ``conservative``). Raise it if the monitor is noisy. Not for policies that count
+            epochs.
         cooldown: checks after a change of the learning rate without another, ≥ 0. Default 0. Raise it if the monitor
             needs several checks to react.
         factor: multiplier of the learning rate at a reduction, between 0 and 1. Default ``None``: the policy's own for
@@ -87,7 +91,7 @@ class LearningRateController(DualCallback):
             :meth:`reset`.
         param_groups: what to control: indices of optimizers, or names of parameter groups. Default ``None``: all.
         detectors: detectors of your own, beside the built-in ones. Default: none. The policy needs a response to their
-            condition to act on it; see docs/how-to/add-a-detector.md.
+            condition to act on it, else it is recorded only; see docs/how-to/add-a-detector.md.
         probes: metrics that measure inside the network at each check, one of each kind at most:
             :class:`~lightning_lr.metrics.CriticalRatio`, :class:`~lightning_lr.metrics.NeuronCoherence`,
             :class:`~lightning_lr.metrics.UpdateRatio`, :class:`~lightning_lr.metrics.GradientDisparity`. Default: none.
@@ -489,7 +493,9 @@ class LearningRateController(DualCallback):
 
     def __repr__(self) -> str:
         settings, policy = self.options.settings, self.options.settings.policy
-        waits = {r.patience for r in policy.responses.values() if r.patience > 1}
-        said = f", patience={'/'.join(map(str, sorted(waits)))} check{plural(max(waits))}" if waits else ""
+        waits = {c: policy.responses[c].patience for c in STALLED if c in policy.responses}
+        alike = len(set(waits.values())) == 1
+        each = [f"{n} check{plural(n)}" + ("" if alike else f" ({c})") for c, n in waits.items()]
+        said = f", patience={', '.join(each[:1] if alike else each)}" if waits else ""
         watched = f"monitor={list(settings.monitors)}, mode={str(settings.mode)!r}"
         return f"{type(self).__name__}({watched}, policy={policy.name!r}{said})"

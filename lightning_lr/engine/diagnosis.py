@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -76,6 +76,7 @@ def diagnose(
     views: MetricViews,
     detectors: Mapping[Condition, Detector],
     vote: Vote = Vote.MAJORITY,
+    only_recorded: Collection[Condition] = (),
 ) -> Diagnosis:
     """The condition of highest precedence that holds.
 
@@ -84,6 +85,7 @@ def diagnose(
         views: what they examined; its fresh monitors are those that may vote.
         detectors: condition → a detector of it, which says how it ranks and whether the monitors vote on it.
         vote: how many of them must agree.
+        only_recorded: conditions that rank behind all others and hold nothing up, whatever their detectors say.
     """
     voters = max(1, len(views.fresh))
     needed = votes_needed(voters, vote)
@@ -99,7 +101,7 @@ def diagnose(
         possible = [f for f in findings if f.verdict is not Verdict.NO]
     ayes = [f for f in possible if f.verdict is Verdict.YES]
     holding = carried(ayes)
-    condition = min(holding, key=lambda c: (detectors[c].precedence, c), default=Condition.HEALTHY)
+    condition = min(holding, key=lambda c: (c in only_recorded, detectors[c].precedence, c), default=Condition.HEALTHY)
 
     def sentence(diagnosis: Diagnosis) -> str:
         reasons = [f.reason for f in ayes if f.condition is condition]
@@ -120,7 +122,7 @@ def diagnose(
         asked=asked,
         sentence=sentence,
         suspected=carried(possible) if possible else frozenset(),
-        urgent=condition in detectors and detectors[condition].urgent,
+        urgent=condition in detectors and detectors[condition].urgent and condition not in only_recorded,
         enough=needed,
     )
 

@@ -76,7 +76,11 @@ class DecisionEngine:
         chosen = (*default_detectors(), *settings.detectors) if detectors is None else detectors
         self.detectors = sorted_detectors(chosen)
         self._by_condition = {detector.condition: detector for detector in self.detectors}
-        self.conditions = sorted({Condition.HEALTHY, *(d.condition for d in (*default_detectors(), *self.detectors))})
+        # Of the built-in conditions one without a response may explain others away (`loss_spike`); a user's own does so
+        # only by being answered.
+        built_in = {detector.condition for detector in default_detectors()}
+        self._only_recorded = {detector.condition for detector in settings.unanswered} - built_in
+        self.conditions = sorted({Condition.HEALTHY, *built_in, *self._by_condition})
         self.history = _history(settings)
         self.objective = ObjectiveWatch()
         self.began_anew = ""
@@ -97,7 +101,9 @@ class DecisionEngine:
         self._look_at_objective(reading, train_only)
         self.views = views = self.history.update(reading, train_only)
         findings = Findings(self.detectors, views)
-        self.diagnosis = diagnosis = diagnose(findings, views, self._by_condition, self.settings.vote)
+        self.diagnosis = diagnosis = diagnose(
+            findings, views, self._by_condition, self.settings.vote, self._only_recorded
+        )
         self.failed_restores = 0 if self._new_best else self.failed_restores
         learned = self.gates.state.total_factor is None and has_surely_learned(views)
         self.gates.update(reading, diagnosis, views.monitors[0], self._new_best, learned)

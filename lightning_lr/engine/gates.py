@@ -95,6 +95,12 @@ class GateState:
         return self.cut_best - self.best >= ENOUGH_GAIN * self.gain > 0
 
 
+def no_response(asked: Proposal, state: GateState, settings: Settings) -> str:
+    """A detector of the user's own has found a condition that the policy has no response to."""
+    unanswered = any(asked.condition == detector.condition for detector in settings.unanswered)
+    return text.no_response(settings.policy.name) if unanswered else ""
+
+
 def losses_jumped(asked: Proposal, state: GateState, settings: Settings) -> str:
     """Both losses may mean something else from this epoch on: the next check decides."""
     return text.LOSSES_JUMPED if state.losses_jumped else ""
@@ -191,6 +197,7 @@ Gate = Callable[[Proposal, GateState, Settings], str]
 """Says why the proposal is blocked, in words; empty if it is not. Its name is what ``blocked_by`` says."""
 
 GATES: Sequence[Gate] = (
+    no_response,
     losses_jumped,
     warm_up,
     cooldown,
@@ -268,8 +275,9 @@ class Gates:
 
     def decide(self, proposal: Proposal) -> Decision:
         """Carry a proposal out, or hold because of the first gate that blocks it."""
+        asks = proposal.response.action is not Action.HOLD
         for gate in GATES if proposal.by_table else (bounds,):
-            if proposal.response.action is not Action.HOLD and (why := gate(proposal, self.state, self.settings)):
+            if (asks or gate is no_response) and (why := gate(proposal, self.state, self.settings)):
                 notes = proposal.notes if gate is bounds else ()
                 return hold(proposal, gate.__name__, *notes, why)
         return carry_out(proposal, self.settings)

@@ -10,6 +10,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
+from functools import cached_property
 from typing import Any, TypeVar
 
 from lightning_lr.engine.detectors import checked_detectors
@@ -51,6 +52,11 @@ class Settings:
     max_lr: float | tuple[float, ...] | None = None
     detectors: tuple[Detector, ...] = ()
     loss_beside: str | None = None
+
+    @cached_property
+    def unanswered(self) -> tuple[Detector, ...]:
+        """The user's own detectors of a condition that the policy has no response to."""
+        return tuple(detector for detector in self.detectors if detector.condition not in self.policy.responses)
 
     def bounds(self, group: int) -> tuple[float, float | None]:
         """Lower and upper bound of one parameter group; a list that is too short serves with its last number.

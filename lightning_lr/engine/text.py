@@ -234,6 +234,15 @@ def _agrees(validation: bool) -> str:
 # --- the gates --------------------------------------------------------------------------------------------------------
 
 
+def no_response(policy: str) -> str:
+    """A condition that is recorded only.
+
+    >>> no_response("conservative")
+    "no response in policy 'conservative'"
+    """
+    return f"no response in policy {policy!r}"
+
+
 def warm_up(left: int, checks: int) -> str:
     """Checks at the start without an adjustment."""
     return f"{left} of {checks} warm-up checks left"

@@ -69,6 +69,15 @@ def start_line(settings: Settings, runs: Mapping[str, str], dry_run: bool) -> st
     return " · ".join([f"watches {watched} ({settings.mode})", *said])
 
 
+def unanswered_lines(settings: Settings) -> list[str]:
+    """One for each detector of the user's own whose condition the policy has no response to."""
+    return [
+        f"{type(detector).__name__} finds {detector.condition}, but policy {settings.policy.name!r} has no response to "
+        "it: it is recorded only"
+        for detector in settings.unanswered
+    ]
+
+
 def decision_line(decision: Decision, dry_run: bool = False, unchecked: bool = False) -> str:
     """What was decided, and as much of the reason as there is room for.
 

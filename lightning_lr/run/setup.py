@@ -17,7 +17,7 @@ from lightning_lr.loggers.decision_logger import DecisionLog, set_up_card
 from lightning_lr.loggers.journal_file import JournalFile, folders_of_run, journal_path
 from lightning_lr.optim.controlled_groups import ControlledGroups
 from lightning_lr.optim.lr_scale import LRScale
-from lightning_lr.run.console import start_line
+from lightning_lr.run.console import start_line, unanswered_lines
 from lightning_lr.run.distributed import Ranks
 from lightning_lr.run.fit_run import FitRun, chosen_by_rule
 from lightning_lr.run.lr_schedule import LRSchedule
@@ -126,7 +126,8 @@ def build_run(
         warn("No optimizer has a learning rate that could be changed: decisions are only recorded.")
     off = {"search": run_plan.exploration, "annealing": run_plan.curve}
     off = {what: said.removeprefix(NONE) for what, said in off.items() if said.startswith(NONE)}
-    fit_run.say(start_line(settings, off, options.dry_run))
+    for line in (start_line(settings, off, options.dry_run), *unanswered_lines(settings)):
+        fit_run.say(line)
     _hide_scale_in_module(fit_run, module)
     first = fit_run.groups.optimizers[0] if fit_run.groups.optimizers else None
     fit_run.reader.probes = Probes.attached(options.probes, module, first, trainer.precision_plugin.val_step_context)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import importlib
+import inspect
 import pickle
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ import pytest
 import torch
 
 from lightning_lr import LearningRateController, Policy, Snapshots
-from lightning_lr.engine.policies import Response
+from lightning_lr.engine.policies import PRESETS, Response
 from lightning_lr.engine.vocabulary import Action, Condition
 from tests.helpers.scripted import QUIET, data, eager
 
@@ -300,3 +301,36 @@ def test_shown():
         repr(eager(["a", "b"], mode="max"))
         == "LearningRateController(monitor=['a', 'b'], mode='max', policy='exponential')"
     )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ({}, "policy='auto', patience=1 check)"),
+        ({"policy": "conservative"}, "policy='conservative', patience=1 check)"),
+        ({"patience": 4}, "policy='auto', patience=4 checks)"),
+        ({"policy": Policy("mine", {"non_finite": Response("reduce", 0.5, 3)})}, "policy='mine')"),
+        (
+            {"policy": Policy("mine", {"plateau": Response("reduce", 0.5, 3), "overfitting": Response("reduce", 0.1)})},
+            "policy='mine', patience=3 checks (plateau), 1 check (overfitting))",
+        ),
+    ],
+)
+def test_the_patience_shown_is_that_of_plateau_and_overfitting(arguments, said):
+    assert repr(LearningRateController(**arguments)).endswith(said)
+
+
+def test_the_default_of_patience_is_told_as_it_is():
+    told = " ".join(
+        inspect.getdoc(LearningRateController).partition("patience: ")[2].partition("cooldown: ")[0].split()
+    )
+    waits = {
+        name: {str(c): r.patience for c, r in PRESETS[name].responses.items()} for name in ("auto", "conservative")
+    }
+    assert {waits[name][c] for name in waits for c in ("plateau", "overfitting")} == {1}
+    others = [{patience for patience in waits[name].values() if patience > 1} for name in waits]
+    assert others == [{3}, {5}]
+    assert "1 for both" in told
+    assert "3 for each of them, 5 with ``conservative``" in told
+    waiting = {condition for name in waits for condition, patience in waits[name].items() if patience > 1}
+    assert all(condition in told for condition in waiting)

@@ -12,6 +12,8 @@ from lightning_lr.engine.records import Finding, Reading
 from lightning_lr.engine.settings import Settings, settings_from
 from lightning_lr.engine.vocabulary import Condition, Verdict
 from lightning_lr.errors import ArgumentError
+from lightning_lr.run.console import unanswered_lines
+from tests.helpers.readings import Run
 
 
 class Own(Detector):
@@ -23,6 +25,11 @@ class Own(Detector):
 
     def describe(self, finding):
         return f"{finding.monitor} scores {finding.score:g}"
+
+
+class Urgent(Own):
+    urgent = True
+    precedence = 1  # before all others
 
 
 class Unnamed(Own):
@@ -100,3 +107,50 @@ def test_a_journal_knows_how_it_ranks_and_looks_but_not_what_it_computes():
     assert engine.check(Reading(0, 0, 0, {"val_loss": 1.0})).condition is Condition.HEALTHY
     # Written again by a run that is resumed from it, the name stays.
     assert read_header(header_line(Settings(detectors=(detector,)), {}))[0].detectors == (detector,)
+
+
+STALLS = [1.0, 0.8, 0.7, *[0.65] * 30]
+
+
+@pytest.mark.parametrize("policy", ["auto", "conservative", "halving", "exponential"])
+@pytest.mark.parametrize("own", [Own(), Urgent()], ids=lambda one: type(one).__name__)
+def test_a_condition_without_a_response_changes_nothing_of_what_is_decided(policy, own):
+    without, with_own = (Run(DecisionEngine(settings_from(policy=policy, detectors=d))) for d in ([], [own]))
+    without.feed(STALLS)
+    with_own.feed(STALLS)
+    assert "r" in without.actions or "b" in without.actions
+    for one, other in zip(without.decisions, with_own.decisions, strict=True):
+        if one.condition is not Condition.HEALTHY or one.action != "hold":
+            assert str(other) == str(one)
+        else:
+            assert other.action == "hold"
+
+
+def test_a_condition_without_a_response_is_recorded_and_says_so():
+    engine = DecisionEngine(settings_from(policy="conservative", detectors=[Urgent()]))
+    decision = engine.check(Reading(0, 0, 0, {"val_loss": 1.0}))
+    assert (decision.condition, decision.blocked_by) == ("own_word", "no_response")
+    assert decision.reason == "own_word: val_loss scores 2; no response in policy 'conservative'"
+    assert not engine.diagnosis.urgent
+
+
+def test_at_the_start_it_is_said_that_there_is_no_response():
+    said = ["Own finds own_word, but policy 'conservative' has no response to it: it is recorded only"]
+    assert unanswered_lines(settings_from(policy="conservative", detectors=[Own()])) == said
+    answers = Policy("mine", {"own_word": Response("reduce", 0.5)})
+    assert unanswered_lines(settings_from(policy=answers, detectors=[Own()])) == []
+
+
+def test_with_a_response_it_wins_by_its_precedence():
+    answers = Policy("mine", {"own_word": Response("reduce", 0.5), "plateau": Response("reduce", 0.1)})
+    run = Run(DecisionEngine(settings_from(policy=answers, detectors=[Urgent()])))
+    assert {str(decision.condition) for decision in run.feed(STALLS)} == {"own_word"}
+
+
+def test_a_built_in_condition_without_a_response_ranks_as_ever():
+    class OwnSpike(Own):
+        condition, precedence = "loss_spike", 60
+
+    run = Run(DecisionEngine(settings_from(policy="conservative", detectors=[OwnSpike()])))
+    assert {str(decision.condition) for decision in run.feed(STALLS)} == {"loss_spike"}
+    assert {decision.blocked_by for decision in run.decisions} == {"no_response"}
