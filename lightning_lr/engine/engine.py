@@ -237,7 +237,7 @@ class DecisionEngine:
         """Whether the last reading was a new best of the first monitor: the state worth a snapshot.
 
         Not while a raise is to be reviewed, or a rate that the search chose is to be confirmed: the state before it
-        must stay at hand. The check that confirms it is worth one: else a restore would bring the start back. If the
+        must stay available. The check that confirms it is worth one: else a restore would bring the start back. If the
         best went by in the meantime, the next state that is better than the one kept is worth one, too.
         """
         if self.began_anew:

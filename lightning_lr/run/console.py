@@ -116,7 +116,7 @@ def _done(decision: Decision) -> list[str]:
 
 
 def _restored(decision: Decision) -> str:
-    """What was restored: not the best, if that went by while another state had to stay at hand."""
+    """What was restored: not the best, if that went by while another state had to be kept."""
     if decision.snapshot_check == -1:
         return "start restored"
     best = decision.evidence.get("best_check", decision.snapshot_check)
