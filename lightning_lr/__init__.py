@@ -32,8 +32,8 @@ if TYPE_CHECKING:
         Policy,
         Response,
     )
-    from lightning_lr.engine.records import Decision
-    from lightning_lr.engine.vocabulary import Action, Condition, Mode
+    from lightning_lr.engine.records import Decision, Finding, MetricView, MetricViews
+    from lightning_lr.engine.vocabulary import Action, Condition, Mode, Verdict
     from lightning_lr.metrics.critical_ratio import CriticalRatio
     from lightning_lr.metrics.gradient_disparity import GradientDisparity
     from lightning_lr.metrics.neuron_coherence import NeuronCoherence
@@ -51,16 +51,20 @@ __all__ = [
     "Detector",
     "ExponentialPolicy",
     "FabricLearningRateController",
+    "Finding",
     "GradientDisparity",
     "HalvingPolicy",
     "LayerwiseLearningRate",
     "LearningRateController",
+    "MetricView",
+    "MetricViews",
     "Mode",
     "NeuronCoherence",
     "Policy",
     "Response",
     "Snapshots",
     "UpdateRatio",
+    "Verdict",
     "__version__",
     "plot",
 ]
@@ -75,16 +79,20 @@ _HOME = {
     "Detector": "lightning_lr.engine.detectors.base",
     "ExponentialPolicy": "lightning_lr.engine.policies",
     "FabricLearningRateController": "lightning_lr.callbacks.fabric",
+    "Finding": "lightning_lr.engine.records",
     "GradientDisparity": "lightning_lr.metrics.gradient_disparity",
     "HalvingPolicy": "lightning_lr.engine.policies",
     "LayerwiseLearningRate": "lightning_lr.callbacks.layerwise",
     "LearningRateController": "lightning_lr.callbacks.controller",
+    "MetricView": "lightning_lr.engine.records",
+    "MetricViews": "lightning_lr.engine.records",
     "Mode": "lightning_lr.engine.vocabulary",
     "NeuronCoherence": "lightning_lr.metrics.neuron_coherence",
     "Policy": "lightning_lr.engine.policies",
     "Response": "lightning_lr.engine.policies",
     "Snapshots": "lightning_lr.run.options",
     "UpdateRatio": "lightning_lr.metrics.update_ratio",
+    "Verdict": "lightning_lr.engine.vocabulary",
     "plot": "lightning_lr.offline.plot",
 }
 """Public name → the module that defines it."""

@@ -13,9 +13,12 @@ from typing import Any
 import pytest
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 
+from lightning_lr import Policy, Response
 from lightning_lr.engine import detectors
+from lightning_lr.engine.detectors import base
 from lightning_lr.engine.engine import DecisionEngine
 from lightning_lr.engine.settings import Settings
+from lightning_lr.engine.vocabulary import Verdict
 from lightning_lr.offline.cli import main
 from lightning_lr.offline.logs.sources import open_run
 from lightning_lr.offline.replay.replay import Replayer, replay
@@ -56,11 +59,44 @@ def test_its_test_and_its_example_pass(package):
     assert pytest.main(["-q", "--doctest-modules", "-p", "no:cacheprovider", str(package)]) == 0
 
 
+def test_its_tables_are_complete():
+    given = PAGE.partition("Precedence in use: ")[2].partition("\n")[0]
+    in_use = {(str(d.precedence), str(d.condition)) for d in detectors.default_detectors()}
+    assert set(re.findall(r"(\d+) `(\w+)`", given)) == in_use
+    (look,) = re.findall(r"^\| `color`.*$", PAGE, re.MULTILINE)
+    assert set(re.findall(r"`([\w-]+)`", look.partition("one of")[2].partition(" | ")[0])) == base.MARKS
+    assert f"`{base.Detector.color}` (grey), `{base.Detector.mark}`" in look
+    assert f"| {base.Detector.precedence}, just before `plateau` |" in PAGE
+
+
+def test_without_a_cooldown_a_condition_that_holds_is_answered_at_each_check():
+    class Standing(base.Detector):
+        condition = "standing"
+
+        def examine(self, views):
+            return (self.finding(Verdict.YES, "val_loss", 1.0, 1.0),)
+
+        def describe(self, finding):
+            return "it holds"
+
+    def cuts(patience, cooldown):
+        policy = Policy("mine", {"standing": Response("reduce", 0.1, patience=patience)})
+        settings = Settings(policy=policy, detectors=(Standing(),), cooldown=cooldown)
+        run = Run(DecisionEngine(settings))
+        run.feed(STUCK)
+        return run.actions
+
+    assert (cuts(1, 0), cuts(3, 0), cuts(1, 2)) == ("rrrrr", "..r..", "r..r.")
+
+
 def own() -> dict[str, Any]:
     """The names of a user's own module."""
     names: dict[str, Any] = {"__name__": "own"}
     module = sys.modules.setdefault("own", type(sys)("own"))  # a dataclass looks its module up
-    exec(BLOCKS["no_start.py"], names)
+    code, replaced = re.subn(r"^from lightning_lr\.engine.*\n", "", BLOCKS["no_start.py"], flags=re.MULTILINE)
+    assert replaced == 3, "as the how-to says"
+    code = code.replace("from dataclasses", BLOCKS["own_imports"] + "from dataclasses", 1)
+    exec(code, names)
     vars(module).update(names)
     return names
 

@@ -1,7 +1,7 @@
 """One series of readings → its level, noise, slope, best, and the ages of its lowest values.
 
 A :class:`MetricHistory` holds everything that the package remembers of one series. It is the only memory the
-detectors have: they see the :class:`~lightning_lr.engine.records.MetricView` it returns, and keep nothing themselves.
+detectors have: they see the :class:`~lightning_lr.MetricView` it returns, and keep nothing themselves.
 """
 
 from __future__ import annotations

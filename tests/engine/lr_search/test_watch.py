@@ -79,7 +79,6 @@ def test_a_best_that_went_by_until_then_does_not_keep_a_better_state_from_being_
         assert run.snapshot == kept, value
 
 
-
 @pytest.mark.parametrize(
     ("values", "at"),
     [((2.35, 2.4, 2.5), 3), ((2.4, 2.2, 2.31, 2.4), 4), ((2.28, 2.31, 2.26, 2.33, 2.24, 2.31, 2.22, 2.3), 8)],
