@@ -19,7 +19,7 @@ rm -rf dist
 
 for file in dist/*.whl dist/*.tar.gz; do
     echo "== install $file"
-    bare="$temporary/$(basename "$file")-venv"
+    bare="$temporary/environment-$(basename "$file")"
     "$python" -m venv "$bare"
     "$bare/bin/python" -m pip install --quiet --disable-pip-version-check "${constraints[@]}" torch
     "$bare/bin/python" -m pip install --quiet --disable-pip-version-check "${constraints[@]}" "$file"
