@@ -68,6 +68,8 @@ WRONG = [
 
 @pytest.mark.parametrize(("arguments", "message"), WRONG, ids=[" ".join(arguments[:6]) for arguments, _ in WRONG])
 def test_wrong_options_are_one_line_and_status_2(tmp_path, capsys, arguments, message):
+    if {"report", "--png"} <= set(arguments):
+        pytest.importorskip("matplotlib")  # asked for first: it is an extra
     write_csv(tmp_path, plain_run(FLAT))
     assert main([argument.replace("RUN", str(tmp_path)) for argument in arguments]) == 2
     out, err = capsys.readouterr()

@@ -27,14 +27,14 @@ correction alone."""
 
 OUTSIDE, CAP = 5.0, 10.0
 """The size of an adaptive update does not depend on that of the loss, so the rate that is usual for its optimizer says
-something of any task. A rate is raised only from below a fifth of it, if the estimate is five times as high, and any
+something of any task. A rate is raised only from below a fifth of it, if the estimate is ten times as high, and any
 rate that is moved goes to ten times the usual one at the most (for 100 steps; for more, less: ``HORIZON``). At and
 above the usual rate the estimate is true of the training loss alone: small sets that were learned by heart ended up to
 twice worse."""
 
 RAISE = 10.0
-"""Without a usual rate (SGD, whose update is as large as the loss makes it) a rate is raised only if the estimate is
-this many times as high. A look-up over 33 tasks: docs/decisions/0014-first-update.md."""
+"""A rate is raised only if the estimate is this many times as high. A look-up over 33 tasks, where five would do no
+better if the usual rate is known: docs/decisions/0014-first-update.md."""
 
 SHORT_RUN = 300
 """Steps of a run below which the rate that is usual for an optimizer is not annealed: there is nothing to gain."""
@@ -237,7 +237,7 @@ class Finder:
         return vertex is not None and vertex > lowest / 2
 
     def _raises(self, estimate: float) -> bool:
-        return estimate >= RAISE if self.usual is None else min(self.usual, estimate, self._cap) > OUTSIDE
+        return estimate >= RAISE and (self.usual is None or min(self.usual, self._cap) > OUTSIDE)
 
     @property
     def _nearest(self) -> float:
