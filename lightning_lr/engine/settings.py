@@ -10,7 +10,6 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
-from functools import cached_property
 from typing import Any, TypeVar
 
 from lightning_lr.engine.detectors import checked_detectors
@@ -53,7 +52,7 @@ class Settings:
     detectors: tuple[Detector, ...] = ()
     loss_beside: str | None = None
 
-    @cached_property
+    @property
     def unanswered(self) -> tuple[Detector, ...]:
         """The user's own detectors of a condition that the policy has no response to."""
         return tuple(detector for detector in self.detectors if detector.condition not in self.policy.responses)
