@@ -11,10 +11,9 @@ from __future__ import annotations
 
 import argparse
 import math
-import random
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from statistics import fmean
+from statistics import fmean, median
 from typing import Any
 
 from rich.console import Console
@@ -25,6 +24,7 @@ from benchmarks.any_start.missing import run_missing
 from benchmarks.any_start.report import number, table
 from benchmarks.any_start.score import Record, champions, loss, quantile
 from benchmarks.any_start.tasks import FASHION, STARTS, Task
+from benchmarks.detection.intervals import bootstrap
 
 RESULTS = Path(__file__).with_name("short.jsonl")
 PEERS = ("constant", "cosine", "wsd")
@@ -93,8 +93,8 @@ def report(records: Sequence[Record]) -> str:
             rows.append((task.name, steps, cells))
     body = [[name, str(steps), *map(number, cells)] for name, steps, cells in rows]
     for line in body:  # the paired comparison with its range over the seeds
-        found = [number(value) for seed in seeds if not math.isnan(value := columns[PAIRED](line[0], seed))]
-        line[2] += f" ({min(found)} to {max(found)})" if len(found) > 1 else ""
+        found = [value for seed in seeds if not math.isnan(value := columns[PAIRED](line[0], seed))]
+        line[2] += f" ({number(min(found))} to {number(max(found))})" if len(found) > 1 else ""
     by_column = [
         [cell for cell in column if math.isfinite(cell)] for column in zip(*(c for *_, c in rows), strict=True)
     ]
@@ -188,9 +188,7 @@ def _interval(column: Sequence[float]) -> str:
     """Of the median over the tasks: of so many tasks drawn with replacement."""
     if len(column) < 3:
         return "–"
-    drawn = random.Random(0)
-    medians = [quantile([drawn.choice(column) for _ in column], 0.5) for _ in range(2000)]
-    return f"{number(quantile(medians, 0.025))} to {number(quantile(medians, 0.975))}"
+    return " to ".join(map(number, bootstrap(column, of=median)))
 
 
 def _mean(ratio: Ratio, task: str, seeds: Sequence[int]) -> float:

@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from random import Random
 from statistics import fmean
 
 
 def bootstrap(
-    values: Sequence[float], confidence: float = 0.95, resamples: int = 1000, seed: int = 0
+    values: Sequence[float],
+    confidence: float = 0.95,
+    resamples: int = 1000,
+    seed: int = 0,
+    of: Callable[[Sequence[float]], float] = fmean,
 ) -> tuple[float, float]:
-    """Interval of a mean by resampling the runs (percentiles; seeded, so that a table does not change by itself).
+    """Interval of a mean, or of another figure, by resampling the runs.
+
+    Percentiles; seeded, so that a table does not change by itself.
 
     >>> bootstrap([1.0, 1.0, 1.0])
     (1.0, 1.0)
@@ -22,9 +28,9 @@ def bootstrap(
     if not values:
         return math.nan, math.nan
     rng = Random(seed)
-    means = sorted(fmean(rng.choices(values, k=len(values))) for _ in range(resamples))
+    drawn = sorted(of(rng.choices(values, k=len(values))) for _ in range(resamples))
     tail = int(resamples * (1 - confidence) / 2)
-    return means[tail], means[-1 - tail]
+    return drawn[tail], drawn[-1 - tail]
 
 
 def delay_at(curve: Sequence[tuple[float, float]], false_runs: float) -> float:
