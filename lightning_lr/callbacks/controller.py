@@ -209,8 +209,8 @@ class LearningRateController(DualCallback):
     def reset(self, reason: str) -> None:
         """Say that the objective or the data are other ones from now on: the best is forgotten, detectors begin anew.
 
-        Call it on all ranks, at any time while a fit runs; else it does nothing. A restore
-        returns to the present state from then on, until there is a new best.
+        Call it on all ranks, at any time while a fit runs; else it does nothing. A restore returns to the present
+        state from then on, until there is a new best.
 
         Args:
             reason: what has changed, in a few words; it stands in the journal.

@@ -237,7 +237,7 @@ class Finder:
         return vertex is not None and vertex > lowest / 2
 
     def _raises(self, estimate: float) -> bool:
-        return estimate >= RAISE and (self.usual is None or min(self.usual, self._cap) > OUTSIDE)
+        return estimate >= RAISE and not self._stays and self._cap > OUTSIDE
 
     @property
     def _nearest(self) -> float:
